@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/guest.h - the destination's guest memory: memory files, mappings, userfaultfds.
+ *
+ * Owns every descriptor it is given.  Set up by the main thread, then read only: the urgent thread
+ * and the bulk threads share it without locks; what changes is in the journal (atomics), the rings
+ * (urgent thread only) and the counters (atomics).
+ */
+#ifndef PF_MEMORY_GUEST_H
+#define PF_MEMORY_GUEST_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/page.h"
+#include "memory/journal.h"
+#include "memory/ring.h"
+#include "memory/uffd.h"
+
+#define PF_MAPPINGS_MAX 4u
+#define PF_UFFDS_MAX 64u
+
+struct pf_placer; /* memory/place.h: how a row populates and maps */
+
+struct pf_guest_region {
+	struct pf_region_shape shape;
+	uint32_t id; /* the VMM's name for it */
+	enum pf_memory_kind kind;
+	const struct pf_placer *placer;
+	int fd;		 /* owned */
+	uint64_t offset; /* of the region within fd */
+	uint32_t mappings;
+	struct {
+		uint32_t uffd; /* index into pf_guest.uffd */
+		uint64_t base; /* HVA in the VMM's process */
+	} mapping[PF_MAPPINGS_MAX];
+};
+
+struct pf_guest {
+	struct pf_region_table table; /* sorted by GPA, the agreed order */
+	struct pf_guest_region region[PF_REGIONS_MAX];
+	uint32_t uffds;
+	struct {
+		int fd; /* owned */
+		struct pf_ring ring;
+	} uffd[PF_UFFDS_MAX];
+	struct pf_journal journal;
+	struct {
+		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
+		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE */
+		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
+		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
+	} count;
+};
+
+/* How a VMM's mapping address becomes a page.  false: outside of every region. */
+PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address,
+			       uint32_t *out_region, uint64_t *out_page);
+/*
+ * Takes stock and arms: checks each file against its region (kind by fstatfs and seals, length,
+ * alignment), refuses pages present that nobody declared (PF_ERR_PROTOCOL with count and first
+ * range), creates journal and rings in dirfd, and registers every mapping.  On -1 nothing stays
+ * registered.  The struct's table, region and uffd members are filled by the caller.
+ */
+PF_MUST_USE int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err);
+/* All pages are here: unregisters every mapping (a thread that is blocked goes on). */
+PF_MUST_USE int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err);
+/* Closes everything; takes a zeroed struct.  Closing a uffd's last reference lets blocked threads
+ * go on with zeros: only after disarm, or when the guest is given up. */
+void pf_guest_done(struct pf_guest *guest);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/reader.h - the source's guest memory, read only: a page's bytes by (region, page).
+ *
+ * memfd and tmpfs by pread(2): a hole costs nothing and a file that its owner shrank is a short
+ * count instead of a SIGBUS.  Owns the descriptors.  Set up by the main thread, then read only; any
+ * number of threads may read at once.
+ */
+#ifndef PF_MEMORY_READER_H
+#define PF_MEMORY_READER_H
+
+#include "base/page.h"
+
+struct pf_reader {
+	struct pf_region_table table; /* sorted by GPA */
+	struct {
+		int fd; /* owned */
+		uint64_t offset;
+		uint32_t id;
+		enum pf_memory_kind kind;
+	} region[PF_REGIONS_MAX];
+};
+
+/* Checks each file against its region (kind, length).  PF_ERR_PROTOCOL says what and what to do. */
+PF_MUST_USE int pf_reader_check(const struct pf_reader *reader, struct pf_err *err);
+/* Reads a run (checked against the table) into out.  -1: errno says why (EIO: the file is short). */
+PF_MUST_USE int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run,
+			       uint8_t *out);
+void pf_reader_done(struct pf_reader *reader);
+/* true if length bytes (a multiple of 64, 64-byte aligned not required) are all zero. */
+bool pf_all_zero(const uint8_t *bytes, size_t length);
+
+#endif

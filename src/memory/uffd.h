@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/uffd.h - userfaultfd(2) and ioctl_userfaultfd(2), thinly: each ioctl's errno as an enum.
+ *
+ * The descriptor was made by the VMM and belongs to its address space.  Any thread; the ioctls do
+ * not wait for anybody else's page.
+ */
+#ifndef PF_MEMORY_UFFD_H
+#define PF_MEMORY_UFFD_H
+
+#include <linux/userfaultfd.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum pf_map_result {
+	PF_MAP_DONE,	/* all of it */
+	PF_MAP_EXISTS,	/* stopped at a page that is mapped already (EEXIST) */
+	PF_MAP_ABSENT,	/* stopped at a page that the file does not have (EFAULT) */
+	PF_MAP_AGAIN,	/* the mm is changing: read the pending events, then go on (EAGAIN) */
+	PF_MAP_GONE,	/* the process has exited (ESRCH, or ENOENT: the mapping is gone) */
+	PF_MAP_FAILED,	/* anything else: errno is set */
+};
+
+/*
+ * Makes fd ours to serve: sets O_NONBLOCK (without it poll(2) reports POLLERR), and refuses
+ * (PF_ERR_PROTOCOL) a descriptor that is not a userfaultfd, one whose UFFDIO_API was not called,
+ * and one with EVENT_FORK, EVENT_REMAP or EVENT_UNMAP; features as /proc/self/fdinfo shows them.
+ */
+PF_MUST_USE int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err);
+/*
+ * Registers [start, start + length) with modes; PF_ERR_PROTOCOL with what the kernel said if it
+ * refuses.  Checks that UFFDIO_CONTINUE and UFFDIO_WAKE are offered when MINOR is in modes.
+ */
+PF_MUST_USE int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes,
+				 struct pf_err *err);
+PF_MUST_USE int pf_uffd_unregister(int fd, uint64_t start, uint64_t length, struct pf_err *err);
+/* UFFDIO_CONTINUE; *out_mapped is the number of bytes mapped before it stopped. */
+enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,
+				    uint64_t *out_mapped);
+/* UFFDIO_WAKE; every thread blocked in the range faults again.  PF_MAP_DONE, GONE or FAILED. */
+enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length);
+
+#endif

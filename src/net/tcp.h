@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * net/tcp.h - TCP sockets under the TLS: listen, connect with a deadline, priorities.
+ *
+ * Any thread.  pf_tcp_connect() waits until the deadline at most, and ends at once when cancel_fd
+ * becomes readable.  tcp(7), socket(7), ip(7).
+ */
+#ifndef PF_NET_TCP_H
+#define PF_NET_TCP_H
+
+#include "net/addr.h"
+
+/* Non-blocking, close-on-exec; *out_bound is the real address (port 0 asks the kernel to choose). */
+PF_MUST_USE int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,
+			      struct sockaddr_storage *out_bound, struct pf_err *err);
+/* Non-blocking connected socket.  PF_ERR_UNREACHABLE names the address and why. */
+PF_MUST_USE int pf_tcp_connect(const struct pf_endpoint *endpoint, uint64_t deadline_ns,
+			       int cancel_fd, int *out_fd, struct pf_err *err);
+/* Accepts one connection: 0, or -1 with errno (EAGAIN: none waiting). */
+PF_MUST_USE int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storage *out_peer);
+/* TCP_NODELAY on both; the urgent one also gets a higher SO_PRIORITY and DSCP 46 (EF, RFC 3246),
+ * the bulk one DSCP 8 (CS1, RFC 8622's predecessor class).  A mark that is refused is no error. */
+void pf_tcp_tune(int fd, bool urgent);
+
+#endif

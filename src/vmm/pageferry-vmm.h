@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pageferry-vmm.h - what a VMM needs to have its guest moved by pageferry.
+ *
+ * A VMM connects to its agent's --vmm-socket, describes its guest memory, and then answers calls.
+ * There is one connection object, it belongs to one thread at a time, and nothing here starts
+ * threads or blocks except pageferry_vmm_connect(): put pageferry_vmm_fd() into your own poll loop
+ * and call pageferry_vmm_dispatch() when it is readable.
+ *
+ * Source:                                     Destination:
+ *   connect(SOURCE)                             connect(DESTINATION)
+ *   regions(...)      (no uffd)                 create memory, userfaultfd(2) + UFFDIO_API
+ *   keep running                                regions(..., uffd, base)   do not touch the memory
+ *   <- pause:    stop vCPUs, drain device I/O   <- regions_accepted: every access is trapped now
+ *   paused(device state)                        <- load: load device state (this may fault pages)
+ *   <- continue_source: run again               ready()
+ *   <- release:  the copy here may go           <- resume: start the vCPUs
+ *                                               resumed() or resume_refused(why)
+ *                                               <- complete: all pages are here; close the uffd
+ *
+ * What the VMM promises: between regions() and regions_accepted it does not touch the memory; the
+ * memory has no other mapping (vhost-user, DMA) than those it lists; it keeps its own copy of every
+ * descriptor until `complete` or `release`; "paused" means vCPUs stopped *and* device I/O drained.
+ *
+ * Functions return 0, or -1 with the reason in pageferry_vmm_error().
+ */
+#ifndef PAGEFERRY_VMM_H
+#define PAGEFERRY_VMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pageferry_vmm; /* one connection */
+
+enum pageferry_role { PAGEFERRY_SOURCE = 1, PAGEFERRY_DESTINATION = 2 };
+
+enum pageferry_memory {
+	PAGEFERRY_MEMFD = 1, /* memfd or tmpfs, mapped shared */
+	PAGEFERRY_GUEST_MEMFD = 2,
+	PAGEFERRY_HUGETLBFS = 3,
+	PAGEFERRY_PRIVATE = 4, /* private anonymous: no fd */
+};
+
+struct pageferry_region {
+	uint32_t id;	    /* your own name for it, for messages */
+	uint64_t gpa;	    /* bytes */
+	uint64_t size;	    /* bytes */
+	uint32_t page_size; /* bytes: 4096 or 2097152 */
+	enum pageferry_memory kind;
+	int fd;		 /* memory file; -1 for PAGEFERRY_PRIVATE */
+	uint64_t offset; /* of the region within fd, bytes */
+	int uffd;	 /* destination: after UFFDIO_API, O_NONBLOCK; else -1 */
+	uint64_t base;	 /* destination: address of the region in this process */
+	bool discards;	 /* you may MADV_DONTNEED or punch holes (balloon, free-page reporting) */
+};
+
+/*
+ * The agent's calls.  All run inside pageferry_vmm_dispatch(), in its caller's thread.  A NULL
+ * member means that the call is ignored, which is only right for the other role's.
+ */
+struct pageferry_vmm_ops {
+	void (*regions_accepted)(void *opaque);		     /* destination */
+	void (*pause)(void *opaque);			     /* source: answer with paused() */
+	void (*continue_source)(void *opaque);		     /* source */
+	void (*release)(void *opaque);			     /* source */
+	void (*load)(void *opaque, int state_fd, size_t size); /* destination: state_fd is yours;
+								  answer with ready() */
+	void (*resume)(void *opaque);  /* destination: answer resumed() or resume_refused() */
+	void (*complete)(void *opaque); /* destination */
+	/* The migration ends for this VMM; the text says who owns the guest now. */
+	void (*error)(void *opaque, const char *reason);
+};
+
+/*
+ * Connects to the agent and says hello.  vcpu_tids: thread ids of the vCPUs, so that an outage can
+ * name them (may be NULL with count 0).  ops and opaque must outlive the connection.  Returns NULL
+ * and fills reason (if not NULL) when nobody answers there.
+ */
+struct pageferry_vmm *pageferry_vmm_connect(const char *path, enum pageferry_role role,
+					    const uint32_t *vcpu_tids, size_t vcpu_count,
+					    const struct pageferry_vmm_ops *ops, void *opaque,
+					    char *reason, size_t reason_size);
+/* Closes the connection; takes NULL. */
+void pageferry_vmm_close(struct pageferry_vmm *vmm);
+
+/* The descriptor to poll for POLLIN; owned by the connection. */
+int pageferry_vmm_fd(const struct pageferry_vmm *vmm);
+/* Handles every message that is waiting.  -1: the agent is gone or broke the protocol. */
+int pageferry_vmm_dispatch(struct pageferry_vmm *vmm);
+/* Why the last call failed; "" if none did. */
+const char *pageferry_vmm_error(const struct pageferry_vmm *vmm);
+
+int pageferry_vmm_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
+			  size_t count);
+/* Source: the guest is quiescent; device state (size bytes) is copied into a sealed memfd. */
+int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size);
+int pageferry_vmm_ready(struct pageferry_vmm *vmm);
+int pageferry_vmm_resumed(struct pageferry_vmm *vmm);
+/* Only if no vCPU has entered the guest and none ever will here. */
+int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
