@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/progress.h - one line for people from what query-migrate returns.
+ *
+ * Used by the agents on a terminal, by `pageferry watch` and by the demo.  Pure; one thread.
+ */
+#ifndef PF_MIGRATE_PROGRESS_H
+#define PF_MIGRATE_PROGRESS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pf_progress {	  /* what the line before knew, for the rate; zero it first */
+	uint64_t filled; /* pages */
+	uint64_t at_ns;
+	double rate; /* bytes/s, smoothed */
+};
+
+/*
+ * "postcopy-active  41 %  107402/262144 pages  812 MiB/s  3021 faults  p50 31 us  p99 210 us  1 s left"
+ * without a newline.  page_size: bytes of a page for the rate.
+ */
+void pf_progress_line(struct pf_progress *progress, const json_t *status, uint64_t now_ns,
+		      char *out, size_t size);
+
+#endif
