@@ -8,6 +8,7 @@
 #ifndef PF_WIRE_FRAME_H
 #define PF_WIRE_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@
 #define PF_FRAME_HEADER_BYTES 32u
 #define PF_BULK_BODY_MAX PF_RUN_BYTES_MAX
 #define PF_URGENT_BODY_MAX (16u * 1024) /* one TLS record's worth: nothing waits behind more */
+#define PF_REQUEST_PAGES_MAX 64u	/* pages in one REQUEST or PAGE_ERROR */
 
 /* The number is what travels.  Direction, channel and body of each: the table in frame.c. */
 enum pf_frame_type {
@@ -46,7 +48,7 @@ enum pf_frame_type {
 struct pf_frame {
 	uint8_t type;	 /* enum pf_frame_type once checked */
 	uint16_t region; /* index in the agreed table; 0 where unused */
-	uint32_t epoch;	 /* 0 in HELLO and WELCOME */
+	uint32_t epoch;	 /* 0 in HELLO, WELCOME and a FAILURE in place of WELCOME */
 	uint32_t length; /* bytes of body that follow */
 	uint64_t page;	 /* first page of the run, or the byte offset of DEVICE */
 	uint32_t count;	 /* pages in the run; 0 where unused */
@@ -57,7 +59,8 @@ struct pf_frame {
 struct pf_frame_rules {
 	bool from_source; /* the sender is the source */
 	bool urgent;	  /* which kind of connection it came on */
-	uint32_t epoch;	  /* the connection's epoch; 0 before WELCOME: only HELLO and WELCOME pass */
+	uint32_t epoch;	  /* the connection's epoch; 0 before WELCOME: only HELLO, WELCOME and
+			     FAILURE pass, and the first two only then */
 	const struct pf_region_table *table; /* agreed; NULL: no frame that names pages passes */
 	uint64_t device_state_size;	     /* announced by PAUSED; 0: no DEVICE frame passes */
 };
