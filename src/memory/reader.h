@@ -9,6 +9,8 @@
 #ifndef PF_MEMORY_READER_H
 #define PF_MEMORY_READER_H
 
+#include <stddef.h>
+
 #include "base/page.h"
 
 struct pf_reader {
