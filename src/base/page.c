@@ -3,6 +3,7 @@
 #include "base/page.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 
 #define PAGE_4K UINT32_C(4096)
 #define PAGE_2M (UINT32_C(2) * 1024 * 1024)

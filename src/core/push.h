@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * core/push.h - the order of pages that nobody has asked for (DESIGN.md section 3.4).
+ *
+ * From the latest fault outwards, then a sweep from the first page on; each page at most once.  What
+ * was requested is marked here too, so that push skips it.  The urgent thread marks and hints, the
+ * bulk threads take: marks are atomic, taking has a lock that no system call is made under.
+ */
+#ifndef PF_CORE_PUSH_H
+#define PF_CORE_PUSH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/page.h"
+
+struct pf_push {
+	const struct pf_region_table *table; /* borrowed */
+	_Atomic uint64_t *sent[PF_REGIONS_MAX]; /* one bit a page: pushed or answered */
+	_Atomic uint64_t hint; /* latest fault: region << 48 | page, or PF_PUSH_NO_HINT */
+	pthread_mutex_t lock;
+	/* Under the lock: */
+	uint64_t pivot;	       /* the hint that up and down belong to */
+	uint64_t up, down;     /* next page to look at above, first page looked at below */
+	bool turn_down;	       /* which of the two is next */
+	uint32_t sweep_region;
+	uint64_t sweep_page;
+};
+
+/* Allocates the bitmaps: 1 bit a page.  The table is borrowed. */
+PF_MUST_USE int pf_push_init(struct pf_push *push, const struct pf_region_table *table,
+			     struct pf_err *err);
+/* Takes a zeroed struct. */
+void pf_push_done(struct pf_push *push);
+/* A page was answered on urgent: push skips it and goes on around it. */
+void pf_push_requested(struct pf_push *push, uint32_t region, uint64_t page);
+/*
+ * Takes the next run of neighbouring unsent pages of one region, at most max_bytes and at least one
+ * page, and marks it sent.  false: everything has been sent.
+ */
+PF_MUST_USE bool pf_push_next(struct pf_push *push, uint32_t max_bytes, struct pf_run *out);
+
+#endif
