@@ -9,6 +9,7 @@
 #ifndef PF_WIRE_MSG_H
 #define PF_WIRE_MSG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@
 #define PF_REASON_MAX 256u
 #define PF_CHANNELS_MAX 8u
 #define PF_SOFTWARE_MAX 64u
+#define PF_WIRE_FEATURES UINT64_C(0) /* the bits known here; a peer that sets others is refused */
 
 struct pf_msg_hello {
 	uint32_t protocol;
