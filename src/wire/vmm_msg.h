@@ -9,6 +9,7 @@
 #ifndef PF_WIRE_VMM_MSG_H
 #define PF_WIRE_VMM_MSG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
