@@ -8,6 +8,16 @@
 #define PAGE_4K UINT32_C(4096)
 #define PAGE_2M (UINT32_C(2) * 1024 * 1024)
 
+bool pf_run_valid(const struct pf_region_table *table, const struct pf_run *run)
+{
+	uint64_t pages;
+
+	if (run->region >= table->count || run->count == 0 || run->count > PF_RUN_PAGES_MAX)
+		return false;
+	pages = pf_region_pages(&table->region[run->region]);
+	return run->first < pages && run->count <= pages - run->first;
+}
+
 uint64_t pf_table_pages(const struct pf_region_table *table)
 {
 	uint64_t pages = 0;

@@ -46,6 +46,9 @@ static inline uint64_t pf_region_pages(const struct pf_region_shape *shape)
 	return shape->size / shape->page_size;
 }
 
+/* 1 to PF_RUN_PAGES_MAX pages, all of them in one region of the table. */
+PF_MUST_USE bool pf_run_valid(const struct pf_region_table *table, const struct pf_run *run);
+
 uint64_t pf_table_pages(const struct pf_region_table *table);
 uint64_t pf_table_bytes(const struct pf_region_table *table);
 

@@ -23,11 +23,11 @@
 struct pf_placer; /* memory/place.h: how a row populates and maps */
 
 struct pf_guest_region {
-	struct pf_region_shape shape;
+	struct pf_region_shape shape; /* set by pf_guest_arm() after the table */
 	uint32_t id; /* the VMM's name for it */
 	enum pf_memory_kind kind;
-	const struct pf_placer *placer;
-	int fd;		 /* owned */
+	const struct pf_placer *placer; /* set by pf_guest_arm() after kind */
+	int fd;				/* owned, and no other region's: dup(2) a shared file's */
 	uint64_t offset; /* of the region within fd */
 	uint32_t mappings;
 	struct {
@@ -47,7 +47,7 @@ struct pf_guest {
 	struct pf_journal journal;
 	struct {
 		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
-		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE */
+		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE, each mapping counts */
 		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
 		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
 	} count;
@@ -58,12 +58,17 @@ PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint
 			       uint32_t *out_region, uint64_t *out_page);
 /*
  * Takes stock and arms: checks each file against its region (kind by fstatfs and seals, length,
- * alignment), refuses pages present that nobody declared (PF_ERR_PROTOCOL with count and first
- * range), creates journal and rings in dirfd, and registers every mapping.  On -1 nothing stays
- * registered.  The struct's table, region and uffd members are filled by the caller.
+ * alignment, no page of a file in two regions), adopts the userfaultfds, creates journal and rings
+ * in dirfd (old ones are replaced), registers every mapping, and refuses pages present that nobody
+ * declared (PF_ERR_PROTOCOL with count and first range).  On -1 nothing stays registered, journal
+ * and rings are closed, and the descriptors are still the guest's.  The struct's table, region and
+ * uffd members are filled by the caller, the rest is zero.
  */
 PF_MUST_USE int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err);
-/* All pages are here: unregisters every mapping (a thread that is blocked goes on). */
+/*
+ * All pages are here: unregisters every mapping (a thread that is blocked goes on).  Goes through
+ * all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
+ */
 PF_MUST_USE int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err);
 /* Closes everything; takes a zeroed struct.  Closing a uffd's last reference lets blocked threads
  * go on with zeros: only after disarm, or when the guest is given up. */

@@ -12,37 +12,59 @@
 
 #include "memory/guest.h"
 
-/* A memory row's way (DESIGN.md section 3.1). */
+/*
+ * A memory row's way (DESIGN.md section 3.1).  The three steps get the guest and a region's index,
+ * so that a row can reach the file, the userfaultfds and the mappings, whichever it needs.
+ */
 struct pf_placer {
 	const char *name;
 	uint64_t modes; /* UFFDIO_REGISTER modes */
-	/* Puts bytes into the file at pages [first, first + count); returns the pages complete (short
-	 * counts are progress), or -1 with errno. */
-	int (*populate)(const struct pf_guest_region *region, uint64_t first, uint32_t count,
-			const uint8_t *bytes);
+	/*
+	 * Puts bytes into the claimed pages [first, first + count).  Returns the pages complete, at
+	 * least one (short counts are progress, called again for the rest), or -1 with errno.
+	 */
+	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			uint32_t count, const uint8_t *bytes);
+	/* Makes populated pages visible in one mapping; *out_pages before it stopped. */
+	enum pf_map_result (*map)(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				  uint64_t first, uint32_t count, uint32_t *out_pages);
+	/* Gives an absent page zeros and leaves one that is present alone, atomically; 0, or -1
+	 * with errno. */
+	int (*fill_hole)(const struct pf_guest *guest, uint32_t region, uint64_t page);
 };
 
 extern const struct pf_placer pf_placer_memfd;
 
+/* From good to bad: a run's result is its worst page's. */
 enum pf_place_result {
 	PF_PLACE_OK,
 	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read: the
 			    urgent thread maps it with pf_map_run() after draining */
-	PF_PLACE_NOMEM,	 /* out of memory or quota: unclaimed again, try later */
-	PF_PLACE_GONE,	 /* the VMM's process is gone */
-	PF_PLACE_FAILED, /* err is filled; unclaimed again */
+	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
+			    unclaimed all of it again, for the others it is FILLED as before */
+	PF_PLACE_GONE,	 /* the VMM's process or its mapping is gone; what was ours is FILLED */
+	PF_PLACE_FAILED, /* err is filled: unclaimed again, or FILLED and not mapped; it says which */
 };
 
 /*
- * Places run (count <= PF_RUN_PAGES_MAX, checked against the table) from bytes, or zeros where bytes
- * is NULL.  *out_placed: pages that were ours.  Maps in every mapping.
+ * Places run (checked against the table) from bytes, or zeros where bytes is NULL, and maps it in
+ * every mapping.  *out_placed: pages that were ours and are FILLED now, whether mapping them
+ * succeeded or not; the others were duplicates.
  */
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err);
-/* Maps FILLED pages in every mapping: CONTINUE, and WAKE where one was mapped already. */
+/*
+ * Maps the run's FILLED pages in every mapping: CONTINUE, and WAKE where one was mapped already; a
+ * page that the file no longer has is placed as zeros, as by pf_place_hole().  Pages that are not
+ * FILLED are passed over: whoever fills them maps them.
+ */
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err);
-/* A FILLED page that the file no longer has: it was punched.  Places zeros, never overwriting. */
+/*
+ * Maps one FILLED page that trapped MISSING (PF_TRAP_MAP_OR_HOLE): the event may be older than the
+ * page.  Only EFAULT from CONTINUE proves that it was punched; then it gets zeros, never
+ * overwriting.
+ */
 enum pf_place_result pf_place_hole(struct pf_guest *guest, uint32_t region, uint64_t page,
 				   struct pf_err *err);
 

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory/guest.c - see memory/guest.h. */
+#include "memory/guest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/memfile.h"
+#include "memory/place.h"
+
+bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address,
+		   uint32_t *out_region, uint64_t *out_page)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++) {
+		const struct pf_region_shape *shape = &guest->table.region[r];
+		const struct pf_guest_region *region = &guest->region[r];
+
+		for (uint32_t m = 0; m < region->mappings; m++) {
+			uint64_t at = address - region->mapping[m].base;
+
+			/* Below the base, at wraps around and is larger than any region. */
+			if (region->mapping[m].uffd != uffd || at >= shape->size)
+				continue;
+			*out_region = r;
+			*out_page = at / shape->page_size;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int refuse(const struct pf_guest *guest, uint32_t region, struct pf_err *err)
+{
+	return pf_err_prefix(err, "region %" PRIu32 " (id %" PRIu32 ")", region,
+			     guest->region[region].id);
+}
+
+static int check_mapping(const struct pf_guest *guest, uint32_t r, uint32_t m, struct pf_err *err)
+{
+	const struct pf_region_shape *shape = &guest->table.region[r];
+	uint64_t base = guest->region[r].mapping[m].base, end;
+
+	if (guest->region[r].mapping[m].uffd >= guest->uffds)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "mapping %" PRIu32 " names userfaultfd %"
+				  PRIu32 " of %" PRIu32, m, guest->region[r].mapping[m].uffd,
+				  guest->uffds);
+	if (base % shape->page_size != 0 || __builtin_add_overflow(base, shape->size, &end))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "mapping %" PRIu32 " at 0x%" PRIx64
+				  " is not aligned to a page, or wraps around", m, base);
+	return 0;
+}
+
+static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	struct pf_guest_region *region = &guest->region[r];
+
+	if (pf_memfile_check(region->fd, region->kind, region->offset, &guest->table.region[r],
+			     true, err))
+		return -1;
+	region->shape = guest->table.region[r];
+	region->placer = &pf_placer_memfd; /* the one kind that pf_memfile_check() lets through */
+	if (region->mappings == 0 || region->mappings > PF_MAPPINGS_MAX)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " mappings; 1 to %u are allowed",
+				  region->mappings, PF_MAPPINGS_MAX);
+	for (uint32_t m = 0; m < region->mappings; m++)
+		if (check_mapping(guest, r, m, err))
+			return -1;
+	return 0;
+}
+
+static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+static bool mappings_overlap(const struct pf_guest *guest, uint32_t a, uint32_t b)
+{
+	const struct pf_guest_region *x = &guest->region[a], *y = &guest->region[b];
+
+	for (uint32_t i = 0; i < x->mappings; i++)
+		for (uint32_t j = 0; j < y->mappings; j++)
+			if (!(a == b && i == j) && x->mapping[i].uffd == y->mapping[j].uffd &&
+			    ranges_overlap(x->mapping[i].base, guest->table.region[a].size,
+					   y->mapping[j].base, guest->table.region[b].size))
+				return true;
+	return false;
+}
+
+/*
+ * A page of a file in two regions would have two lives in the journal: when its second copy
+ * arrives, the guest may have written to it through the first.
+ */
+static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_err *err)
+{
+	struct stat x, y;
+
+	if (mappings_overlap(guest, a, b))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "one of its mappings overlaps one of region %"
+				  PRIu32, b);
+	if (a == b)
+		return 0;
+	if (fstat(guest->region[a].fd, &x) || fstat(guest->region[b].fd, &y))
+		return pf_err_sys(err, "looking at its memory file");
+	if (x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+	    ranges_overlap(guest->region[a].offset, guest->table.region[a].size,
+			   guest->region[b].offset, guest->table.region[b].size))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "it shares pages of its memory file with "
+				  "region %" PRIu32, b);
+	return 0;
+}
+
+static int check_all(struct pf_guest *guest, struct pf_err *err)
+{
+	if (pf_table_check(&guest->table, err))
+		return -1;
+	if (guest->uffds == 0 || guest->uffds > PF_UFFDS_MAX)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " userfaultfds; 1 to %u are "
+				  "allowed", guest->uffds, PF_UFFDS_MAX);
+	for (uint32_t a = 0; a < guest->table.count; a++) {
+		if (check_region(guest, a, err))
+			return refuse(guest, a, err);
+		for (uint32_t b = 0; b <= a; b++)
+			if (check_pair(guest, a, b, err))
+				return refuse(guest, a, err);
+	}
+	return 0;
+}
+
+static int adopt_all(struct pf_guest *guest, struct pf_err *err)
+{
+	uint64_t features;
+
+	for (uint32_t u = 0; u < guest->uffds; u++)
+		if (pf_uffd_adopt(guest->uffd[u].fd, &features, err))
+			return pf_err_prefix(err, "userfaultfd %" PRIu32, u);
+	return 0;
+}
+
+static void close_state(struct pf_guest *guest)
+{
+	for (uint32_t u = 0; u < guest->uffds; u++)
+		pf_ring_close(&guest->uffd[u].ring);
+	pf_journal_close(&guest->journal);
+}
+
+static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
+{
+	int failed = pf_journal_create(&guest->journal, dirfd, &guest->table, err);
+
+	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
+		failed = pf_ring_create(&guest->uffd[u].ring, dirfd, u, err);
+	if (failed)
+		close_state(guest);
+	return failed;
+}
+
+static int unregister_region(struct pf_guest *guest, uint32_t r, uint32_t mappings,
+			     struct pf_err *err)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+	int failed = 0;
+
+	for (uint32_t m = 0; m < mappings; m++) {
+		struct pf_err this;
+
+		if (pf_uffd_unregister(guest->uffd[region->mapping[m].uffd].fd,
+				       region->mapping[m].base, guest->table.region[r].size,
+				       &this) && !failed) {
+			*err = this;
+			failed = refuse(guest, r, err);
+		}
+	}
+	return failed;
+}
+
+static int unregister_regions(struct pf_guest *guest, uint32_t regions, struct pf_err *err)
+{
+	int failed = 0;
+
+	for (uint32_t r = 0; r < regions; r++) {
+		struct pf_err this;
+
+		if (unregister_region(guest, r, guest->region[r].mappings, &this) && !failed) {
+			*err = this;
+			failed = -1;
+		}
+	}
+	return failed;
+}
+
+static int register_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+
+	for (uint32_t m = 0; m < region->mappings; m++) {
+		struct pf_err ignored;
+
+		if (pf_uffd_register(guest->uffd[region->mapping[m].uffd].fd,
+				     region->mapping[m].base, guest->table.region[r].size,
+				     region->placer->modes, err) == 0)
+			continue;
+		/* Why it could not be armed matters, not that a dead process cannot be disarmed. */
+		(void)!unregister_region(guest, r, m, &ignored);
+		return -1;
+	}
+	return 0;
+}
+
+static int register_all(struct pf_guest *guest, struct pf_err *err)
+{
+	struct pf_err ignored;
+
+	for (uint32_t r = 0; r < guest->table.count; r++) {
+		if (register_region(guest, r, err) == 0)
+			continue;
+		(void)!unregister_regions(guest, r, &ignored);
+		return refuse(guest, r, err);
+	}
+	return 0;
+}
+
+static int take_stock(const struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+	struct pf_memfile_stock stock;
+
+	if (pf_memfile_take_stock(region->fd, region->offset, &guest->table.region[r], &stock, err))
+		return -1;
+	if (stock.pages == 0)
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu64 " pages of its memory file are present already "
+		   "and nobody declared them; the first range is pages %" PRIu64 " to %" PRIu64,
+		   stock.pages, stock.first, stock.last);
+	return pf_err_hint(err, "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was "
+			   "touched; reserve by fallocate(), not by writing");
+}
+
+static int take_all_stock(const struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (take_stock(guest, r, err))
+			return refuse(guest, r, err);
+	return 0;
+}
+
+int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
+{
+	struct pf_err ignored;
+
+	if (check_all(guest, err) || adopt_all(guest, err) || create_state(guest, dirfd, err))
+		return -1;
+	if (register_all(guest, err)) {
+		close_state(guest);
+		return -1;
+	}
+	/* After registering: whatever touches a page from then on traps and leaves it absent. */
+	if (take_all_stock(guest, err)) {
+		(void)!unregister_regions(guest, guest->table.count, &ignored);
+		close_state(guest);
+		return -1;
+	}
+	return 0;
+}
+
+int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err)
+{
+	return unregister_regions(guest, guest->table.count, err);
+}
+
+void pf_guest_done(struct pf_guest *guest)
+{
+	close_state(guest);
+	for (uint32_t u = 0; u < guest->uffds; u++)
+		if (guest->uffd[u].fd >= 0)
+			close(guest->uffd[u].fd);
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (guest->region[r].fd >= 0)
+			close(guest->region[r].fd);
+	memset(guest, 0, sizeof(*guest));
+}

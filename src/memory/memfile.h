@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/memfile.h - is this descriptor the guest memory that it is said to be?
+ *
+ * The checks that the source's reader and the destination's guest share.  Any thread; looks at the
+ * file, never at its bytes, and does not block.
+ */
+#ifndef PF_MEMORY_MEMFILE_H
+#define PF_MEMORY_MEMFILE_H
+
+#include "base/page.h"
+
+/*
+ * Kind (fstatfs), page size, alignment of offset, length, access mode; seals too if it is to be
+ * written.  PF_ERR_PROTOCOL says what is wrong and what to do; the caller prefixes the region.
+ */
+PF_MUST_USE int pf_memfile_check(int fd, enum pf_memory_kind kind, uint64_t offset,
+				 const struct pf_region_shape *shape, bool writable,
+				 struct pf_err *err);
+
+struct pf_memfile_stock {
+	uint64_t pages;	      /* present in the region */
+	uint64_t first, last; /* the first range of them, inclusive; page indexes of the region */
+};
+
+/*
+ * Which pages hold data, in memory or in swap: SEEK_DATA (mincore(2) does not see swap).  Pages
+ * that were allocated by fallocate(2) and never written are not data.
+ */
+PF_MUST_USE int pf_memfile_take_stock(int fd, uint64_t offset, const struct pf_region_shape *shape,
+				      struct pf_memfile_stock *out, struct pf_err *err);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory/place.c - see memory/place.h. */
+#include "memory/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+static const uint8_t zeros[PF_RUN_BYTES_MAX];
+
+/* The memfd row. */
+
+static uint64_t file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	return guest->region[region].offset + page * guest->table.region[region].page_size;
+}
+
+static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			  uint32_t count, const uint8_t *bytes)
+{
+	size_t page_size = guest->table.region[region].page_size, done = 0;
+	off_t at = (off_t)file_offset(guest, region, first);
+
+	while (done < count * page_size) {
+		ssize_t put = pwrite(guest->region[region].fd, bytes + done,
+				     count * page_size - done, at + (off_t)done);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put == 0)
+			errno = EIO;
+		if (put <= 0)
+			break;
+		done += (size_t)put;
+	}
+	return done < page_size ? -1 : (int)(done / page_size);
+}
+
+static enum pf_map_result memfd_map(const struct pf_guest *guest, uint32_t region,
+				    uint32_t mapping, uint64_t first, uint32_t count,
+				    uint32_t *out_pages)
+{
+	uint64_t page_size = guest->table.region[region].page_size, mapped;
+	uint64_t base = guest->region[region].mapping[mapping].base;
+	int uffd = guest->uffd[guest->region[region].mapping[mapping].uffd].fd;
+	enum pf_map_result result;
+
+	result = pf_uffd_continue(uffd, base + first * page_size, count * page_size, &mapped);
+	*out_pages = (uint32_t)(mapped / page_size);
+	return result;
+}
+
+/*
+ * Not pwrite: between EFAULT and a write of zeros another thread can have filled the hole and the
+ * guest can have written to it.  fallocate(2) leaves a page that is present alone, and CONTINUE of
+ * one that it has allocated shows zeros (mm/shmem.c, SGP_FALLOC).
+ */
+static int memfd_fill_hole(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	off_t at = (off_t)file_offset(guest, region, page);
+	int failed;
+
+	do
+		failed = fallocate(guest->region[region].fd, FALLOC_FL_KEEP_SIZE, at,
+				   guest->table.region[region].page_size);
+	while (failed && errno == EINTR);
+	return failed;
+}
+
+/* MISSING alone never: a torn or freshly allocated page would be mapped without an event. */
+const struct pf_placer pf_placer_memfd = {
+	.name = "memfd",
+	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+	.populate = memfd_populate,
+	.map = memfd_map,
+	.fill_hole = memfd_fill_hole,
+};
+
+/* What every row shares. */
+
+static void count_up(_Atomic uint64_t *counter, uint64_t by)
+{
+	atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+
+/* Takes the lowest stretch of neighbouring bits out of mask; false: there is none. */
+static bool next_stretch(uint32_t *mask, uint32_t *out_at, uint32_t *out_count)
+{
+	if (*mask == 0)
+		return false;
+	*out_at = (uint32_t)__builtin_ctz(*mask);
+	*out_count = (uint32_t)__builtin_ctz(~(*mask >> *out_at));
+	*mask &= ~(((UINT32_C(1) << *out_count) - 1) << *out_at);
+	return true;
+}
+
+static bool is_room_errno(int sys)
+{
+	return sys == ENOMEM || sys == ENOSPC || sys == EDQUOT;
+}
+
+static enum pf_place_result check_run(const struct pf_guest *guest, const struct pf_run *run,
+				      struct pf_err *err)
+{
+	if (pf_run_valid(&guest->table, run))
+		return PF_PLACE_OK;
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "a run of %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
+		   " is not in the region table", run->count, run->first, run->region);
+	return PF_PLACE_FAILED;
+}
+
+static enum pf_place_result fill_hole(struct pf_guest *guest, uint32_t region, uint64_t page,
+				      struct pf_err *err)
+{
+	if (guest->region[region].placer->fill_hole(guest, region, page) == 0) {
+		count_up(&guest->count.holes, 1);
+		return PF_PLACE_OK;
+	}
+	if (is_room_errno(errno))
+		return PF_PLACE_NOMEM;
+	pf_err_sys(err, "allocating the punched page %" PRIu64 " of region %" PRIu32
+		   ", FILLED and not mapped", page, region);
+	return PF_PLACE_FAILED;
+}
+
+/* The page is mapped, but somebody may have trapped before it was: he faults again, and finds it. */
+static enum pf_place_result wake_page(struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				      uint64_t page, struct pf_err *err)
+{
+	uint64_t page_size = guest->table.region[region].page_size;
+	uint64_t base = guest->region[region].mapping[mapping].base;
+	int uffd = guest->uffd[guest->region[region].mapping[mapping].uffd].fd;
+
+	switch (pf_uffd_wake(uffd, base + page * page_size, page_size)) {
+	case PF_MAP_DONE:
+		count_up(&guest->count.woken, 1);
+		return PF_PLACE_OK;
+	case PF_MAP_GONE:
+		return PF_PLACE_GONE;
+	default:
+		pf_err_sys(err, "waking the waiters of page %" PRIu64 " of region %" PRIu32
+			   ", FILLED and mapped", page, region);
+		return PF_PLACE_FAILED;
+	}
+}
+
+/* What to do about the page where mapping stopped. */
+static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_result why,
+					const struct pf_run *at, uint32_t mapping,
+					struct pf_err *err)
+{
+	switch (why) {
+	case PF_MAP_EXISTS:
+		return wake_page(guest, at->region, mapping, at->first, err);
+	case PF_MAP_ABSENT:
+		return fill_hole(guest, at->region, at->first, err);
+	case PF_MAP_AGAIN:
+		return PF_PLACE_AGAIN;
+	case PF_MAP_GONE:
+		return PF_PLACE_GONE;
+	default:
+		if (errno == ENOMEM) /* for page tables */
+			return PF_PLACE_NOMEM;
+		pf_err_sys(err, "mapping page %" PRIu64 " of region %" PRIu32
+			   ", FILLED and not mapped", at->first, at->region);
+		return PF_PLACE_FAILED;
+	}
+}
+
+static enum pf_place_result worse(enum pf_place_result a, enum pf_place_result b)
+{
+	return a > b ? a : b;
+}
+
+/*
+ * A page that fails is passed over, since somebody may be waiting for the next one; AGAIN, NOMEM and
+ * GONE would be the answer for all the others too.
+ */
+static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, uint32_t mapping,
+				   struct pf_err *err)
+{
+	const struct pf_placer *placer = guest->region[left.region].placer;
+	enum pf_place_result worst = PF_PLACE_OK;
+	uint64_t refilled = UINT64_MAX;
+
+	while (left.count > 0) {
+		enum pf_place_result result;
+		uint32_t mapped;
+		enum pf_map_result why = placer->map(guest, left.region, mapping, left.first,
+						     left.count, &mapped);
+
+		count_up(&guest->count.mapped, mapped);
+		left.first += mapped;
+		left.count -= mapped;
+		if (why == PF_MAP_DONE)
+			break;
+		/* Punched again at once: whoever does that must not hold this thread for ever. */
+		if (why == PF_MAP_ABSENT && refilled == left.first)
+			return worse(worst, PF_PLACE_AGAIN);
+		result = map_stopped(guest, why, &left, mapping, err);
+		worst = worse(worst, result);
+		if (result != PF_PLACE_OK && result != PF_PLACE_FAILED)
+			break;
+		if (why == PF_MAP_ABSENT && result == PF_PLACE_OK) {
+			refilled = left.first;
+			continue;
+		}
+		left.first++;
+		left.count--;
+	}
+	return worst;
+}
+
+/* Maps the pages of mask in every mapping; trouble in one does not keep the others waiting. */
+static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run *run,
+				     uint32_t mask, struct pf_err *err)
+{
+	enum pf_place_result worst = PF_PLACE_OK;
+	uint32_t at, count;
+
+	while (next_stretch(&mask, &at, &count)) {
+		struct pf_run stretch = {
+			.region = run->region, .first = run->first + at, .count = count};
+
+		for (uint32_t m = 0; m < guest->region[run->region].mappings; m++)
+			worst = worse(worst, map_in(guest, stretch, m, err));
+	}
+	return worst;
+}
+
+/* Writes the pages of mask; all of them or -1 with errno. */
+static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint32_t mask,
+			 const uint8_t *bytes)
+{
+	const struct pf_placer *placer = guest->region[run->region].placer;
+	size_t page_size = guest->table.region[run->region].page_size;
+	uint32_t at, count;
+
+	while (next_stretch(&mask, &at, &count)) {
+		while (count > 0) {
+			const uint8_t *from = bytes ? bytes + at * page_size : zeros;
+			int done = placer->populate(guest, run->region, run->first + at, count,
+						    from);
+
+			if (done < 0)
+				return -1;
+			at += (uint32_t)done;
+			count -= (uint32_t)done;
+		}
+	}
+	return 0;
+}
+
+enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
+				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err)
+{
+	enum pf_place_result result;
+	uint32_t mine, placed;
+
+	*out_placed = 0;
+	if (check_run(guest, run, err) != PF_PLACE_OK)
+		return PF_PLACE_FAILED;
+	mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
+	placed = (uint32_t)__builtin_popcount(mine);
+	if (populate_mask(guest, run, mine, bytes)) {
+		int sys = errno;
+
+		/*
+		 * All of it, also what was written: nobody can have seen it, and the caller, who
+		 * comes again with the same bytes, need not know how far this went.
+		 */
+		pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
+		if (is_room_errno(sys))
+			return PF_PLACE_NOMEM;
+		errno = sys;
+		pf_err_sys(err, "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
+			   " into the memory file, unclaimed again", run->count, run->first,
+			   run->region);
+		return PF_PLACE_FAILED;
+	}
+	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
+	pf_journal_fill(&guest->journal, run->region, run->first, mine);
+	count_up(&guest->count.duplicates, run->count - placed);
+	*out_placed = placed;
+	result = map_mask(guest, run, mine, err);
+	/* NOMEM would make the caller come again with the bytes; what is left to do is to map. */
+	return result == PF_PLACE_NOMEM ? PF_PLACE_AGAIN : result;
+}
+
+enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
+				struct pf_err *err)
+{
+	uint32_t filled = 0;
+
+	if (check_run(guest, run, err) != PF_PLACE_OK)
+		return PF_PLACE_FAILED;
+	for (uint32_t i = 0; i < run->count; i++)
+		if (pf_journal_state(&guest->journal, run->region, run->first + i) ==
+		    PF_PAGE_FILLED)
+			filled |= UINT32_C(1) << i;
+	return map_mask(guest, run, filled, err);
+}
+
+enum pf_place_result pf_place_hole(struct pf_guest *guest, uint32_t region, uint64_t page,
+				   struct pf_err *err)
+{
+	const struct pf_run run = {.region = region, .first = page, .count = 1};
+
+	return pf_map_run(guest, &run, err);
+}

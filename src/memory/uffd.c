@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory/uffd.c - see memory/uffd.h. */
+#include "memory/uffd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+
+/* fs/userfaultfd.c: set in ctx->features, and shown by fdinfo, once UFFDIO_API has succeeded. */
+#define FEATURE_INITIALIZED (UINT64_C(1) << 31)
+
+#define UNWANTED_FEATURES                                                                          \
+	(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP)
+
+/* The API line of /proc/self/fdinfo/N is "API:\t<api>:<features>:<ioctls>", all of it hex. */
+static int read_features(int fd, uint64_t *out_features, struct pf_err *err)
+{
+	char path[48], line[160];
+	FILE *info;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "re");
+	if (!info)
+		return pf_err_sys(err, "reading %s for the userfaultfd's features", path);
+	while (!found && fgets(line, sizeof(line), info))
+		found = sscanf(line, "API: %*x:%" SCNx64 ":", out_features) == 1;
+	fclose(info);
+	if (!found) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "descriptor %d is not a userfaultfd: %s has no API "
+			   "line", fd, path);
+		return pf_err_hint(err, "send the userfaultfd of each mapping beside its region");
+	}
+	return 0;
+}
+
+static int check_features(uint64_t features, struct pf_err *err)
+{
+	if (!(features & FEATURE_INITIALIZED)) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "UFFDIO_API was not called on the userfaultfd");
+		return pf_err_hint(err, "the VMM calls UFFDIO_API before it hands the userfaultfd over");
+	}
+	if (features & UNWANTED_FEATURES) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "the userfaultfd has %s%s%s(features 0x%" PRIx64
+			   "), which would block the VMM's own fork, mremap or munmap on us",
+			   features & UFFD_FEATURE_EVENT_FORK ? "EVENT_FORK " : "",
+			   features & UFFD_FEATURE_EVENT_REMAP ? "EVENT_REMAP " : "",
+			   features & UFFD_FEATURE_EVENT_UNMAP ? "EVENT_UNMAP " : "",
+			   features & ~FEATURE_INITIALIZED);
+		return pf_err_hint(err, "call UFFDIO_API without these features");
+	}
+	return 0;
+}
+
+int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err)
+{
+	uint64_t features = 0;
+	int flags;
+
+	if (read_features(fd, &features, err) || check_features(features, err))
+		return -1;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return pf_err_sys(err, "making the userfaultfd non-blocking");
+	*out_features = features & ~FEATURE_INITIALIZED;
+	return 0;
+}
+
+static int refused(struct pf_err *err, const char *what, uint64_t start, uint64_t length)
+{
+	int sys = errno;
+
+	pf_err_sys(err, "%s 0x%" PRIx64 " (%" PRIu64 " bytes) of the VMM", what, start, length);
+	err->class = PF_ERR_PROTOCOL;
+	switch (sys) {
+	case EBUSY:
+		return pf_err_hint(err, "another userfaultfd is registered there: close it first");
+	case EINVAL:
+		return pf_err_hint(err, "nothing suitable is mapped there, or the kernel cannot trap "
+				   "this kind of memory; a memfd must be mapped MAP_SHARED");
+	case EPERM:
+		return pf_err_hint(err, "map the memory with PROT_WRITE, from a writable descriptor");
+	case ENOMEM: /* fs/userfaultfd.c: mmget_not_zero() failed, besides being out of memory */
+	case ESRCH:
+		return pf_err_hint(err, "the process that made the userfaultfd may have ended");
+	}
+	return -1;
+}
+
+int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes, struct pf_err *err)
+{
+	const uint64_t wanted = UINT64_C(1) << _UFFDIO_CONTINUE | UINT64_C(1) << _UFFDIO_WAKE;
+	struct uffdio_register reg = {.range = {.start = start, .len = length}, .mode = modes};
+	struct pf_err ignored;
+
+	if (ioctl(fd, UFFDIO_REGISTER, &reg))
+		return refused(err, "registering traps for", start, length);
+	if (!(modes & UFFDIO_REGISTER_MODE_MINOR) || (reg.ioctls & wanted) == wanted)
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL, "the kernel traps minor faults at 0x%" PRIx64 " (%" PRIu64
+		   " bytes) of the VMM, but offers no UFFDIO_CONTINUE for them (ioctls 0x%" PRIx64
+		   ")", start, length, (uint64_t)reg.ioctls);
+	/* The refusal above is what the caller must hear of, whatever this one says. */
+	(void)!pf_uffd_unregister(fd, start, length, &ignored);
+	return -1;
+}
+
+int pf_uffd_unregister(int fd, uint64_t start, uint64_t length, struct pf_err *err)
+{
+	struct uffdio_range range = {.start = start, .len = length};
+
+	if (ioctl(fd, UFFDIO_UNREGISTER, &range))
+		return refused(err, "removing the traps from", start, length);
+	return 0;
+}
+
+static enum pf_map_result map_result(int sys)
+{
+	switch (sys) {
+	case EEXIST:
+		return PF_MAP_EXISTS;
+	case EFAULT:
+		return PF_MAP_ABSENT;
+	case EAGAIN:
+		return PF_MAP_AGAIN;
+	case ESRCH:
+	case ENOENT:
+		return PF_MAP_GONE;
+	}
+	return PF_MAP_FAILED;
+}
+
+enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length, uint64_t *out_mapped)
+{
+	*out_mapped = 0;
+	for (;;) {
+		struct uffdio_continue arg = {
+			.range = {.start = start + *out_mapped, .len = length - *out_mapped},
+		};
+		int sys;
+
+		if (ioctl(fd, UFFDIO_CONTINUE, &arg) == 0) {
+			*out_mapped = length;
+			return PF_MAP_DONE;
+		}
+		sys = errno;
+		if (sys != EAGAIN || arg.mapped <= 0)
+			return map_result(sys);
+		/*
+		 * Stopped after some pages, and EAGAIN does not say why (UFFDIO_CONTINUE in
+		 * ioctl_userfaultfd(2)): asked again, the page where it stopped tells.
+		 */
+		*out_mapped += (uint64_t)arg.mapped;
+	}
+}
+
+enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length)
+{
+	struct uffdio_range range = {.start = start, .len = length};
+
+	if (ioctl(fd, UFFDIO_WAKE, &range) == 0)
+		return PF_MAP_DONE;
+	return errno == ESRCH || errno == ENOENT ? PF_MAP_GONE : PF_MAP_FAILED;
+}
