@@ -44,12 +44,14 @@ static int check_mapping(const struct pf_guest *guest, uint32_t r, uint32_t m, s
 	uint64_t base = guest->region[r].mapping[m].base, end;
 
 	if (guest->region[r].mapping[m].uffd >= guest->uffds)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "mapping %" PRIu32 " names userfaultfd %"
-				  PRIu32 " of %" PRIu32, m, guest->region[r].mapping[m].uffd,
-				  guest->uffds);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "mapping %" PRIu32 " names userfaultfd %" PRIu32 " of %" PRIu32,
+				  m, guest->region[r].mapping[m].uffd, guest->uffds);
 	if (base % shape->page_size != 0 || __builtin_add_overflow(base, shape->size, &end))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "mapping %" PRIu32 " at 0x%" PRIx64
-				  " is not aligned to a page, or wraps around", m, base);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "mapping %" PRIu32 " at 0x%" PRIx64
+				  " is not aligned to a page, or wraps around",
+				  m, base);
 	return 0;
 }
 
@@ -98,8 +100,8 @@ static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, stru
 	struct stat x, y;
 
 	if (mappings_overlap(guest, a, b))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "one of its mappings overlaps one of region %"
-				  PRIu32, b);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "one of its mappings overlaps one of region %" PRIu32, b);
 	if (a == b)
 		return 0;
 	if (fstat(guest->region[a].fd, &x) || fstat(guest->region[b].fd, &y))
@@ -107,8 +109,8 @@ static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, stru
 	if (x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
 	    ranges_overlap(guest->region[a].offset, guest->table.region[a].size,
 			   guest->region[b].offset, guest->table.region[b].size))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "it shares pages of its memory file with "
-				  "region %" PRIu32, b);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "it shares pages of its memory file with region %" PRIu32, b);
 	return 0;
 }
 
@@ -117,8 +119,9 @@ static int check_all(struct pf_guest *guest, struct pf_err *err)
 	if (pf_table_check(&guest->table, err))
 		return -1;
 	if (guest->uffds == 0 || guest->uffds > PF_UFFDS_MAX)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " userfaultfds; 1 to %u are "
-				  "allowed", guest->uffds, PF_UFFDS_MAX);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "%" PRIu32 " userfaultfds; 1 to %u are allowed",
+				  guest->uffds, PF_UFFDS_MAX);
 	for (uint32_t a = 0; a < guest->table.count; a++) {
 		if (check_region(guest, a, err))
 			return refuse(guest, a, err);
@@ -168,7 +171,8 @@ static int unregister_region(struct pf_guest *guest, uint32_t r, uint32_t mappin
 
 		if (pf_uffd_unregister(guest->uffd[region->mapping[m].uffd].fd,
 				       region->mapping[m].base, guest->table.region[r].size,
-				       &this) && !failed) {
+				       &this) &&
+		    !failed) {
 			*err = this;
 			failed = refuse(guest, r, err);
 		}
@@ -231,11 +235,12 @@ static int take_stock(const struct pf_guest *guest, uint32_t r, struct pf_err *e
 		return -1;
 	if (stock.pages == 0)
 		return 0;
-	pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu64 " pages of its memory file are present already "
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "%" PRIu64 " pages of its memory file are present already "
 		   "and nobody declared them; the first range is pages %" PRIu64 " to %" PRIu64,
 		   stock.pages, stock.first, stock.last);
 	return pf_err_hint(err, "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was "
-			   "touched; reserve by fallocate(), not by writing");
+				"touched; reserve by fallocate(), not by writing");
 }
 
 static int take_all_stock(const struct pf_guest *guest, struct pf_err *err)

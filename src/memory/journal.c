@@ -104,14 +104,16 @@ static int check_header(const struct journal_header *header, const struct pf_reg
 	bool same = header->regions == table->count;
 
 	if (atomic_load_explicit(&header->magic, memory_order_acquire) != JOURNAL_MAGIC)
-		return pf_err_set(err, PF_ERR_CONFIG, "the page journal in the state directory was "
+		return pf_err_set(err, PF_ERR_CONFIG,
+				  "the page journal in the state directory was "
 				  "never finished, or is not a journal of this version");
 	for (uint32_t i = 0; same && i < table->count; i++)
 		same = header->region[i].gpa == table->region[i].gpa &&
 		       header->region[i].size == table->region[i].size &&
 		       header->region[i].page_size == table->region[i].page_size;
 	if (!same)
-		return pf_err_set(err, PF_ERR_CONFIG, "the page journal in the state directory "
+		return pf_err_set(err, PF_ERR_CONFIG,
+				  "the page journal in the state directory "
 				  "describes other regions than the VMM");
 	return 0;
 }
@@ -148,9 +150,11 @@ static int recover_region(struct pf_journal *journal, uint32_t region, struct pf
 		uint64_t beyond = left < PAGES_PER_WORD ? word >> (left * BITS_PER_PAGE) : 0;
 
 		if (word & (word >> 1) & ALL_LANES || word >> RESERVED_SHIFT & ALL_LANES || beyond)
-			return pf_err_set(err, PF_ERR_CONFIG, "the page journal in the state "
-					  "directory is damaged at region %" PRIu32 ", page %" PRIu64
-					  ": 0x%016" PRIx64, region, first, word);
+			return pf_err_set(err, PF_ERR_CONFIG,
+					  "the page journal in the state "
+					  "directory is damaged at region %" PRIu32
+					  ", page %" PRIu64 ": 0x%016" PRIx64,
+					  region, first, word);
 		atomic_store_explicit(slot, word & (keep * UINT64_C(0xf)), memory_order_relaxed);
 		filled += (uint64_t)__builtin_popcountll(keep);
 	}
@@ -241,9 +245,8 @@ static struct moved move_word(_Atomic uint64_t *word, uint32_t mask, uint64_t (*
 		if (!won)
 			return (struct moved){0, 0};
 		/* flip is below a lane's four bits: the product stays within each lane. */
-	} while (!atomic_compare_exchange_weak_explicit(word, &old, old ^ won * flip,
-							memory_order_acq_rel,
-							memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &old, old ^ won * flip, memory_order_acq_rel, memory_order_acquire));
 	return (struct moved){gather(won), gather(won & old >> REQUESTED_SHIFT)};
 }
 
@@ -270,7 +273,8 @@ uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t 
 {
 	uint32_t mask = (UINT32_C(1) << count) - 1;
 
-	return move_run(journal, region, first, mask, lanes_absent, PF_PAGE_ABSENT ^ PF_PAGE_FILLING)
+	return move_run(journal, region, first, mask, lanes_absent,
+			PF_PAGE_ABSENT ^ PF_PAGE_FILLING)
 		.pages;
 }
 

@@ -37,20 +37,25 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 	struct statfs fs;
 
 	if (kind != PF_MEMORY_MEMFD) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its memory is of kind %s (%d), which is not "
-			   "supported", kind_name(kind), (int)kind);
-		return pf_err_hint(err, "back the guest with a memfd or a file on tmpfs, mapped shared");
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory is of kind %s (%d), which is not supported",
+			   kind_name(kind), (int)kind);
+		return pf_err_hint(err,
+				   "back the guest with a memfd or a file on tmpfs, mapped shared");
 	}
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
 	if (fs.f_type != TMPFS_MAGIC) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is said to be a memfd, but is on a "
-			   "file system of type 0x%lx", (unsigned long)fs.f_type);
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file is said to be a memfd, but is on a "
+			   "file system of type 0x%lx",
+			   (unsigned long)fs.f_type);
 		return pf_err_hint(err, "a memfd without MFD_HUGETLB or a file on tmpfs is wanted");
 	}
 	if (shape->page_size != PAGE_BYTES)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "pages of %" PRIu32 " bytes, but a memfd has "
-				  "pages of %" PRIu32, shape->page_size, PAGE_BYTES);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "pages of %" PRIu32 " bytes, but a memfd has pages of %" PRIu32,
+				  shape->page_size, PAGE_BYTES);
 	return 0;
 }
 
@@ -63,14 +68,18 @@ static int check_length(int fd, uint64_t offset, const struct pf_region_shape *s
 	if (fstat(fd, &st))
 		return pf_err_sys(err, "looking at its memory file");
 	if (!S_ISREG(st.st_mode))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "its memory is not a regular file (mode 0%o)",
-				  st.st_mode);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "its memory is not a regular file (mode 0%o)", st.st_mode);
 	if (offset % shape->page_size != 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "its offset 0x%" PRIx64 " in the memory file "
-				  "is not a multiple of its page size", offset);
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "its offset 0x%" PRIx64 " in the memory file "
+				  "is not a multiple of its page size",
+				  offset);
 	if (__builtin_add_overflow(offset, shape->size, &end) || end > (uint64_t)st.st_size) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file has %lld bytes, too short for %" PRIu64
-			   " bytes at offset %" PRIu64, (long long)st.st_size, shape->size, offset);
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file has %lld bytes, too short for %" PRIu64
+			   " bytes at offset %" PRIu64,
+			   (long long)st.st_size, shape->size, offset);
 		return pf_err_hint(err, "set the file's length with ftruncate(2) first");
 	}
 	return 0;
@@ -93,7 +102,8 @@ static int check_access(int fd, bool writable, struct pf_err *err)
 	if (seals < 0)
 		return pf_err_sys(err, "reading the seals of its memory file");
 	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is sealed against writing (seals 0x%x)",
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file is sealed against writing (seals 0x%x)",
 			   (unsigned)seals);
 		return pf_err_hint(err, "do not set F_SEAL_WRITE or F_SEAL_FUTURE_WRITE");
 	}

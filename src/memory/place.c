@@ -37,9 +37,8 @@ static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_
 	return done < page_size ? -1 : (int)(done / page_size);
 }
 
-static enum pf_map_result memfd_map(const struct pf_guest *guest, uint32_t region,
-				    uint32_t mapping, uint64_t first, uint32_t count,
-				    uint32_t *out_pages)
+static enum pf_map_result memfd_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				    uint64_t first, uint32_t count, uint32_t *out_pages)
 {
 	uint64_t page_size = guest->table.region[region].page_size, mapped;
 	uint64_t base = guest->region[region].mapping[mapping].base;
@@ -107,7 +106,8 @@ static enum pf_place_result check_run(const struct pf_guest *guest, const struct
 		return PF_PLACE_OK;
 	pf_err_set(err, PF_ERR_PROTOCOL,
 		   "a run of %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
-		   " is not in the region table", run->count, run->first, run->region);
+		   " is not in the region table",
+		   run->count, run->first, run->region);
 	return PF_PLACE_FAILED;
 }
 
@@ -120,12 +120,14 @@ static enum pf_place_result fill_hole(struct pf_guest *guest, uint32_t region, u
 	}
 	if (is_room_errno(errno))
 		return PF_PLACE_NOMEM;
-	pf_err_sys(err, "allocating the punched page %" PRIu64 " of region %" PRIu32
-		   ", FILLED and not mapped", page, region);
+	pf_err_sys(err,
+		   "allocating the punched page %" PRIu64 " of region %" PRIu32
+		   ", FILLED and not mapped",
+		   page, region);
 	return PF_PLACE_FAILED;
 }
 
-/* The page is mapped, but somebody may have trapped before it was: he faults again, and finds it. */
+/* Mapped already, but somebody may have trapped before it was: he faults again, and finds it. */
 static enum pf_place_result wake_page(struct pf_guest *guest, uint32_t region, uint32_t mapping,
 				      uint64_t page, struct pf_err *err)
 {
@@ -140,8 +142,10 @@ static enum pf_place_result wake_page(struct pf_guest *guest, uint32_t region, u
 	case PF_MAP_GONE:
 		return PF_PLACE_GONE;
 	default:
-		pf_err_sys(err, "waking the waiters of page %" PRIu64 " of region %" PRIu32
-			   ", FILLED and mapped", page, region);
+		pf_err_sys(err,
+			   "waking the waiters of page %" PRIu64 " of region %" PRIu32
+			   ", FILLED and mapped",
+			   page, region);
 		return PF_PLACE_FAILED;
 	}
 }
@@ -163,8 +167,9 @@ static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_resu
 	default:
 		if (errno == ENOMEM) /* for page tables */
 			return PF_PLACE_NOMEM;
-		pf_err_sys(err, "mapping page %" PRIu64 " of region %" PRIu32
-			   ", FILLED and not mapped", at->first, at->region);
+		pf_err_sys(err,
+			   "mapping page %" PRIu64 " of region %" PRIu32 ", FILLED and not mapped",
+			   at->first, at->region);
 		return PF_PLACE_FAILED;
 	}
 }
@@ -175,8 +180,8 @@ static enum pf_place_result worse(enum pf_place_result a, enum pf_place_result b
 }
 
 /*
- * A page that fails is passed over, since somebody may be waiting for the next one; AGAIN, NOMEM and
- * GONE would be the answer for all the others too.
+ * A page that fails is passed over, since somebody may be waiting for the next one; AGAIN, NOMEM
+ * and GONE would be the answer for all the others too.
  */
 static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, uint32_t mapping,
 				   struct pf_err *err)
@@ -188,8 +193,8 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 	while (left.count > 0) {
 		enum pf_place_result result;
 		uint32_t mapped;
-		enum pf_map_result why = placer->map(guest, left.region, mapping, left.first,
-						     left.count, &mapped);
+		enum pf_map_result why =
+			placer->map(guest, left.region, mapping, left.first, left.count, &mapped);
 
 		count_up(&guest->count.mapped, mapped);
 		left.first += mapped;
@@ -241,8 +246,8 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 	while (next_stretch(&mask, &at, &count)) {
 		while (count > 0) {
 			const uint8_t *from = bytes ? bytes + at * page_size : zeros;
-			int done = placer->populate(guest, run->region, run->first + at, count,
-						    from);
+			int done =
+				placer->populate(guest, run->region, run->first + at, count, from);
 
 			if (done < 0)
 				return -1;
@@ -275,9 +280,10 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 		if (is_room_errno(sys))
 			return PF_PLACE_NOMEM;
 		errno = sys;
-		pf_err_sys(err, "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
-			   " into the memory file, unclaimed again", run->count, run->first,
-			   run->region);
+		pf_err_sys(err,
+			   "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
+			   " into the memory file, unclaimed again",
+			   run->count, run->first, run->region);
 		return PF_PLACE_FAILED;
 	}
 	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */

@@ -43,7 +43,7 @@ enum pf_place_result {
 	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
 			    unclaimed all of it again, for the others it is FILLED as before */
 	PF_PLACE_GONE,	 /* the VMM's process or its mapping is gone; what was ours is FILLED */
-	PF_PLACE_FAILED, /* err is filled: unclaimed again, or FILLED and not mapped; it says which */
+	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or FILLED and not mapped */
 };
 
 /*

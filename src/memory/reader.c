@@ -15,7 +15,8 @@ int pf_reader_check(const struct pf_reader *reader, struct pf_err *err)
 		return -1;
 	for (uint32_t i = 0; i < reader->table.count; i++)
 		if (pf_memfile_check(reader->region[i].fd, reader->region[i].kind,
-				     reader->region[i].offset, &reader->table.region[i], false, err))
+				     reader->region[i].offset, &reader->table.region[i], false,
+				     err))
 			return pf_err_prefix(err, "region %" PRIu32 " (id %" PRIu32 ")", i,
 					     reader->region[i].id);
 	return 0;

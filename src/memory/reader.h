@@ -25,7 +25,7 @@ struct pf_reader {
 
 /* Checks each file against its region (kind, length).  PF_ERR_PROTOCOL says what and what to do. */
 PF_MUST_USE int pf_reader_check(const struct pf_reader *reader, struct pf_err *err);
-/* Reads a run (checked against the table) into out.  -1: errno says why (EIO: the file is short). */
+/* Reads a run (checked against the table) into out; -1: errno says why (EIO: the file is short). */
 PF_MUST_USE int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run,
 			       uint8_t *out);
 void pf_reader_done(struct pf_reader *reader);

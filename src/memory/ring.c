@@ -42,7 +42,8 @@ static int find_ends(struct pf_ring *ring, unsigned index, struct pf_err *err)
 	if (starts != (full ? 1 : 0))
 		return pf_err_set(err, PF_ERR_CONFIG,
 				  "uffd-%u.ring in the state directory is damaged: its events are "
-				  "in %u pieces", index, starts);
+				  "in %u pieces",
+				  index, starts);
 	ring->head = ring->tail + full;
 	return 0;
 }

@@ -39,8 +39,8 @@ static int check_length(int fd, const char *name, enum pf_statefile_mode mode, s
 	if (fstat(fd, &st))
 		return pf_err_sys(err, "looking at %s in the state directory", name);
 	/* Length 0: made, but its maker died before it had allocated anything. */
-	if (!S_ISREG(st.st_mode) || ((size_t)st.st_size != length &&
-				     (mode == PF_STATEFILE_OPEN || st.st_size != 0)))
+	if (!S_ISREG(st.st_mode) ||
+	    ((size_t)st.st_size != length && (mode == PF_STATEFILE_OPEN || st.st_size != 0)))
 		return pf_err_set(err, PF_ERR_CONFIG,
 				  "%s in the state directory has %lld bytes, not the %zu that this "
 				  "guest's has: it is another guest's, or damaged",

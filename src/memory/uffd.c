@@ -32,8 +32,8 @@ static int read_features(int fd, uint64_t *out_features, struct pf_err *err)
 		found = sscanf(line, "API: %*x:%" SCNx64 ":", out_features) == 1;
 	fclose(info);
 	if (!found) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "descriptor %d is not a userfaultfd: %s has no API "
-			   "line", fd, path);
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "descriptor %d is not a userfaultfd: %s has no API line", fd, path);
 		return pf_err_hint(err, "send the userfaultfd of each mapping beside its region");
 	}
 	return 0;
@@ -43,10 +43,12 @@ static int check_features(uint64_t features, struct pf_err *err)
 {
 	if (!(features & FEATURE_INITIALIZED)) {
 		pf_err_set(err, PF_ERR_PROTOCOL, "UFFDIO_API was not called on the userfaultfd");
-		return pf_err_hint(err, "the VMM calls UFFDIO_API before it hands the userfaultfd over");
+		return pf_err_hint(err,
+				   "the VMM calls UFFDIO_API before it hands the userfaultfd over");
 	}
 	if (features & UNWANTED_FEATURES) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "the userfaultfd has %s%s%s(features 0x%" PRIx64
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "the userfaultfd has %s%s%s(features 0x%" PRIx64
 			   "), which would block the VMM's own fork, mremap or munmap on us",
 			   features & UFFD_FEATURE_EVENT_FORK ? "EVENT_FORK " : "",
 			   features & UFFD_FEATURE_EVENT_REMAP ? "EVENT_REMAP " : "",
@@ -81,10 +83,12 @@ static int refused(struct pf_err *err, const char *what, uint64_t start, uint64_
 	case EBUSY:
 		return pf_err_hint(err, "another userfaultfd is registered there: close it first");
 	case EINVAL:
-		return pf_err_hint(err, "nothing suitable is mapped there, or the kernel cannot trap "
+		return pf_err_hint(err,
+				   "nothing suitable is mapped there, or the kernel cannot trap "
 				   "this kind of memory; a memfd must be mapped MAP_SHARED");
 	case EPERM:
-		return pf_err_hint(err, "map the memory with PROT_WRITE, from a writable descriptor");
+		return pf_err_hint(err,
+				   "map the memory with PROT_WRITE, from a writable descriptor");
 	case ENOMEM: /* fs/userfaultfd.c: mmget_not_zero() failed, besides being out of memory */
 	case ESRCH:
 		return pf_err_hint(err, "the process that made the userfaultfd may have ended");
@@ -102,9 +106,11 @@ int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes, st
 		return refused(err, "registering traps for", start, length);
 	if (!(modes & UFFDIO_REGISTER_MODE_MINOR) || (reg.ioctls & wanted) == wanted)
 		return 0;
-	pf_err_set(err, PF_ERR_PROTOCOL, "the kernel traps minor faults at 0x%" PRIx64 " (%" PRIu64
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "the kernel traps minor faults at 0x%" PRIx64 " (%" PRIu64
 		   " bytes) of the VMM, but offers no UFFDIO_CONTINUE for them (ioctls 0x%" PRIx64
-		   ")", start, length, (uint64_t)reg.ioctls);
+		   ")",
+		   start, length, (uint64_t)reg.ioctls);
 	/* The refusal above is what the caller must hear of, whatever this one says. */
 	(void)!pf_uffd_unregister(fd, start, length, &ignored);
 	return -1;
