@@ -14,8 +14,9 @@
 
 struct pf_channel;
 
-/* Takes over conn.  urgent decides the limits and buffer sizes; from_source of the rules is derived
- * from `side`: the source receives what the destination sends and the other way round. */
+/* Takes over conn (closed on failure too).  urgent decides the limits and buffer sizes; from_source
+ * of the rules is derived from `side`: the source receives what the destination sends and the other
+ * way round. */
 PF_MUST_USE int pf_channel_new(struct pf_conn *conn, enum pf_side side, bool urgent,
 			       struct pf_channel **out, struct pf_err *err);
 /* Closes the connection too; takes NULL. */
@@ -27,15 +28,16 @@ void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,
 		       const struct pf_region_table *table, uint64_t device_state_size);
 
 /*
- * The next frame, checked.  OK: *out is filled and *out_body points at its length bytes, valid until
- * the next call.  AGAIN: not yet a whole one.  EOF, ERROR: the connection is of no more use.
+ * The next frame, checked.  OK: *out is filled and *out_body points at its length bytes, valid
+ * until the next call.  AGAIN: not yet a whole one.  EOF, ERROR: the connection is of no more use.
  */
 enum pf_io pf_channel_recv(struct pf_channel *channel, struct pf_frame *out,
 			   const uint8_t **out_body, struct pf_err *err);
 
 /*
  * Room for a frame with a body of up to `body` bytes (within the channel's limit): a pointer at
- * which to put the body, or NULL if the buffer must be flushed first.
+ * which to put the body, or NULL if the buffer must be flushed first.  More than the limit is NULL
+ * too, and the flush that follows then says so (PF_ERR_STATE).
  */
 uint8_t *pf_channel_reserve(struct pf_channel *channel, uint32_t body);
 /* Appends the frame whose body (frame->length bytes) was put at the reserved place; fills in the

@@ -10,7 +10,8 @@
 
 #include "net/addr.h"
 
-/* Non-blocking, close-on-exec; *out_bound is the real address (port 0 asks the kernel to choose). */
+/* Non-blocking, close-on-exec; *out_bound is the real address (port 0 asks the kernel to choose).
+ */
 PF_MUST_USE int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,
 			      struct sockaddr_storage *out_bound, struct pf_err *err);
 /* Non-blocking connected socket.  PF_ERR_UNREACHABLE names the address and why. */

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* net/tcp.c - see net/tcp.h; tcp(7), socket(7), ip(7), ipv6(7). */
+#include "net/tcp.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "net/wait.h"
+
+#define BACKLOG 16
+/* 6 is the highest that needs no CAP_NET_ADMIN, socket(7). */
+#define PRIORITY_URGENT 6
+#define PRIORITY_BULK 0
+#define DSCP_EF (46 << 2)
+#define DSCP_CS1 (8 << 2)
+
+static void free_addresses(struct addrinfo **list)
+{
+	if (*list)
+		freeaddrinfo(*list);
+}
+
+static int resolve(const struct pf_endpoint *endpoint, int flags, struct addrinfo **out,
+		   struct pf_err *err)
+{
+	struct addrinfo want = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = flags | AI_NUMERICSERV,
+	};
+	char port[8];
+	int failure;
+
+	snprintf(port, sizeof(port), "%u", endpoint->port);
+	failure = getaddrinfo(endpoint->host, port, &want, out);
+	if (failure == 0)
+		return 0;
+	pf_err_set(err, PF_ERR_UNREACHABLE, "resolving the name %s: %s", endpoint->host,
+		   gai_strerror(failure));
+	return pf_err_hint(err, "check the name, or give the address as a number");
+}
+
+static int listen_on(const struct addrinfo *at, int *out_fd, struct sockaddr_storage *out_bound)
+{
+	pf_auto_fd int fd = -1;
+	socklen_t length = sizeof(*out_bound);
+	int on = 1;
+
+	fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	/* A listener that is started again must not wait for its connections' TIME_WAIT. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	    bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
+		return -1;
+	memset(out_bound, 0, sizeof(*out_bound));
+	if (getsockname(fd, (struct sockaddr *)out_bound, &length) != 0)
+		return -1;
+	*out_fd = pf_steal_fd(&fd);
+	return 0;
+}
+
+int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,
+		  struct sockaddr_storage *out_bound, struct pf_err *err)
+{
+	__attribute__((cleanup(free_addresses))) struct addrinfo *list = NULL;
+	char text[PF_ENDPOINT_TEXT_MAX];
+
+	pf_endpoint_print(endpoint, text);
+	if (resolve(endpoint, AI_PASSIVE, &list, err)) {
+		err->class = PF_ERR_CONFIG; /* our own address: nobody else can mend it */
+		return pf_err_prefix(err, "listening on %s", text);
+	}
+	for (const struct addrinfo *at = list; at; at = at->ai_next)
+		if (listen_on(at, out_fd, out_bound) == 0)
+			return 0;
+	pf_err_sys(err, "listening on %s", text);
+	if (err->sys == EADDRINUSE)
+		pf_err_hint(err, "another program listens there; choose another port, or port 0");
+	if (err->sys == EADDRNOTAVAIL)
+		pf_err_hint(err, "this host does not have that address");
+	return -1;
+}
+
+/*
+ * A connect to a port from which the kernel also picks ephemeral ports can meet itself when nobody
+ * listens there (TCP simultaneous open, RFC 9293 section 3.5); who tries again for ever will hit
+ * it.
+ */
+static bool is_self_connected(int fd)
+{
+	struct sockaddr_storage mine = {0}, theirs = {0};
+	socklen_t mine_length = sizeof(mine), theirs_length = sizeof(theirs);
+
+	return getsockname(fd, (struct sockaddr *)&mine, &mine_length) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&theirs, &theirs_length) == 0 &&
+	       mine_length == theirs_length && memcmp(&mine, &theirs, mine_length) == 0;
+}
+
+/* 0 or an errno: ETIMEDOUT at the deadline, ECANCELED once cancel_fd is readable. */
+static int finish_connect(int fd, uint64_t deadline_ns, int cancel_fd)
+{
+	int failure = pf_wait_fd(fd, POLLOUT, deadline_ns, cancel_fd);
+	int result = 0;
+	socklen_t length = sizeof(result);
+
+	if (failure)
+		return failure;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &length) != 0)
+		return errno;
+	if (result == 0 && is_self_connected(fd))
+		return ECONNREFUSED;
+	return result;
+}
+
+static int connect_to(const struct addrinfo *at, uint64_t deadline_ns, int cancel_fd, int *out_fd)
+{
+	pf_auto_fd int fd = -1;
+	int failure = 0;
+
+	fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return errno;
+	if (connect(fd, at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS && errno != EINTR)
+		return errno;
+	failure = finish_connect(fd, deadline_ns, cancel_fd);
+	if (failure)
+		return failure;
+	*out_fd = pf_steal_fd(&fd);
+	return 0;
+}
+
+/* An address that swallows packets must leave time for those behind it. */
+static uint64_t fair_deadline(const struct addrinfo *at, uint64_t deadline_ns)
+{
+	uint64_t now = pf_now_ns();
+	uint64_t left = 0;
+
+	for (; at; at = at->ai_next)
+		left++;
+	return deadline_ns <= now ? deadline_ns : now + (deadline_ns - now) / left;
+}
+
+static int unreachable(struct pf_err *err, const char *text, const struct addrinfo *at, int failure)
+{
+	struct sockaddr_storage tried = {0};
+	char number[PF_ENDPOINT_TEXT_MAX];
+
+	memcpy(&tried, at->ai_addr, at->ai_addrlen);
+	pf_sockaddr_print(&tried, number);
+	errno = failure;
+	if (strcmp(number, text) == 0)
+		pf_err_sys(err, "connecting to %s", text);
+	else
+		pf_err_sys(err, "connecting to %s (%s)", text, number);
+	err->class = PF_ERR_UNREACHABLE;
+	if (failure == ECONNREFUSED)
+		pf_err_hint(err, "nothing listens there: is the destination started, is the port "
+				 "right?");
+	if (failure == ETIMEDOUT)
+		pf_err_hint(err, "nobody answered: is the address right, is there a firewall in "
+				 "between?");
+	return -1;
+}
+
+int pf_tcp_connect(const struct pf_endpoint *endpoint, uint64_t deadline_ns, int cancel_fd,
+		   int *out_fd, struct pf_err *err)
+{
+	__attribute__((cleanup(free_addresses))) struct addrinfo *list = NULL;
+	char text[PF_ENDPOINT_TEXT_MAX];
+	const struct addrinfo *last = NULL;
+	int failure = EHOSTUNREACH;
+
+	pf_endpoint_print(endpoint, text);
+	if (resolve(endpoint, 0, &list, err))
+		return pf_err_prefix(err, "connecting to %s", text);
+	for (const struct addrinfo *at = list; at && failure != ECANCELED; at = at->ai_next) {
+		last = at;
+		failure = connect_to(at, fair_deadline(at, deadline_ns), cancel_fd, out_fd);
+		if (failure == 0)
+			return 0;
+	}
+	return unreachable(err, text, last, failure);
+}
+
+int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storage *out_peer)
+{
+	socklen_t length;
+	int fd;
+
+	do {
+		length = sizeof(*out_peer);
+		memset(out_peer, 0, sizeof(*out_peer));
+		fd = accept4(listen_fd, (struct sockaddr *)out_peer, &length,
+			     SOCK_CLOEXEC | SOCK_NONBLOCK);
+		/* Whoever gave up while he was waiting leaves the others' turn as it was. */
+	} while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (fd < 0)
+		return -1;
+	*out_fd = fd;
+	return 0;
+}
+
+void pf_tcp_tune(int fd, bool urgent)
+{
+	int on = 1;
+	int dscp = urgent ? DSCP_EF : DSCP_CS1;
+	int priority = urgent ? PRIORITY_URGENT : PRIORITY_BULK;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* A socket of either family: the option of the other one is refused, which does no harm. */
+	(void)setsockopt(fd, IPPROTO_IP, IP_TOS, &dscp, sizeof(dscp));
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &dscp, sizeof(dscp));
+	/* After IP_TOS, which sets the priority too (net/ipv4/ip_sockglue.c). */
+	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
+}
