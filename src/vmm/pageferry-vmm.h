@@ -21,6 +21,8 @@
  * What the VMM promises: between regions() and regions_accepted it does not touch the memory; the
  * memory has no other mapping (vhost-user, DMA) than those it lists; it keeps its own copy of every
  * descriptor until `complete` or `release`; "paused" means vCPUs stopped *and* device I/O drained.
+ * A source that has said paused() runs again only on continue_source, whatever becomes of the agent:
+ * its guest may be running at the destination.
  *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */
@@ -66,7 +68,8 @@ struct pageferry_region {
 struct pageferry_vmm_ops {
 	void (*regions_accepted)(void *opaque);		     /* destination */
 	void (*pause)(void *opaque);			     /* source: answer with paused() */
-	void (*continue_source)(void *opaque);		     /* source */
+	void (*continue_source)(void *opaque); /* source: run again; a pause() that was not
+						  answered yet needs no answer any more */
 	void (*release)(void *opaque);			     /* source */
 	void (*load)(void *opaque, int state_fd, size_t size); /* destination: state_fd is yours;
 								  answer with ready() */
@@ -85,7 +88,7 @@ struct pageferry_vmm *pageferry_vmm_connect(const char *path, enum pageferry_rol
 					    const uint32_t *vcpu_tids, size_t vcpu_count,
 					    const struct pageferry_vmm_ops *ops, void *opaque,
 					    char *reason, size_t reason_size);
-/* Closes the connection; takes NULL. */
+/* Closes the connection; takes NULL.  Not from within one of the agent's calls. */
 void pageferry_vmm_close(struct pageferry_vmm *vmm);
 
 /* The descriptor to poll for POLLIN; owned by the connection. */
