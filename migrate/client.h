@@ -23,7 +23,8 @@ void pf_client_close(struct pf_client *client);
 const json_t *pf_client_greeting(const struct pf_client *client);
 /*
  * Takes over args (may be NULL).  0: *out_return (may be NULL if not wanted) is a new reference.
- * -1: PF_ERR_STATE with the agent's `desc` if it refused, PF_ERR_UNREACHABLE if it went away.
+ * -1: PF_ERR_STATE with the agent's `desc` if it refused, PF_ERR_UNREACHABLE if it went away (sys
+ * is ECONNRESET) or did not answer in time (sys is 0).
  */
 PF_MUST_USE int pf_client_command(struct pf_client *client, const char *name, json_t *args,
 				  uint64_t deadline_ns, json_t **out_return, struct pf_err *err);

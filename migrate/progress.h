@@ -13,13 +13,15 @@
 
 struct pf_progress {	  /* what the line before knew, for the rate; zero it first */
 	uint64_t filled; /* pages */
+	uint64_t bytes;	 /* on the wire, both ways */
 	uint64_t at_ns;
-	double rate; /* bytes/s, smoothed */
+	double rate;	  /* bytes/s on the wire, smoothed */
+	double page_rate; /* pages/s, smoothed */
 };
 
 /*
  * "postcopy-active  41 %  107402/262144 pages  812 MiB/s  3021 faults  p50 31 us  p99 210 us  1 s left"
- * without a newline.  page_size: bytes of a page for the rate.
+ * without a newline.  Only what status says is shown; a member of the wrong type counts as absent.
  */
 void pf_progress_line(struct pf_progress *progress, const json_t *status, uint64_t now_ns,
 		      char *out, size_t size);
