@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""conftest.py - fixtures: certificates once, a migration for each test, logs when one fails."""
+import signal
+import tempfile
+
+import pytest
+
+from harness import Migration, Pki
+from processes import Late
+
+SECONDS_PER_TEST = 180
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """Every wait has its deadline; this is for a test that waits in a way nobody thought of."""
+
+    def too_long(_signal, _frame):
+        raise Late(f"the test took more than {SECONDS_PER_TEST} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS_PER_TEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder():
+    """Short, since a socket's path must fit 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="pf-e2e-") as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def pki():
+    with tempfile.TemporaryDirectory(prefix="pf-pki-") as path:
+        yield Pki(path + "/ours")
+
+
+@pytest.fixture(scope="session")
+def foreign_pki():
+    """The same names by another authority."""
+    with tempfile.TemporaryDirectory(prefix="pf-pki-") as path:
+        yield Pki(path + "/theirs")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        report = outcome.get_result()
+        migration = item.funcargs.get("migration")
+        if report.failed and migration:
+            report.sections.append(("what the processes said", migration.logs()))
+
+
+@pytest.fixture
+def migration(folder, pki):
+    it = Migration(folder, pki)
+    yield it
+    it.end()

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""harness.py - a migration on this machine: certificates, two agents, two guests, two orchestrators."""
+import json
+import os
+import pathlib
+import select
+import subprocess
+import time
+
+from control import Control
+from processes import DEADLINE, Child, Guest, Late
+
+SOURCE_NAME = "source.pageferry.test"
+DESTINATION_NAME = "destination.pageferry.test"
+ID = "vm7"
+
+
+def program(variable):
+    path = os.environ.get(variable)
+    if not path or not os.access(path, os.X_OK):
+        raise RuntimeError(f"set {variable} to the program in the build tree (it is {path!r})")
+    return path
+
+
+def openssl(folder, *arguments):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-days", "2", *arguments],
+        cwd=folder, check=True, capture_output=True, timeout=60,
+    )
+
+
+class Pki:
+    """A throw-away CA; `folder` is a --tls-dir for both sides."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True)
+        openssl(
+            self.folder, "-subj", "/CN=pageferry test CA", "-keyout", "ca-key.pem",
+            "-out", "ca-cert.pem", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        )
+        self.issue("server", f"DNS:{DESTINATION_NAME},IP:127.0.0.1", "serverAuth")
+        self.issue("client", f"DNS:{SOURCE_NAME}", "clientAuth")
+
+    def issue(self, role, san, usage):
+        openssl(
+            self.folder, "-subj", f"/CN={role}", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
+            "-keyout", f"{role}-key.pem", "-out", f"{role}-cert.pem",
+            "-addext", f"subjectAltName={san}", "-addext", f"extendedKeyUsage={usage}",
+            "-addext", "basicConstraints=critical,CA:FALSE",
+        )
+        (self.folder / f"{role}-key.pem").chmod(0o600)
+
+
+class Agent(Child):
+    def __init__(self, side, folder, options):
+        self.side = side
+        self.control_path = pathlib.Path(folder, side + ".ctl")
+        self.vmm_socket = pathlib.Path(folder, side + ".vmm")
+        self.state_dir = pathlib.Path(folder, side + ".state")
+        argv = [program("PAGEFERRY"), side]
+        for name, value in options.items():
+            for one in value if isinstance(value, list) else [value]:
+                argv += ["--" + name.replace("_", "-"), one]
+        super().__init__(side, argv, folder)
+        self.control = None
+
+    def connect(self, seconds=DEADLINE):
+        """A control connection, as soon as the agent listens."""
+        until = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        while True:
+            try:
+                return Control(self.control_path, seconds)
+            except (FileNotFoundError, ConnectionRefusedError):
+                # Nothing tells when somebody begins to listen; that the agent ends would be told.
+                if poll.poll(10):
+                    raise AssertionError(
+                        f"{self.side} ended with {self.process.wait()}: {self.log_text()}"
+                    ) from None
+                if time.monotonic() > until:
+                    raise Late(f"{self.side} does not listen on {self.control_path}") from None
+
+    def open(self):
+        self.control = self.connect()
+        self.control.take_history()
+        return self.control
+
+    def outcome(self):
+        return json.loads((self.state_dir / "outcome.json").read_text())
+
+    def end(self):
+        if self.control:
+            self.control.close()
+        super().end()
+
+
+class Migration:
+    """Starts what a test asks for; ends all of it, by pid, whatever happened."""
+
+    def __init__(self, folder, pki):
+        self.folder = pathlib.Path(folder)
+        self.pki = pki
+        self.children = []
+
+    def own(self, child):
+        self.children.append(child)
+        return child
+
+    def options(self, side, more):
+        options = {
+            "vmm_socket": self.folder / (side + ".vmm"),
+            "control": self.folder / (side + ".ctl"),
+            "state_dir": self.folder / (side + ".state"),
+            "tls_dir": self.pki.folder,
+            "id": ID,
+        }
+        options.update({name: value for name, value in more.items() if value is not None})
+        for name in [name for name, value in more.items() if value is None]:
+            options.pop(name, None)
+        return options
+
+    def start_destination(self, **more):
+        """Listens on a port of the kernel's choice; `address` says which."""
+        defaults = {"listen": "127.0.0.1:0", "peer_name": SOURCE_NAME}
+        self.destination = self.own(
+            Agent("destination", self.folder, self.options("destination", {**defaults, **more}))
+        )
+        self.destination.open()
+        self.address = self.destination.control.wait_event("LISTENING")["data"]["address"]
+        return self.destination
+
+    def start_source(self, **more):
+        defaults = {"connect": getattr(self, "address", None)}
+        self.source = self.own(
+            Agent("source", self.folder, self.options("source", {**defaults, **more}))
+        )
+        return self.source
+
+    def start_guest(self, side, memory, vcpus, more=()):
+        name = side + "-guest"
+        guest = Guest(
+            name, program("PAGEFERRY_GUEST"), self.folder, side, memory, vcpus,
+            self.folder / (side + ".vmm"), more,
+        )
+        setattr(self, name.replace("-", "_"), self.own(guest))
+        return guest
+
+    def start(self, memory="64M", vcpus=1, source=None, destination=None):
+        """Both sides, up to the point where the orchestrator may say switchover."""
+        self.start_destination(**(destination or {}))
+        self.start_source(**(source or {}))
+        self.source.open()
+        self.start_guest("source", memory, vcpus).wait_word("running")
+        self.start_guest("destination", memory, vcpus)
+        self.wait_state("active")
+        return self
+
+    def wait_state(self, state):
+        self.source.control.wait_state(state)
+        self.destination.control.wait_state(state)
+
+    def check_source_guest_runs(self):
+        """It works on (its counters move) and every byte is what it must be."""
+        report = self.source_guest.finish()
+        assert report["status"] == 0, report
+        assert report["verdict"].startswith("identical"), report
+        return report
+
+    def end(self):
+        for child in reversed(self.children):
+            child.end()
+
+    def logs(self):
+        """What every process said, the agents' events among it; for a test that failed."""
+        parts = []
+        for child in self.children:
+            status = child.process.poll()
+            parts.append(f"--- {child.name}, pid {child.pid}, "
+                         + ("running" if status is None else f"status {status}"))
+            parts.append(child.log_text()[-8000:])
+            events = pathlib.Path(getattr(child, "state_dir", "/nonexistent"), "events")
+            if events.exists():
+                parts.append(events.read_text(errors="replace")[-8000:])
+        return "\n".join(parts)

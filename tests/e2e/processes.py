@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""processes.py - child processes whose every wait has a deadline and wakes on the event itself."""
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import time
+
+DEADLINE = 60.0  # seconds; for what takes one of them, on a slow machine with a sanitizer
+
+
+class Late(AssertionError):
+    """Something that was waited for did not happen in time."""
+
+
+def left(until):
+    return max(0.0, until - time.monotonic())
+
+
+class Child:
+    """A process with its stderr (and stdout, unless piped) in a log file."""
+
+    def __init__(self, name, argv, folder, piped=False, pass_fds=()):
+        self.name = name
+        self.log = pathlib.Path(folder, name + ".log")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [str(a) for a in argv],
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log, pass_fds=pass_fds,
+            )
+        self.pidfd = os.pidfd_open(self.process.pid)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def wait(self, seconds=DEADLINE):
+        """The exit status (minus the signal's number if one ended it)."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            raise Late(f"{self.name} (pid {self.pid}) did not end within {seconds} s")
+        return self.process.wait()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        return self.wait()
+
+    def log_text(self):
+        return self.log.read_text(errors="replace")
+
+    def end(self):
+        """For the clean-up: by the pid that we started, whatever state it is in."""
+        if self.alive():
+            self.process.kill()
+            self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+        os.close(self.pidfd)
+
+
+class Guest(Child):
+    """pageferry-guest: says a word a line when something happens to it."""
+
+    def __init__(self, name, program, folder, role, memory, vcpus, vmm_socket=None, more=()):
+        argv = [program, "--role", role, "--memory", memory, "--vcpus", vcpus, *more]
+        if vmm_socket:
+            argv += ["--vmm-socket", vmm_socket]
+        super().__init__(name, argv, folder, piped=True)
+        self.lines = []
+        self.taken = 0
+        self.partial = b""
+
+    def read(self, until):
+        """Waits for more output; False at its end."""
+        fd = self.process.stdout.fileno()
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(left(until) * 1000):
+            raise Late(f"{self.name} said nothing more in time; it said {self.lines}")
+        data = os.read(fd, 65536)
+        with open(self.log, "ab") as log:
+            log.write(data)
+        self.partial += data
+        *whole, self.partial = self.partial.split(b"\n")
+        self.lines += [line.decode(errors="replace") for line in whole]
+        return bool(data)
+
+    def wait_line(self, matches, seconds=DEADLINE):
+        """The next line, after the last one waited for, that matches."""
+        until = time.monotonic() + seconds
+        while True:
+            while self.taken < len(self.lines):
+                self.taken += 1
+                if matches(self.lines[self.taken - 1]):
+                    return self.lines[self.taken - 1]
+            if not self.read(until):
+                raise AssertionError(f"{self.name} ended; it said {self.lines}")
+
+    def wait_word(self, word, seconds=DEADLINE):
+        return self.wait_line(lambda line: line == word, seconds)
+
+    def say(self, command):
+        self.process.stdin.write(command.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def finish(self, seconds=DEADLINE):
+        """Stops the guest, compares every byte; its report as a dict."""
+        self.say("finish")
+        begin = self.taken
+        self.wait_line(lambda line: line.startswith(("verdict:", "error:")), seconds)
+        report = dict(line.split(": ", 1) for line in self.lines[begin : self.taken] if ": " in line)
+        report["status"] = self.wait()
+        return report

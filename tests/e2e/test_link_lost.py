@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_link_lost.py - an agent dies: before the offer nothing is lost, after the commit all is kept.
+
+Reconnecting is not built yet: a connection lost from OFFERED on ends in postcopy-paused or in-doubt,
+with its event, and the process stays.
+"""
+import pytest
+
+from control import Refused
+
+
+def start_serving(migration):
+    """The guest runs at the destination and most of its memory is still at the source."""
+    migration.start("64M", 1, source={"max_bandwidth": "1M"})
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+
+
+@pytest.mark.smoke
+def test_destination_killed_after_run(migration):
+    start_serving(migration)
+    migration.destination.kill()
+    source = migration.source
+    outage = source.control.wait_event("OUTAGE")
+    source.control.wait_state("postcopy-paused")
+    assert "since" in outage["data"]
+    status = source.control.command("query-migrate")
+    assert (status["state"], status["record"]) == ("postcopy-paused", "GONE")
+    assert status["outcome"] == "paused"
+    with pytest.raises(Refused):
+        source.control.command("cancel", {})
+    assert source.alive()
+    source.control.command("quit")
+    assert source.wait() == 75
+    assert source.outcome()["outcome"] == "paused"
+
+
+def test_source_killed_after_run(migration):
+    start_serving(migration)
+    migration.source.kill()
+    destination = migration.destination
+    destination.control.wait_event("OUTAGE")
+    destination.control.wait_state("postcopy-paused")
+    status = destination.control.command("query-migrate")
+    assert (status["record"], status["outcome"]) == ("RUN", "paused")
+    # After RUN a destination keeps the userfaultfd: were it closed, the guest would read zeros.
+    for refused in ("quit", "cancel"):
+        with pytest.raises(Refused):
+            destination.control.command(refused, {})
+    assert destination.alive()
+    assert migration.destination_guest.alive()
+    destination.control.command("cancel", {"lose-guest": True})
+    assert destination.wait() == 65
+    assert destination.outcome()["outcome"] == "lost"
+
+
+@pytest.mark.smoke
+def test_destination_killed_before_the_offer(migration):
+    migration.start("64M", 2, source={"connect_timeout": "1"})
+    migration.destination.kill()
+    assert migration.source.wait() == 69
+    assert migration.source.outcome()["outcome"] == "source-intact"
+    migration.check_source_guest_runs()
+
+
+def test_source_killed_before_the_offer_leaves_the_destination_listening(migration):
+    migration.start("64M", 1)
+    migration.source.kill()
+    migration.destination.control.wait_state("setup")
+    assert migration.destination.alive()
+    migration.destination.control.command("cancel", {})
+    assert migration.destination.wait() == 130
+
+
+def test_destination_vmm_killed_after_run_is_lost(migration):
+    start_serving(migration)
+    migration.destination_guest.kill()
+    destination = migration.destination
+    destination.control.wait_event("VMM_LOST")
+    assert destination.wait() == 65
+    assert destination.outcome()["outcome"] == "lost"
+
+
+def test_source_vmm_killed_before_the_switchover(migration):
+    migration.start("64M", 1)
+    migration.source_guest.kill()
+    migration.source.control.wait_event("VMM_LOST")
+    assert migration.source.wait() == 71
+    assert migration.destination.wait() in (76, 130)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_migration.py - the main job: a guest that keeps writing arrives with every byte."""
+import pytest
+
+PAGE = 4096
+SIZES = {"64M": 64 << 20, "128M": 128 << 20, "256M": 256 << 20}
+STATES = ["active", "postcopy-device", "postcopy-active", "completed"]
+
+
+def check_events(control):
+    """Numbered without a gap; each state once and in order; the final outcome last."""
+    events = control.drain()
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    for event in events:
+        assert event["timestamp"]["seconds"] > 0
+        assert 0 <= event["timestamp"]["microseconds"] < 1000000
+    states = [state for state in control.states() if state != "setup"]
+    assert states == STATES
+    final = events[-1]
+    assert final["event"] == "OUTCOME", control.names()
+    assert final["data"] == {"outcome": "completed", "owner": "destination", "final": True}
+
+
+def check_ends(migration):
+    check_events(migration.source.control)
+    check_events(migration.destination.control)
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    assert migration.source.outcome()["outcome"] == "completed"
+    assert migration.destination.outcome()["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "vcpus, memory",
+    [
+        pytest.param(1, "64M", marks=pytest.mark.smoke),
+        pytest.param(2, "64M", marks=[pytest.mark.smoke, pytest.mark.sanitizer]),
+        (2, "128M"),
+        (4, "256M"),
+    ],
+)
+def test_guest_arrives_identical(migration, vcpus, memory):
+    migration.start(memory, vcpus)
+    migration.source.control.command("switchover")
+    migration.source_guest.wait_word("paused")
+    for word in ("accepted", "loading", "ready", "resumed", "complete"):
+        migration.destination_guest.wait_word(word)
+    migration.source_guest.wait_word("released")
+    check_ends(migration)
+    report = migration.destination_guest.finish()
+    assert report["verdict"] == f"identical ({SIZES[memory]} bytes)", report
+    assert report["status"] == 0
+
+
+def test_several_bulk_channels(migration):
+    migration.start("128M", 2, source={"channels": 4})
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    check_ends(migration)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+@pytest.mark.smoke
+def test_query_migrate_before_and_during(migration):
+    migration.start("64M", 1, source={"max_bandwidth": "8M"})
+    for agent, role in ((migration.source, "source"), (migration.destination, "destination")):
+        status = agent.control.command("query-migrate")
+        assert status["state"] == "active"
+        assert status["role"] == role
+        assert status["id"] == "vm7"
+        assert status["record"] == "NONE"
+        assert status["outcome"] == "source-intact"
+        assert status["worker-pid"] == agent.pid
+        assert status["pages"]["total"] == SIZES["64M"] // PAGE
+    assert migration.source.control.command("switchover") == {}
+    migration.wait_state("postcopy-active")
+    # Repeating a command that is done already succeeds.
+    assert migration.source.control.command("switchover") == {}
+    # 64 MiB at 8 MiB/s: it cannot be over yet.
+    here = migration.destination.control.command("query-migrate")
+    there = migration.source.control.command("query-migrate")
+    assert (here["record"], there["record"]) == ("RUN", "GONE")
+    assert 0 < here["epoch"] == there["epoch"]
+    assert 0 < here["pages"]["filled"] < here["pages"]["total"]
+    assert here["pages"]["requested"] > 0
+    assert here["faults"]["count"] > 0
+    assert here["latency-us"]["max"] >= here["latency-us"]["p99"] >= here["latency-us"]["p50"] > 0
+    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    migration.destination_guest.wait_word("complete")
+    check_ends(migration)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
