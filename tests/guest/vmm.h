@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/guest/vmm.h - the VMM as a whole: a machine, its memory, its agent, and its end.
+ *
+ * Everything here runs in the main thread.  What the agent asks is answered in vmm.c, what the
+ * user asks (stdin) and the loop are in main.c.
+ */
+#ifndef PF_GUEST_VMM_H
+#define PF_GUEST_VMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "tests/guest/machine.h"
+#include "tests/guest/memory.h"
+#include "tests/guest/state.h"
+
+enum pf_guest_role { PF_GUEST_SOLO, PF_GUEST_SOURCE, PF_GUEST_DESTINATION };
+
+struct pf_guest_options {
+	enum pf_guest_role role;
+	struct pf_plan plan;
+	uint32_t regions;
+	const char *vmm_socket; /* NULL: solo */
+	const struct pf_backend_ops *backend;
+};
+
+struct pageferry_vmm;
+
+struct pf_vmm {
+	struct pf_guest_options options;
+	struct pf_guest_memory memory;
+	struct pf_machine machine;
+	struct pageferry_vmm *agent; /* NULL: none, or gone */
+	struct pf_device_state state;
+
+	bool running;	    /* the guest is this VMM's now, and not stopped */
+	bool complete;	    /* destination: no access can fault any more */
+	bool agent_may_go;  /* its work here is done: an end of connection is no error */
+	bool drop_agent;    /* close the connection when no call of it is being answered */
+	bool finish_wanted; /* asked for, not begun */
+	bool finishing;
+
+	bool leave; /* with exit_code */
+	int exit_code;
+};
+
+PF_MUST_USE int pf_vmm_create(struct pf_vmm *vmm, const struct pf_guest_options *options,
+			      struct pf_err *err);
+/* Source and solo: fills memory and starts the guest.  Source and destination: tells the agent. */
+PF_MUST_USE int pf_vmm_begin(struct pf_vmm *vmm, struct pf_err *err);
+/* Frees everything, or ends the process where a vCPU may be stuck in a fault for ever. */
+void pf_vmm_destroy(struct pf_vmm *vmm);
+
+/* The agent's socket is readable. */
+void pf_vmm_on_agent(struct pf_vmm *vmm);
+/* The machine's eventfd is readable. */
+void pf_vmm_on_event(struct pf_vmm *vmm);
+/* Stop at visit boundaries, verify, report, leave; on a destination not before all pages came. */
+void pf_vmm_finish(struct pf_vmm *vmm);
+
+#endif
