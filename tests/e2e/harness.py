@@ -9,6 +9,7 @@ import time
 
 from control import Control
 from processes import DEADLINE, Child, Guest, Late
+from relay import Relay
 
 SOURCE_NAME = "source.pageferry.test"
 DESTINATION_NAME = "destination.pageferry.test"
@@ -104,6 +105,7 @@ class Migration:
         self.folder = pathlib.Path(folder)
         self.pki = pki
         self.children = []
+        self.relay = None
 
     def own(self, child):
         self.children.append(child)
@@ -148,9 +150,14 @@ class Migration:
         setattr(self, name.replace("-", "_"), self.own(guest))
         return guest
 
-    def start(self, memory="64M", vcpus=1, source=None, destination=None):
-        """Both sides, up to the point where the orchestrator may say switchover."""
+    def start(self, memory="64M", vcpus=1, source=None, destination=None, budget=None):
+        """Both sides, up to the point where the orchestrator may say switchover.
+
+        budget: bytes that may pass towards the destination before the relay stands still."""
         self.start_destination(**(destination or {}))
+        if budget:
+            self.relay = Relay(self.address, budget)
+            self.address = self.relay.address
         self.start_source(**(source or {}))
         self.source.open()
         self.start_guest("source", memory, vcpus).wait_word("running")
@@ -169,7 +176,16 @@ class Migration:
         assert report["verdict"].startswith("identical"), report
         return report
 
+    def start_serving(self, vcpus=1):
+        """The guest runs at the destination, most of its 64 MiB are still at the source, and the
+        network stands still until relay.release()."""
+        self.start("64M", vcpus, budget=8 << 20)
+        self.source.control.command("switchover")
+        self.wait_state("postcopy-active")
+
     def end(self):
+        if self.relay:
+            self.relay.stop()
         for child in reversed(self.children):
             child.end()
 

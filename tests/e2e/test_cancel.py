@@ -45,15 +45,13 @@ def test_cancel_before_anybody_came(migration):
 
 
 def test_cancel_after_the_commit_is_refused(migration):
-    migration.start("64M", 1, source={"max_bandwidth": "8M"})
-    migration.source.control.command("switchover")
-    migration.wait_state("postcopy-active")
+    migration.start_serving()
     for agent in (migration.source, migration.destination):
         with pytest.raises(Refused) as refusal:
             agent.control.command("cancel", {})
         assert refusal.value.error_class == "WrongState"
         assert "lose-guest" in refusal.value.desc
-    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    migration.relay.release()
     migration.destination_guest.wait_word("complete")
     assert migration.source.wait() == 0
     assert migration.destination.wait() == 0

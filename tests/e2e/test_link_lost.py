@@ -7,18 +7,12 @@ with its event, and the process stays.
 import pytest
 
 from control import Refused
-
-
-def start_serving(migration):
-    """The guest runs at the destination and most of its memory is still at the source."""
-    migration.start("64M", 1, source={"max_bandwidth": "1M"})
-    migration.source.control.command("switchover")
-    migration.wait_state("postcopy-active")
+from relay import Relay
 
 
 @pytest.mark.smoke
 def test_destination_killed_after_run(migration):
-    start_serving(migration)
+    migration.start_serving()
     migration.destination.kill()
     source = migration.source
     outage = source.control.wait_event("OUTAGE")
@@ -36,7 +30,7 @@ def test_destination_killed_after_run(migration):
 
 
 def test_source_killed_after_run(migration):
-    start_serving(migration)
+    migration.start_serving()
     migration.source.kill()
     destination = migration.destination
     destination.control.wait_event("OUTAGE")
@@ -52,6 +46,38 @@ def test_source_killed_after_run(migration):
     destination.control.command("cancel", {"lose-guest": True})
     assert destination.wait() == 65
     assert destination.outcome()["outcome"] == "lost"
+
+
+@pytest.mark.smoke
+def test_connection_cut_after_run_pauses_both_sides(migration):
+    migration.start_serving()
+    migration.relay.cut()
+    for agent in (migration.source, migration.destination):
+        agent.control.wait_state("postcopy-paused")
+        assert "OUTAGE" in agent.control.names()
+        assert agent.control.command("query-migrate")["outcome"] == "paused"
+    for process in (migration.source, migration.destination, migration.destination_guest):
+        assert process.alive()
+
+
+def test_connection_cut_before_the_offer_is_made_again(migration):
+    """By the second address: set-up starts again by itself, and the guest arrives."""
+    migration.start_destination()
+    direct = migration.address
+    first = migration.relay = Relay(direct)
+    migration.start_source(connect=[first.address, direct])
+    migration.source.open()
+    migration.start_guest("source", "64M", 1).wait_word("running")
+    migration.start_guest("destination", "64M", 1)
+    migration.wait_state("active")
+    first.cut()
+    migration.wait_state("setup")
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
 @pytest.mark.smoke
@@ -73,7 +99,7 @@ def test_source_killed_before_the_offer_leaves_the_destination_listening(migrati
 
 
 def test_destination_vmm_killed_after_run_is_lost(migration):
-    start_serving(migration)
+    migration.start_serving()
     migration.destination_guest.kill()
     destination = migration.destination
     destination.control.wait_event("VMM_LOST")

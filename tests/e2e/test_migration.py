@@ -61,31 +61,30 @@ def test_several_bulk_channels(migration):
 
 
 @pytest.mark.smoke
-def test_query_migrate_before_and_during(migration):
-    migration.start("64M", 1, source={"max_bandwidth": "8M"})
+def test_query_migrate_while_active(migration):
+    migration.start("64M", 1)
     for agent, role in ((migration.source, "source"), (migration.destination, "destination")):
         status = agent.control.command("query-migrate")
         assert status["state"] == "active"
         assert status["role"] == role
         assert status["id"] == "vm7"
         assert status["record"] == "NONE"
-        assert status["outcome"] == "source-intact"
         assert status["worker-pid"] == agent.pid
         assert status["pages"]["total"] == SIZES["64M"] // PAGE
-    assert migration.source.control.command("switchover") == {}
-    migration.wait_state("postcopy-active")
+
+
+@pytest.mark.smoke
+def test_query_migrate_half_way(migration):
+    migration.start_serving()
     # Repeating a command that is done already succeeds.
     assert migration.source.control.command("switchover") == {}
-    # 64 MiB at 8 MiB/s: it cannot be over yet.
     here = migration.destination.control.command("query-migrate")
     there = migration.source.control.command("query-migrate")
+    assert (here["state"], there["state"]) == ("postcopy-active", "postcopy-active")
     assert (here["record"], there["record"]) == ("RUN", "GONE")
     assert 0 < here["epoch"] == there["epoch"]
-    assert 0 < here["pages"]["filled"] < here["pages"]["total"]
-    assert here["pages"]["requested"] > 0
-    assert here["faults"]["count"] > 0
-    assert here["latency-us"]["max"] >= here["latency-us"]["p99"] >= here["latency-us"]["p50"] > 0
-    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    assert here["pages"]["filled"] < here["pages"]["total"] == SIZES["64M"] // PAGE
+    migration.relay.release()
     migration.destination_guest.wait_word("complete")
     check_ends(migration)
     assert migration.destination_guest.finish()["verdict"].startswith("identical")

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""relay.py - a TCP relay between source and destination: the network, with a tap and a pair of shears.
+
+It forwards bytes unchanged.  With a budget it lets that many bytes pass towards the destination and
+then stands still, so that a test can look at a migration that is half done for as long as it likes.
+"""
+import select
+import socket
+import struct
+import threading
+
+CHUNK = 65536
+
+
+class Relay:
+    def __init__(self, address, budget=None):
+        host, port = address.rsplit(":", 1)
+        self.target = (host, int(port))
+        self.budget = budget  # bytes towards the destination; None: no limit
+        self.pairs = []  # (from the source, to the destination)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.wake, self.bell = socket.socketpair()
+        self.order = None  # what the other thread wants: "release", "cut" or "stop"
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
+        self.thread.start()
+
+    def obey(self, order):
+        self.done.clear()
+        self.order = order
+        self.bell.send(b"!")
+        if not self.done.wait(10):
+            raise AssertionError(f"the relay did not {order}")
+
+    def release(self):
+        """From now on everything passes."""
+        self.obey("release")
+
+    def cut(self):
+        """Every connection is reset, and nobody can connect again."""
+        self.obey("cut")
+
+    def stop(self):
+        if self.thread.is_alive():
+            self.obey("stop")
+            self.thread.join(10)
+        for one in (self.wake, self.bell, self.listener):
+            one.close()
+
+    def close_pairs(self):
+        for pair in self.pairs:
+            for end in pair:
+                # l_onoff 1, l_linger 0: close() sends a reset.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.close()
+        self.pairs = []
+
+    def accept(self):
+        here, _ = self.listener.accept()
+        try:
+            self.pairs.append((here, socket.create_connection(self.target, 10)))
+        except OSError:
+            here.close()
+
+    def forward(self, pair, readable):
+        """Passes what came; False when one end is gone.  Blocks while the other end is full."""
+        source, destination = pair
+        try:
+            if source in readable:
+                room = CHUNK if self.budget is None else min(CHUNK, self.budget)
+                data = source.recv(room)
+                destination.sendall(data)
+                if self.budget is not None:
+                    self.budget -= len(data)
+                if not data:
+                    return False
+            if destination in readable:
+                data = destination.recv(CHUNK)
+                source.sendall(data)
+                if not data:
+                    return False
+        except OSError:
+            return False
+        return True
+
+    def run(self):
+        while True:
+            inputs = [self.wake, self.listener] if self.listener.fileno() >= 0 else [self.wake]
+            for source, destination in self.pairs:
+                inputs.append(destination)
+                if self.budget is None or self.budget > 0:
+                    inputs.append(source)
+            readable = select.select(inputs, [], [])[0]
+            if self.wake in readable:
+                self.wake.recv(1)
+                order, self.order = self.order, None
+                if order == "release":
+                    self.budget = None
+                else:
+                    self.close_pairs()
+                    self.listener.close()
+                self.done.set()
+                if order == "stop":
+                    return
+                continue
+            if self.listener in readable:
+                self.accept()
+            for pair in list(self.pairs):
+                if not self.forward(pair, readable):
+                    for end in pair:
+                        end.close()
+                    self.pairs.remove(pair)
