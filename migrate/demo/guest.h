@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/demo/guest.h - talking with pageferry-guest over its standard streams.
+ *
+ * It says what happens to it, a word a line ("running", "paused", ...), and answers "status" and
+ * "finish" with "name: value" lines.  One thread; waits only in pf_children_wait().
+ */
+#ifndef PF_MIGRATE_DEMO_GUEST_H
+#define PF_MIGRATE_DEMO_GUEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "migrate/demo/children.h"
+
+enum pf_guest_word {
+	PF_GUEST_RUNNING = 1 << 0, /* source: the guest works */
+	PF_GUEST_PAUSED = 1 << 1,
+	PF_GUEST_CONTINUED = 1 << 2,
+	PF_GUEST_RELEASED = 1 << 3,
+	PF_GUEST_ACCEPTED = 1 << 4, /* destination: every access is trapped */
+	PF_GUEST_LOADING = 1 << 5,
+	PF_GUEST_READY = 1 << 6,
+	PF_GUEST_RESUMED = 1 << 7,
+	PF_GUEST_COMPLETE = 1 << 8,
+};
+
+struct pf_guest_answer {
+	char backend[16]; /* "kvm" or "threads" */
+	uint64_t vcpus, memory_bytes;
+	uint64_t visits;      /* of all vCPUs since the guest was born */
+	uint64_t visits_here; /* in this process */
+	uint64_t pages_touched_here;
+	uint64_t heartbeats, worst_stall_us, downtime_guest_us;
+	char verdict[200]; /* what follows "verdict: " */
+	unsigned known;	   /* which members were given, a bit each, as in guest.c's table */
+};
+
+struct pf_demo_guest {
+	struct pf_child *child; /* borrowed */
+	unsigned words;		/* enum pf_guest_word, all that were said */
+	struct pf_guest_answer answer;
+	size_t used;
+	char buffer[1024]; /* a line that has not ended yet */
+};
+
+/* Takes one line; PF_ERR_STATE for "error: TEXT", PF_ERR_PROTOCOL for what is not a line of ours.
+ */
+PF_MUST_USE int pf_demo_guest_take(struct pf_demo_guest *guest, const char *line,
+				   struct pf_err *err);
+/* Reads what it has said without waiting. */
+PF_MUST_USE int pf_demo_guest_read(struct pf_demo_guest *guest, struct pf_err *err);
+/* Waits for a word. */
+PF_MUST_USE int pf_demo_guest_await(struct pf_demo_guest *guest, struct pf_children *children,
+				    enum pf_guest_word word, uint64_t deadline_ns,
+				    struct pf_err *err);
+/* Asks for "status"; the number of visits so far. */
+PF_MUST_USE int pf_demo_guest_visits(struct pf_demo_guest *guest, struct pf_children *children,
+				     uint64_t deadline_ns, uint64_t *out_visits,
+				     struct pf_err *err);
+/* Waits until the guest has made `visits` visits altogether. */
+PF_MUST_USE int pf_demo_guest_walk(struct pf_demo_guest *guest, struct pf_children *children,
+				   uint64_t visits, uint64_t deadline_ns, struct pf_err *err);
+/* Asks for "finish" and waits for the verdict: guest->answer is complete then. */
+PF_MUST_USE int pf_demo_guest_finish(struct pf_demo_guest *guest, struct pf_children *children,
+				     uint64_t deadline_ns, struct pf_err *err);
+/* "identical (N bytes)", with N the whole memory. */
+bool pf_demo_guest_identical(const struct pf_guest_answer *answer);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/demo/options.c - see migrate/demo/options.h. */
+#include "migrate/demo/options.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/size.h"
+
+#define MEMORY_DEFAULT (UINT64_C(1) << 30)
+/* What pageferry-guest can have: flat 32-bit addresses, without the devices' hole. */
+#define MEMORY_MIN (UINT64_C(16) << 20)
+#define MEMORY_MAX (UINT64_C(3) << 30)
+#define VCPUS_MAX 4
+
+void pf_demo_options_help(FILE *out)
+{
+	fputs("Usage: pageferry demo [--memory SIZE] [--vcpus N] [--backend memfd]\n"
+	      "Moves a working virtual machine between two agents on this machine, compares every\n"
+	      "byte of its memory, and reports how long everything took.\n"
+	      "\n"
+	      "  --memory SIZE   the guest's memory, 16M to 3G (default 1G)\n"
+	      "  --vcpus N       1 to 4 virtual CPUs (default 1)\n"
+	      "  --backend KIND  what holds the memory: memfd (the default)\n"
+	      "\n"
+	      "As root the agents get network namespaces joined by a veth pair, else loopback.\n"
+	      "Exit: 0 every byte is identical, 1 one differs or the demo failed, 71 the kernel\n"
+	      "lacks what it needs.\n",
+	      out);
+}
+
+static int parse_memory(const char *text, uint64_t *out, struct pf_err *err)
+{
+	if (pf_size_parse(text, out, err))
+		return pf_err_prefix(err, "--memory");
+	if (*out < MEMORY_MIN || *out > MEMORY_MAX || *out % 4096 != 0)
+		return pf_err_set(err, PF_ERR_USAGE,
+				  "--memory %s: 16M to 3G in multiples of 4K are possible", text);
+	return 0;
+}
+
+static int parse_backend(const char *text, struct pf_err *err)
+{
+	if (strcmp(text, "memfd") == 0)
+		return 0;
+	if (strcmp(text, "guest_memfd") == 0 || strcmp(text, "hugetlb") == 0)
+		return pf_err_set(err, PF_ERR_USAGE, "--backend %s is not in this version", text);
+	return pf_err_set(err, PF_ERR_USAGE, "--backend %s is unknown; memfd is possible", text);
+}
+
+static int take_option(int option, const char *given, struct pf_demo_options *out,
+		       struct pf_err *err)
+{
+	switch (option) {
+	case 'm':
+		return parse_memory(optarg, &out->memory, err);
+	case 'v':
+		if (pf_number_parse(optarg, 1, VCPUS_MAX, &out->vcpus, err))
+			return pf_err_prefix(err, "--vcpus");
+		return 0;
+	case 'b':
+		return parse_backend(optarg, err);
+	case 'o':
+		return pf_err_set(err, PF_ERR_USAGE, "--outage is not in this version");
+	case 'h':
+		out->help = true;
+		return 0;
+	case ':':
+		return pf_err_set(err, PF_ERR_USAGE, "%s needs a value", given);
+	default:
+		return pf_err_set(err, PF_ERR_USAGE, "%s is not an option of the demo", given);
+	}
+}
+
+int pf_demo_options_parse(int argc, char **argv, struct pf_demo_options *out, struct pf_err *err)
+{
+	static const struct option table[] = {
+		{"memory", required_argument, NULL, 'm'},  {"vcpus", required_argument, NULL, 'v'},
+		{"backend", required_argument, NULL, 'b'}, {"outage", no_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
+	};
+	int option, failed = 0;
+
+	*out = (struct pf_demo_options){.memory = MEMORY_DEFAULT, .vcpus = 1};
+	opterr = 0;
+	optind = 0; /* getopt(3): 0 starts anew, whoever has used it before */
+	while (!failed && (option = getopt_long(argc, argv, "+:", table, NULL)) != -1)
+		failed = take_option(option, argv[optind - 1], out, err);
+	if (!failed && optind < argc)
+		failed = pf_err_set(err, PF_ERR_USAGE, "%s: the demo takes options only",
+				    argv[optind]);
+	if (failed)
+		pf_err_hint(err, "see `pageferry demo --help`");
+	return failed;
+}

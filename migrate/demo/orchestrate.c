@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/demo/orchestrate.c - see migrate/demo/orchestrate.h. */
+#include "migrate/demo/orchestrate.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define COMMAND_NS (10 * PF_NS_PER_S)
+#define PROGRESS_NS (100 * PF_NS_PER_MS)
+/* No event tells when somebody begins to listen on a socket that is not there yet. */
+#define CONNECT_AGAIN_NS (10 * PF_NS_PER_MS)
+
+void pf_orchestra_init(struct pf_orchestra *orchestra, struct pf_children *children)
+{
+	memset(orchestra, 0, sizeof(*orchestra));
+	orchestra->children = children;
+	orchestra->source.name = "source";
+	orchestra->destination.name = "destination";
+	pf_termline_init(&orchestra->line, stderr);
+	orchestra->started_ns = pf_now_ns();
+}
+
+static void side_done(struct pf_demo_side *side)
+{
+	pf_client_close(side->client);
+	side->client = NULL;
+	json_decref(side->status);
+	side->status = NULL;
+}
+
+void pf_orchestra_done(struct pf_orchestra *orchestra)
+{
+	pf_termline_end(&orchestra->line);
+	side_done(&orchestra->source);
+	side_done(&orchestra->destination);
+}
+
+void pf_orchestra_say(struct pf_orchestra *orchestra, const char *fmt, ...)
+{
+	uint64_t ms = (pf_now_ns() - orchestra->started_ns) / PF_NS_PER_MS;
+	va_list args;
+
+	pf_termline_end(&orchestra->line);
+	fprintf(stderr, "%5llu.%03llu  ", (unsigned long long)(ms / 1000),
+		(unsigned long long)(ms % 1000));
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static void take_state(struct pf_orchestra *orchestra, struct pf_demo_side *side, const char *state)
+{
+	uint64_t now = pf_now_ns();
+
+	if (strcmp(side->state, state) == 0)
+		return;
+	snprintf(side->state, sizeof(side->state), "%s", state);
+	pf_orchestra_say(orchestra, "%-11s %s", side->name, state);
+	if (side != &orchestra->destination)
+		return;
+	if (strcmp(state, "postcopy-active") == 0 && orchestra->running_ns == 0)
+		orchestra->running_ns = now;
+	if (strcmp(state, "completed") == 0 && orchestra->completed_ns == 0)
+		orchestra->completed_ns = now;
+}
+
+/* A demo needs nobody's help: a state that waits for an operator is its failure. */
+static int judge_state(const struct pf_demo_side *side, struct pf_err *err)
+{
+	static const char *const bad[] = {"failed", "cancelled", "postcopy-paused"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (strcmp(side->state, bad[i]) == 0)
+			return pf_err_set(err, PF_ERR_STATE, "the %s agent is in state %s",
+					  side->name, side->state);
+	return 0;
+}
+
+/* Events that belong to every migration; any other is shown, since it explains what follows. */
+static bool is_routine(const char *name)
+{
+	static const char *const routine[] = {"NEED_PAUSE", "NEED_DEVICE_LOAD", "RUN_GRANTED",
+					      "OUTCOME"};
+
+	for (size_t i = 0; i < sizeof(routine) / sizeof(routine[0]); i++)
+		if (strcmp(name, routine[i]) == 0)
+			return true;
+	return false;
+}
+
+static int take_event(struct pf_orchestra *orchestra, struct pf_demo_side *side,
+		      const json_t *event, struct pf_err *err)
+{
+	const char *name = json_string_value(json_object_get(event, "event"));
+	const json_t *data = json_object_get(event, "data");
+	uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+	const char *text;
+
+	if (!name || seq == 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "the %s agent sent an event without name or number", side->name);
+	if (seq <= side->seq) /* it came in query-events already */
+		return 0;
+	side->seq = seq;
+	if (strcmp(name, "STATE") == 0) {
+		text = json_string_value(json_object_get(data, "state"));
+		take_state(orchestra, side, text ? text : "?");
+		return judge_state(side, err);
+	}
+	if (strcmp(name, "LISTENING") == 0) {
+		text = json_string_value(json_object_get(data, "address"));
+		snprintf(side->address, sizeof(side->address), "%s", text ? text : "");
+		return 0;
+	}
+	if (!is_routine(name)) {
+		char *dump = json_dumps(data, JSON_COMPACT);
+
+		pf_orchestra_say(orchestra, "%-11s %s %s", side->name, name, dump ? dump : "");
+		free(dump);
+	}
+	return 0;
+}
+
+/* An agent whose control connection ended: the end of the process says why. */
+static int side_lost(struct pf_orchestra *orchestra, struct pf_demo_side *side, struct pf_err *err)
+{
+	uint64_t deadline = pf_now_ns() + PF_NS_PER_S;
+	struct pf_err end;
+	int woken = 0;
+
+	pf_client_close(side->client);
+	side->client = NULL;
+	if (side->agent->end == PF_END_SUCCESS)
+		return 0;
+	while (woken == 0) {
+		woken = pf_children_wait(orchestra->children, NULL, 0, deadline, &end);
+		if (woken < 0)
+			*err = end;
+	}
+	return -1;
+}
+
+static int take_events(struct pf_orchestra *orchestra, struct pf_demo_side *side,
+		       struct pf_err *err)
+{
+	while (side->client) {
+		json_t *event;
+		int got = pf_client_event(side->client, pf_now_ns(), &event, err);
+
+		if (got == 1)
+			return 0;
+		if (got < 0)
+			return err->class == PF_ERR_UNREACHABLE ? side_lost(orchestra, side, err)
+								: -1;
+		got = take_event(orchestra, side, event, err);
+		json_decref(event);
+		if (got)
+			return -1;
+	}
+	return 0;
+}
+
+static int side_read(struct pf_orchestra *orchestra, struct pf_demo_side *side, struct pf_err *err)
+{
+	if (side->guest.child && side->guest.child->from >= 0 &&
+	    pf_demo_guest_read(&side->guest, err))
+		return -1;
+	return take_events(orchestra, side, err);
+}
+
+/* Takes what everybody has said, or waits until somebody does.  1: the deadline passed. */
+static int listen_once(struct pf_orchestra *orchestra, uint64_t deadline_ns, struct pf_err *err)
+{
+	const struct pf_demo_side *sides[] = {&orchestra->source, &orchestra->destination};
+	int fds[4], woken;
+
+	for (size_t i = 0; i < 2; i++) {
+		fds[2 * i] = sides[i]->client ? pf_client_fd(sides[i]->client) : -1;
+		fds[2 * i + 1] = sides[i]->guest.child ? sides[i]->guest.child->from : -1;
+	}
+	woken = pf_children_wait(orchestra->children, fds, 4, deadline_ns, err);
+	if (woken < 0)
+		return -1;
+	if (side_read(orchestra, &orchestra->source, err) ||
+	    side_read(orchestra, &orchestra->destination, err))
+		return -1;
+	return woken;
+}
+
+static int command(struct pf_demo_side *side, const char *name, json_t *args, json_t **out,
+		   struct pf_err *err)
+{
+	if (pf_client_command(side->client, name, args, pf_now_ns() + COMMAND_NS, out, err))
+		return pf_err_prefix(err, "the %s agent, %s", side->name, name);
+	return 0;
+}
+
+static int take_history(struct pf_orchestra *orchestra, struct pf_demo_side *side,
+			struct pf_err *err)
+{
+	json_t *answer, *events, *event;
+	size_t i;
+	int failed = 0;
+
+	if (command(side, "query-events", json_pack("{s:i}", "since", 0), &answer, err))
+		return -1;
+	events = json_object_get(answer, "events");
+	json_array_foreach(events, i, event) if (!failed) failed =
+		take_event(orchestra, side, event, err);
+	json_decref(answer);
+	return failed;
+}
+
+int pf_orchestra_connect(struct pf_orchestra *orchestra, struct pf_demo_side *side,
+			 const char *control, uint64_t deadline_ns, struct pf_err *err)
+{
+	while (pf_client_open(control, deadline_ns, &side->client, err)) {
+		uint64_t again = pf_now_ns() + CONNECT_AGAIN_NS;
+
+		side->client = NULL;
+		if (err->class != PF_ERR_UNREACHABLE || pf_now_ns() >= deadline_ns)
+			return pf_err_prefix(err, "reaching the %s agent", side->name);
+		if (pf_children_wait(orchestra->children, NULL, 0, again, err) < 0)
+			return -1;
+	}
+	return take_history(orchestra, side, err);
+}
+
+int pf_orchestra_await_address(struct pf_orchestra *orchestra, uint64_t deadline_ns,
+			       struct pf_err *err)
+{
+	while (orchestra->destination.address[0] == '\0') {
+		int woken = listen_once(orchestra, deadline_ns, err);
+
+		if (woken < 0)
+			return -1;
+		if (woken == 1)
+			return pf_err_set(err, PF_ERR_STATE,
+					  "the destination agent did not listen in time");
+	}
+	return 0;
+}
+
+int pf_orchestra_await_active(struct pf_orchestra *orchestra, uint64_t deadline_ns,
+			      struct pf_err *err)
+{
+	while (strcmp(orchestra->source.state, "active") != 0 ||
+	       strcmp(orchestra->destination.state, "active") != 0) {
+		int woken = listen_once(orchestra, deadline_ns, err);
+
+		if (woken < 0)
+			return -1;
+		if (woken == 1)
+			return pf_err_set(err, PF_ERR_STATE,
+					  "the agents did not agree in time: the source is in "
+					  "state `%s`, the destination in `%s`",
+					  orchestra->source.state, orchestra->destination.state);
+	}
+	return 0;
+}
+
+static int ask_status(struct pf_orchestra *orchestra, struct pf_demo_side *side, struct pf_err *err)
+{
+	json_t *status;
+
+	if (!side->client)
+		return 0;
+	/* An agent that ended meanwhile: its last events wait in the client. */
+	if (command(side, "query-migrate", NULL, &status, err))
+		return err->class == PF_ERR_UNREACHABLE ? take_events(orchestra, side, err) : -1;
+	json_decref(side->status);
+	side->status = status;
+	return 0;
+}
+
+static void show_progress(struct pf_orchestra *orchestra)
+{
+	char text[256];
+
+	if (!orchestra->line.active || !orchestra->destination.status)
+		return;
+	pf_progress_line(&orchestra->progress, orchestra->destination.status, pf_now_ns(), text,
+			 sizeof(text));
+	pf_termline_show(&orchestra->line, text);
+}
+
+static bool ended(const struct pf_orchestra *orchestra)
+{
+	return orchestra->source.agent->ended && orchestra->destination.agent->ended;
+}
+
+static int late(struct pf_orchestra *orchestra, struct pf_err *err)
+{
+	char source[64], destination[64];
+
+	pf_child_state(orchestra->source.agent, source, sizeof(source));
+	pf_child_state(orchestra->destination.agent, destination, sizeof(destination));
+	return pf_err_set(err, PF_ERR_STATE,
+			  "the migration did not end in time: the source agent is in state `%s` "
+			  "(%s), the destination agent in `%s` (%s)",
+			  orchestra->source.state, source, orchestra->destination.state,
+			  destination);
+}
+
+/* The agents have said all; what they said last is read before the connections are dropped. */
+static int take_last_words(struct pf_orchestra *orchestra, struct pf_err *err)
+{
+	if (take_events(orchestra, &orchestra->source, err) ||
+	    take_events(orchestra, &orchestra->destination, err))
+		return -1;
+	if (orchestra->completed_ns == 0)
+		return pf_err_set(err, PF_ERR_STATE,
+				  "the destination agent ended in state `%s`, not `completed`",
+				  orchestra->destination.state);
+	return 0;
+}
+
+int pf_orchestra_migrate(struct pf_orchestra *orchestra, uint64_t deadline_ns, struct pf_err *err)
+{
+	uint64_t ask_ns = 0;
+
+	orchestra->switchover_ns = pf_now_ns();
+	if (command(&orchestra->source, "switchover", NULL, NULL, err))
+		return -1;
+	orchestra->source.agent->end = PF_END_SUCCESS;
+	orchestra->destination.agent->end = PF_END_SUCCESS;
+	while (!ended(orchestra)) {
+		bool final = orchestra->completed_ns != 0;
+
+		if (pf_now_ns() >= deadline_ns)
+			return late(orchestra, err);
+		if (pf_now_ns() >= ask_ns) {
+			if (ask_status(orchestra, &orchestra->destination, err) ||
+			    ask_status(orchestra, &orchestra->source, err))
+				return -1;
+			show_progress(orchestra);
+			ask_ns = pf_now_ns() + PROGRESS_NS;
+		}
+		if (listen_once(orchestra, ask_ns < deadline_ns ? ask_ns : deadline_ns, err) < 0)
+			return -1;
+		if (!final && orchestra->completed_ns != 0)
+			ask_ns = 0; /* the last numbers, before the agent goes */
+	}
+	return take_last_words(orchestra, err);
+}
+
+/* The agent ends as soon as it is done: its last numbers are in the file. */
+static void take_final_status(struct pf_demo_side *side, json_t *status)
+{
+	if (!json_is_object(status))
+		return;
+	json_decref(side->status);
+	side->status = json_incref(status);
+	side->final = true;
+}
+
+int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir, struct pf_err *err)
+{
+	char path[PF_CHILD_PATH_MAX];
+	json_error_t wrong;
+	const char *outcome;
+	json_t *file;
+	int failed = 0;
+
+	snprintf(path, sizeof(path), "%s/outcome.json", state_dir);
+	file = json_load_file(path, 0, &wrong);
+	if (!file)
+		return pf_err_set(err, PF_ERR_STATE, "the %s agent's outcome.json: %s", side->name,
+				  wrong.text);
+	outcome = json_string_value(json_object_get(file, "outcome"));
+	if (!outcome || strcmp(outcome, "completed") != 0)
+		failed = pf_err_set(err, PF_ERR_STATE,
+				    "the %s agent's outcome.json says `%s`, not `completed`",
+				    side->name, outcome ? outcome : "");
+	take_final_status(side, json_object_get(file, "status"));
+	json_decref(file);
+	return failed;
+}
