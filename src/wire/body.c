@@ -57,7 +57,7 @@ void *pf_body_unpack(const ProtobufCMessageDescriptor *what, const uint8_t *in, 
 	if (!fault)
 		return message;
 	pf_body_free(&message);
-	pf_err_set(err, PF_ERR_PROTOCOL, "a %s body of %zu bytes %s", what->short_name, length,
+	pf_err_set(err, PF_ERR_PROTOCOL, "the %s body of %zu bytes %s", what->short_name, length,
 		   fault);
 	return NULL;
 }

@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-vmm-lib.c - the client library for VMMs, against an agent played by the test over
+ * a real socket: both roles from beginning to end, wrong turns on both sides, descriptors.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/unixsock.h"
+#include "vmm/pageferry-vmm.h"
+#include "wire/vmm_msg.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+/* One VMM and its agent; the VMM notes what it is told. */
+struct scene {
+	char dir[32], path[64];
+	int listen_fd, agent; /* the agent's end */
+	struct pageferry_vmm *vmm;
+	int fds_before;
+	char told[256];
+	bool answer; /* to PAUSE, LOAD and RESUME, from within the call */
+	int state_fd;
+	size_t state_size;
+};
+
+static int open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static void note(struct scene *scene, const char *what)
+{
+	size_t used = strlen(scene->told);
+
+	snprintf(scene->told + used, sizeof(scene->told) - used, "%s ", what);
+}
+
+static void assert_told(struct scene *scene, const char *what)
+{
+	assert_string_equal(scene->told, what);
+	scene->told[0] = '\0';
+}
+
+static void on_regions_accepted(void *opaque)
+{
+	note(opaque, "regions_accepted");
+}
+
+static void on_pause(void *opaque)
+{
+	struct scene *scene = opaque;
+
+	note(scene, "pause");
+	if (scene->answer)
+		assert_int_equal(pageferry_vmm_paused(scene->vmm, "device state", 12), 0);
+}
+
+static void on_continue_source(void *opaque)
+{
+	note(opaque, "continue_source");
+}
+
+static void on_release(void *opaque)
+{
+	note(opaque, "release");
+}
+
+static void on_load(void *opaque, int state_fd, size_t size)
+{
+	struct scene *scene = opaque;
+
+	note(scene, "load");
+	scene->state_fd = state_fd;
+	scene->state_size = size;
+	if (scene->answer)
+		assert_int_equal(pageferry_vmm_ready(scene->vmm), 0);
+}
+
+static void on_resume(void *opaque)
+{
+	struct scene *scene = opaque;
+
+	note(scene, "resume");
+	if (scene->answer)
+		assert_int_equal(pageferry_vmm_resumed(scene->vmm), 0);
+}
+
+static void on_complete(void *opaque)
+{
+	note(opaque, "complete");
+}
+
+static void on_error(void *opaque, const char *reason)
+{
+	note(opaque, "error:");
+	note(opaque, reason);
+}
+
+static const struct pageferry_vmm_ops ops = {
+	.regions_accepted = on_regions_accepted,
+	.pause = on_pause,
+	.continue_source = on_continue_source,
+	.release = on_release,
+	.load = on_load,
+	.resume = on_resume,
+	.complete = on_complete,
+	.error = on_error,
+};
+
+static int set_up(void **state)
+{
+	struct scene *scene = calloc(1, sizeof(*scene));
+	struct pf_err err;
+
+	assert_non_null(scene);
+	*scene = (struct scene){.dir = "/tmp/pf-vmm-lib-XXXXXX", .agent = -1, .state_fd = -1};
+	scene->fds_before = open_fds();
+	assert_non_null(mkdtemp(scene->dir));
+	snprintf(scene->path, sizeof(scene->path), "%s/vmm", scene->dir);
+	scene->listen_fd = pf_unix_listen(scene->path, SOCK_SEQPACKET, &err);
+	assert_true(scene->listen_fd >= 0);
+	scene->answer = true;
+	*state = scene;
+	return 0;
+}
+
+/* Nothing of a scene outlives it: this is the test for leaks of descriptors. */
+static int tear_down(void **state)
+{
+	struct scene *scene = *state;
+
+	pageferry_vmm_close(scene->vmm);
+	pf_close_fd(&scene->agent);
+	pf_close_fd(&scene->listen_fd);
+	pf_close_fd(&scene->state_fd);
+	assert_int_equal(open_fds(), scene->fds_before);
+	unlink(scene->path);
+	rmdir(scene->dir);
+	free(scene);
+	return 0;
+}
+
+/* ---- the agent ---- */
+
+static void agent_says(struct scene *scene, const struct pf_vmm_message *msg, const int *fds,
+		       size_t count)
+{
+	uint8_t bytes[PF_VMM_MESSAGE_MAX];
+	struct pf_err err;
+
+	assert_int_equal(pf_unix_send(scene->agent, bytes, pf_vmm_msg_pack(msg, bytes), fds, count,
+				      &err), 0);
+}
+
+static void agent_says_word(struct scene *scene, enum pf_vmm_type type)
+{
+	agent_says(scene, &(struct pf_vmm_message){.type = type}, NULL, 0);
+}
+
+/* A memfd of `size` bytes, announced as `announced`. */
+static void agent_says_load(struct scene *scene, size_t size, uint64_t announced)
+{
+	const struct pf_vmm_message msg = {.type = PF_VMM_LOAD, .state = {0, announced}};
+	pf_auto_fd int fd = memfd_create("state", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	agent_says(scene, &msg, &fd, 1);
+}
+
+/* The next message of the VMM; its descriptors are the caller's. */
+static void agent_hears(struct scene *scene, struct pf_vmm_message *msg, int *fds, size_t *count)
+{
+	uint8_t bytes[PF_VMM_MESSAGE_MAX];
+	struct pf_err err = {0};
+	ssize_t length = pf_unix_recv(scene->agent, bytes, sizeof(bytes), MSG_DONTWAIT, fds, count,
+				      &err);
+
+	assert_true(length > 0);
+	if (pf_vmm_msg_unpack(bytes, (size_t)length, false, *count, msg, &err))
+		fail_msg("%s", err.text);
+}
+
+static void agent_hears_word(struct scene *scene, enum pf_vmm_type type)
+{
+	struct pf_vmm_message msg;
+	int fds[PF_UNIX_FDS_MAX];
+	size_t count;
+
+	agent_hears(scene, &msg, fds, &count);
+	assert_int_equal(msg.type, type);
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+static void agent_hears_nothing(struct scene *scene)
+{
+	char byte;
+
+	assert_int_equal(recv(scene->agent, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+/* ---- the VMM ---- */
+
+static void connect_as(struct scene *scene, enum pageferry_role role)
+{
+	const uint32_t tids[] = {1001, 1002};
+	char reason[256] = "";
+
+	scene->vmm = pageferry_vmm_connect(scene->path, role, tids, 2, &ops, scene, reason,
+					   sizeof(reason));
+	if (!scene->vmm)
+		fail_msg("%s", reason);
+	scene->agent = accept4(scene->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(scene->agent >= 0);
+}
+
+static void describe(struct scene *scene, bool destination)
+{
+	pf_auto_fd int memory = memfd_create("memory", MFD_CLOEXEC);
+	pf_auto_fd int uffd = memfd_create("in place of a userfaultfd", MFD_CLOEXEC);
+	const struct pageferry_region regions[] = {
+		{.id = 2, .gpa = 4096 * MIB, .size = MIB, .page_size = 4096,
+		 .kind = PAGEFERRY_MEMFD, .fd = memory, .offset = 16 * MIB,
+		 .uffd = destination ? uffd : -1, .base = 0x7f0001000000, .discards = true},
+		{.id = 1, .gpa = 0, .size = 16 * MIB, .page_size = 4096, .kind = PAGEFERRY_MEMFD,
+		 .fd = memory, .uffd = destination ? uffd : -1, .base = 0x7f0000000000},
+	};
+
+	assert_true(memory >= 0 && uffd >= 0);
+	assert_int_equal(pageferry_vmm_regions(scene->vmm, regions, 2), 0);
+}
+
+static void dispatch(struct scene *scene, const char *told)
+{
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
+	assert_told(scene, told);
+}
+
+static void assert_fails_with(struct scene *scene, int result, const char *text)
+{
+	assert_int_equal(result, -1);
+	assert_string_equal(pageferry_vmm_error(scene->vmm), text);
+}
+
+/* Through hello and regions, with everything that the agent got taken off the socket. */
+static void begin(struct scene *scene, enum pageferry_role role)
+{
+	connect_as(scene, role);
+	agent_hears_word(scene, PF_VMM_HELLO);
+	describe(scene, role == PAGEFERRY_DESTINATION);
+	agent_hears_word(scene, PF_VMM_REGIONS);
+}
+
+static void hello_says_role_version_and_threads(void **state)
+{
+	struct scene *scene = *state;
+	struct pf_vmm_message msg;
+	int fds[PF_UNIX_FDS_MAX];
+	size_t count;
+
+	connect_as(scene, PAGEFERRY_DESTINATION);
+	assert_string_equal(pageferry_vmm_error(scene->vmm), "");
+	agent_hears(scene, &msg, fds, &count);
+	assert_int_equal(msg.type, PF_VMM_HELLO);
+	assert_int_equal(msg.hello.version, PF_VMM_VERSION);
+	assert_true(msg.hello.destination);
+	assert_int_equal(msg.hello.vcpu_count, 2);
+	assert_int_equal(msg.hello.vcpu_tid[1], 1002);
+	agent_hears_nothing(scene);
+}
+
+static void regions_share_their_descriptors(void **state)
+{
+	struct scene *scene = *state;
+	struct pf_vmm_message msg;
+	int fds[PF_UNIX_FDS_MAX];
+	size_t count;
+
+	connect_as(scene, PAGEFERRY_DESTINATION);
+	agent_hears_word(scene, PF_VMM_HELLO);
+	describe(scene, true);
+	agent_hears(scene, &msg, fds, &count);
+	assert_int_equal(msg.type, PF_VMM_REGIONS);
+	assert_int_equal(count, 2);
+	assert_int_equal(msg.regions.count, 2);
+	assert_true(msg.regions.no_other_mappings);
+	assert_int_equal(msg.regions.region[0].id, 2);
+	assert_int_equal(msg.regions.region[0].fd, msg.regions.region[1].fd);
+	assert_int_equal(msg.regions.region[0].mapping[0].uffd,
+			 msg.regions.region[1].mapping[0].uffd);
+	assert_int_equal(msg.regions.region[0].mapping[0].base, 0x7f0001000000);
+	assert_int_equal(msg.regions.region[0].offset, 16 * MIB);
+	assert_true(msg.regions.region[0].discards);
+	assert_false(msg.regions.region[1].discards);
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+static void a_source_is_paused_taken_back_paused_again_and_released(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	agent_hears_word(scene, PF_VMM_PAUSED);
+	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "continue_source pause ");
+	agent_hears_word(scene, PF_VMM_PAUSED);
+	agent_says_word(scene, PF_VMM_RELEASE);
+	dispatch(scene, "release ");
+	agent_hears_nothing(scene);
+}
+
+static void a_destination_loads_resumes_and_completes(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 8192, 5000);
+	dispatch(scene, "regions_accepted load ");
+	assert_int_equal(scene->state_size, 5000);
+	assert_true(scene->state_fd >= 0);
+	agent_hears_word(scene, PF_VMM_READY);
+	agent_says_word(scene, PF_VMM_RESUME);
+	dispatch(scene, "resume ");
+	agent_hears_word(scene, PF_VMM_RESUMED);
+	agent_says_word(scene, PF_VMM_COMPLETE);
+	dispatch(scene, "complete ");
+	agent_hears_nothing(scene);
+}
+
+static void the_device_state_travels_sealed(void **state)
+{
+	struct scene *scene = *state;
+	struct pf_vmm_message msg;
+	int fds[PF_UNIX_FDS_MAX];
+	size_t count;
+	char bytes[32] = "";
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	agent_hears(scene, &msg, fds, &count);
+	assert_int_equal(msg.type, PF_VMM_PAUSED);
+	assert_int_equal(msg.state.size, 12);
+	assert_int_equal(count, 1);
+	assert_int_equal(fcntl(fds[0], F_GET_SEALS),
+			 F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	assert_int_equal(read(fds[0], bytes, sizeof(bytes)), 12);
+	assert_string_equal(bytes, "device state");
+	close(fds[0]);
+}
+
+static void a_vmm_may_answer_later_and_may_refuse(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 0, 0);
+	dispatch(scene, "regions_accepted load ");
+	agent_hears_nothing(scene);
+	assert_int_equal(pageferry_vmm_ready(scene->vmm), 0);
+	agent_hears_word(scene, PF_VMM_READY);
+	agent_says_word(scene, PF_VMM_RESUME);
+	dispatch(scene, "resume ");
+	assert_int_equal(pageferry_vmm_resume_refused(scene->vmm, "no such CPU feature"), 0);
+	agent_hears_word(scene, PF_VMM_RESUME_REFUSED);
+	assert_fails_with(scene, pageferry_vmm_resumed(scene->vmm),
+			  "pageferry_vmm_resumed: not possible after its migration ended");
+}
+
+static void the_reason_of_an_error_arrives(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says(scene,
+		   &(struct pf_vmm_message){.type = PF_VMM_ERROR, .reason = "cancelled; yours"},
+		   NULL, 0);
+	dispatch(scene, "error: cancelled; yours ");
+	pf_close_fd(&scene->agent);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "the agent closed the connection after its migration ended");
+}
+
+/* Each of the VMM's own calls has one place; everywhere else it says so and sends nothing. */
+static void calls_out_of_turn_are_refused(void **state)
+{
+	struct scene *scene = *state;
+	const struct pageferry_region region = {.fd = -1, .uffd = -1};
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_SOURCE);
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "pageferry_vmm_regions: not possible after its regions were described");
+	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "", 0),
+			  "pageferry_vmm_paused: not possible after its regions were described");
+	assert_fails_with(scene, pageferry_vmm_ready(scene->vmm),
+			  "pageferry_vmm_ready: this VMM is the source");
+	assert_fails_with(scene, pageferry_vmm_resumed(scene->vmm),
+			  "pageferry_vmm_resumed: this VMM is the source");
+	assert_fails_with(scene, pageferry_vmm_resume_refused(scene->vmm, "no"),
+			  "pageferry_vmm_resume_refused: this VMM is the source");
+	agent_says_word(scene, PF_VMM_PAUSE);
+	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
+	dispatch(scene, "pause continue_source ");
+	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "", 0),
+			  "pageferry_vmm_paused: not possible after its migration ended");
+	agent_hears_nothing(scene);
+}
+
+/* ---- an agent that breaks the protocol ---- */
+
+enum how_far { CONNECTED, BEGUN, ASKED_TO_PAUSE, PAUSED, ACCEPTED, LOADED, RUNNING };
+
+static void go(struct scene *scene, enum pageferry_role role, enum how_far how_far)
+{
+	if (how_far == CONNECTED) {
+		connect_as(scene, role);
+		return;
+	}
+	begin(scene, role);
+	if (how_far == ASKED_TO_PAUSE || how_far == PAUSED) {
+		scene->answer = how_far == PAUSED;
+		agent_says_word(scene, PF_VMM_PAUSE);
+	}
+	if (how_far >= ACCEPTED)
+		agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	if (how_far >= LOADED)
+		agent_says_load(scene, 1, 1);
+	if (how_far >= RUNNING)
+		agent_says_word(scene, PF_VMM_RESUME);
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
+	scene->told[0] = '\0';
+	pf_close_fd(&scene->state_fd);
+}
+
+static const struct wrong {
+	enum pageferry_role role;
+	enum how_far how_far;
+	enum pf_vmm_type type;
+	const char *text;
+} wrongs[] = {
+	/* the other role's */
+	{PAGEFERRY_SOURCE, BEGUN, PF_VMM_REGIONS_ACCEPTED,
+	 "the agent told a VMM that is the source: REGIONS_ACCEPTED"},
+	{PAGEFERRY_SOURCE, BEGUN, PF_VMM_RESUME, "the agent told a VMM that is the source: RESUME"},
+	{PAGEFERRY_SOURCE, BEGUN, PF_VMM_LOAD, "the agent told a VMM that is the source: LOAD"},
+	{PAGEFERRY_SOURCE, PAUSED, PF_VMM_COMPLETE,
+	 "the agent told a VMM that is the source: COMPLETE"},
+	{PAGEFERRY_DESTINATION, BEGUN, PF_VMM_PAUSE,
+	 "the agent told a VMM that is the destination: PAUSE"},
+	{PAGEFERRY_DESTINATION, RUNNING, PF_VMM_CONTINUE_SOURCE,
+	 "the agent told a VMM that is the destination: CONTINUE_SOURCE"},
+	{PAGEFERRY_DESTINATION, RUNNING, PF_VMM_RELEASE,
+	 "the agent told a VMM that is the destination: RELEASE"},
+	/* at the wrong time */
+	{PAGEFERRY_SOURCE, CONNECTED, PF_VMM_PAUSE,
+	 "the agent told the VMM PAUSE before its regions are described"},
+	{PAGEFERRY_SOURCE, BEGUN, PF_VMM_CONTINUE_SOURCE,
+	 "the agent told the VMM CONTINUE_SOURCE after its regions were described"},
+	{PAGEFERRY_SOURCE, BEGUN, PF_VMM_RELEASE,
+	 "the agent told the VMM RELEASE after its regions were described"},
+	{PAGEFERRY_SOURCE, ASKED_TO_PAUSE, PF_VMM_PAUSE,
+	 "the agent told the VMM PAUSE while it is asked to pause"},
+	{PAGEFERRY_SOURCE, ASKED_TO_PAUSE, PF_VMM_RELEASE,
+	 "the agent told the VMM RELEASE while it is asked to pause"},
+	{PAGEFERRY_SOURCE, PAUSED, PF_VMM_PAUSE,
+	 "the agent told the VMM PAUSE while it is paused"},
+	{PAGEFERRY_DESTINATION, CONNECTED, PF_VMM_REGIONS_ACCEPTED,
+	 "the agent told the VMM REGIONS_ACCEPTED before its regions are described"},
+	{PAGEFERRY_DESTINATION, BEGUN, PF_VMM_LOAD,
+	 "the agent told the VMM LOAD after its regions were described"},
+	{PAGEFERRY_DESTINATION, BEGUN, PF_VMM_RESUME,
+	 "the agent told the VMM RESUME after its regions were described"},
+	{PAGEFERRY_DESTINATION, ACCEPTED, PF_VMM_RESUME,
+	 "the agent told the VMM RESUME while it waits for the device state"},
+	{PAGEFERRY_DESTINATION, LOADED, PF_VMM_LOAD,
+	 "the agent told the VMM LOAD while it is ready to run"},
+	{PAGEFERRY_DESTINATION, LOADED, PF_VMM_COMPLETE,
+	 "the agent told the VMM COMPLETE while it is ready to run"},
+	{PAGEFERRY_DESTINATION, RUNNING, PF_VMM_RESUME,
+	 "the agent told the VMM RESUME while it runs"},
+	/* nobody's in this version of the library */
+	{PAGEFERRY_DESTINATION, RUNNING, PF_VMM_RESOLVED,
+	 "the agent told a VMM that is the destination: RESOLVED"},
+};
+
+static void each_message_out_of_turn_ends_the_connection(void **state)
+{
+	for (size_t i = 0; i < PF_ARRAY_LEN(wrongs); i++) {
+		const struct wrong *wrong = &wrongs[i];
+		struct scene *scene;
+
+		set_up(state);
+		scene = *state;
+		go(scene, wrong->role, wrong->how_far);
+		if (wrong->type == PF_VMM_LOAD)
+			agent_says_load(scene, 1, 1);
+		else
+			agent_says_word(scene, wrong->type);
+		assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm), wrong->text);
+		assert_told(scene, "");
+		assert_int_equal(pageferry_vmm_dispatch(scene->vmm), -1);
+		assert_string_equal(pageferry_vmm_error(scene->vmm), wrong->text);
+		tear_down(state);
+	}
+}
+
+static void bytes_that_are_no_message_end_the_connection(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_SOURCE);
+	assert_int_equal(send(scene->agent, "\xff", 1, 0), 1);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "from the agent: the Envelope body of 1 bytes does not decode");
+	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "", 0),
+			  "pageferry_vmm_paused: the connection to the agent has failed before");
+}
+
+static void a_message_with_descriptors_that_nobody_wants_leaks_none(void **state)
+{
+	struct scene *scene = *state;
+	const int three[] = {0, 1, 2};
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says(scene, &(struct pf_vmm_message){.type = PF_VMM_PAUSE}, three, 3);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "from the agent: a PAUSE message with 3 descriptors instead of 0");
+	/* tear_down() counts */
+}
+
+static void a_device_state_shorter_than_announced_is_refused(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 4096, 4097);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "the agent announced 4097 bytes of device state, the file has 4096");
+	assert_told(scene, "regions_accepted ");
+}
+
+static void an_agent_that_goes_away_is_noticed(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	pf_close_fd(&scene->agent);
+	scene->answer = false;
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "the agent closed the connection while it is asked to pause");
+	assert_told(scene, "pause ");
+}
+
+static void a_call_after_the_agent_went_away_says_so(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	pf_close_fd(&scene->agent);
+	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "state", 5),
+			  "telling the agent PAUSED: sending a message of 4 bytes: Broken pipe");
+}
+
+static void ops_that_are_null_are_skipped(void **state)
+{
+	static const struct pageferry_vmm_ops none = {0};
+	struct scene *scene = *state;
+
+	scene->vmm = pageferry_vmm_connect(scene->path, PAGEFERRY_DESTINATION, NULL, 0, &none, NULL,
+					   NULL, 0);
+	assert_non_null(scene->vmm);
+	scene->agent = accept4(scene->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	describe(scene, true);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 1, 1);
+	agent_says(scene, &(struct pf_vmm_message){.type = PF_VMM_ERROR, .reason = "x"}, NULL, 0);
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
+}
+
+/* ---- before anything is sent ---- */
+
+static void nobody_on_the_socket_is_said_with_advice(void **state)
+{
+	struct scene *scene = *state;
+	char reason[512], want[512], path[80];
+
+	snprintf(path, sizeof(path), "%s/none", scene->dir);
+	snprintf(want, sizeof(want), "connecting to %s: No such file or directory; is the agent "
+		 "running with --vmm-socket %s?", path, path);
+	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &ops, scene, reason,
+					  sizeof(reason)));
+	assert_string_equal(reason, want);
+	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &ops, scene, NULL, 0));
+}
+
+static void too_many_vcpus_are_refused(void **state)
+{
+	struct scene *scene = *state;
+	static const uint32_t tids[PF_VMM_VCPUS_MAX + 1];
+	char reason[128];
+
+	assert_null(pageferry_vmm_connect(scene->path, PAGEFERRY_SOURCE, tids,
+					  PF_ARRAY_LEN(tids), &ops, scene, reason,
+					  sizeof(reason)));
+	assert_string_equal(reason, "1025 vCPUs; 1024 are allowed");
+}
+
+static void bad_regions_are_refused_before_they_are_sent(void **state)
+{
+	struct scene *scene = *state;
+	struct pageferry_region region = {.id = 5, .size = MIB, .page_size = 4096,
+					  .kind = PAGEFERRY_MEMFD, .fd = 0, .uffd = 1,
+					  .base = 4096};
+	static const struct pageferry_region many[PF_REGIONS_MAX + 1];
+
+	connect_as(scene, PAGEFERRY_SOURCE);
+	agent_hears_word(scene, PF_VMM_HELLO);
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5: the source has no userfaultfd");
+	region.uffd = -1;
+	region.size = 100;
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "the VMM's regions, in the order of their GPAs: region 0 (GPA 0x0, 100 "
+			  "bytes, pages of 4096): its size is not a positive multiple of its page "
+			  "size");
+	region.size = MIB;
+	region.fd = -1;
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5 (GPA 0x0): a memory file comes with every kind but "
+			  "PRIVATE, and only then");
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, NULL, 0),
+			  "0 regions; 1 to 64 are allowed");
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, many, PF_ARRAY_LEN(many)),
+			  "65 regions; 1 to 64 are allowed");
+	agent_hears_nothing(scene);
+	region.fd = 0;
+	assert_int_equal(pageferry_vmm_regions(scene->vmm, &region, 1), 0);
+	agent_hears_word(scene, PF_VMM_REGIONS);
+}
+
+static void a_destination_needs_a_userfaultfd(void **state)
+{
+	struct scene *scene = *state;
+	const struct pageferry_region region = {.id = 5, .size = MIB, .page_size = 4096,
+						.kind = PAGEFERRY_MEMFD, .fd = 0, .uffd = -1};
+
+	connect_as(scene, PAGEFERRY_DESTINATION);
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5: the destination needs a userfaultfd");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(hello_says_role_version_and_threads),
+		TEST(regions_share_their_descriptors),
+		TEST(a_source_is_paused_taken_back_paused_again_and_released),
+		TEST(a_destination_loads_resumes_and_completes),
+		TEST(the_device_state_travels_sealed),
+		TEST(a_vmm_may_answer_later_and_may_refuse),
+		TEST(the_reason_of_an_error_arrives),
+		TEST(calls_out_of_turn_are_refused),
+		cmocka_unit_test(each_message_out_of_turn_ends_the_connection),
+		TEST(bytes_that_are_no_message_end_the_connection),
+		TEST(a_message_with_descriptors_that_nobody_wants_leaks_none),
+		TEST(a_device_state_shorter_than_announced_is_refused),
+		TEST(an_agent_that_goes_away_is_noticed),
+		TEST(a_call_after_the_agent_went_away_says_so),
+		TEST(ops_that_are_null_are_skipped),
+		TEST(nobody_on_the_socket_is_said_with_advice),
+		TEST(too_many_vcpus_are_refused),
+		TEST(bad_regions_are_refused_before_they_are_sent),
+		TEST(a_destination_needs_a_userfaultfd),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
