@@ -177,9 +177,12 @@ int pf_children_start(struct pf_children *children, const struct pf_spawn *spawn
 		child_run(spawn, &plumbing, parent);
 	children->count++; /* from here on pf_children_close() ends it */
 	pf_close_fd(&plumbing.failure[1]);
-	if (child_adopt(child, &plumbing, spawn->pipes, err) == 0)
-		result = wait_for_exec(spawn, plumbing.failure[0], err);
 	*out = child;
+	if (child_adopt(child, &plumbing, spawn->pipes, err))
+		goto out;
+	result = wait_for_exec(spawn, plumbing.failure[0], err);
+	if (result) /* it ends at once, and is told as ended */
+		child->ended = waitid(P_PID, (id_t)child->pid, &child->how, WEXITED) == 0;
 out:
 	plumbing_close(&plumbing);
 	return result;

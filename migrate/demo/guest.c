@@ -14,6 +14,7 @@
 
 /* A guest that walks has no event for "one more visit": its counter is read this often. */
 #define ASK_AGAIN_NS (20 * PF_NS_PER_MS)
+#define ANSWER_NS (60 * PF_NS_PER_S)
 
 static const struct {
 	const char *text;
@@ -205,22 +206,23 @@ int pf_demo_guest_visits(struct pf_demo_guest *guest, struct pf_children *childr
 int pf_demo_guest_walk(struct pf_demo_guest *guest, struct pf_children *children, uint64_t visits,
 		       uint64_t deadline_ns, struct pf_err *err)
 {
-	for (;;) {
-		uint64_t now = pf_now_ns(), until = now + ASK_AGAIN_NS, done;
+	uint64_t done = 0, now;
 
-		if (pf_demo_guest_visits(guest, children, deadline_ns, &done, err))
+	while ((now = pf_now_ns()) < deadline_ns) {
+		uint64_t again = now + ASK_AGAIN_NS;
+
+		if (pf_demo_guest_visits(guest, children, now + ANSWER_NS, &done, err))
 			return -1;
 		if (done >= visits)
 			return 0;
-		if (now >= deadline_ns)
-			return pf_err_set(err, PF_ERR_STATE,
-					  "the guest (%s) made %" PRIu64 " visits, %" PRIu64
-					  " were expected by now",
-					  guest->child->name, done, visits);
-		while (pf_now_ns() < until)
-			if (pf_children_wait(children, NULL, 0, until, err) < 0)
+		while (pf_now_ns() < again)
+			if (pf_children_wait(children, NULL, 0, again, err) < 0)
 				return -1;
 	}
+	return pf_err_set(err, PF_ERR_STATE,
+			  "the guest (%s) has made %" PRIu64 " visits, %" PRIu64
+			  " were expected by now",
+			  guest->child->name, done, visits);
 }
 
 int pf_demo_guest_finish(struct pf_demo_guest *guest, struct pf_children *children,

@@ -242,6 +242,8 @@ static void test_a_program_that_cannot_run_is_named(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/program"));
 	assert_non_null(strstr(err.text, "No such file"));
 	assert_int_equal(err.class, PF_ERR_SYSTEM);
+	assert_true(child->ended);
+	assert_int_equal(child->how.si_status, 127);
 }
 
 static void test_a_wait_ends_at_its_deadline(void **state)
