@@ -195,18 +195,34 @@ static int unregister_regions(struct pf_guest *guest, uint32_t regions, struct p
 	return failed;
 }
 
-static int register_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+/*
+ * UFFDIO_REGISTER takes a range whose end is not mapped (fs/userfaultfd.c looks for a first mapping
+ * only), and every page there would fail later: so the last page is registered once more by itself.
+ */
+static int register_mapping(struct pf_guest *guest, uint32_t r, uint32_t m, struct pf_err *err)
 {
 	const struct pf_guest_region *region = &guest->region[r];
+	int uffd = guest->uffd[region->mapping[m].uffd].fd;
+	uint64_t base = region->mapping[m].base, size = region->shape.size;
+	uint64_t last = base + size - region->shape.page_size;
+	struct pf_err ignored;
 
-	for (uint32_t m = 0; m < region->mappings; m++) {
+	if (pf_uffd_register(uffd, base, size, region->placer->modes, err))
+		return -1;
+	if (pf_uffd_register(uffd, last, region->shape.page_size, region->placer->modes, err) == 0)
+		return 0;
+	/* Why it could not be armed matters, not that a dead process cannot be disarmed. */
+	(void)!pf_uffd_unregister(uffd, base, size, &ignored);
+	return -1;
+}
+
+static int register_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	for (uint32_t m = 0; m < guest->region[r].mappings; m++) {
 		struct pf_err ignored;
 
-		if (pf_uffd_register(guest->uffd[region->mapping[m].uffd].fd,
-				     region->mapping[m].base, guest->table.region[r].size,
-				     region->placer->modes, err) == 0)
+		if (register_mapping(guest, r, m, err) == 0)
 			continue;
-		/* Why it could not be armed matters, not that a dead process cannot be disarmed. */
 		(void)!unregister_region(guest, r, m, &ignored);
 		return -1;
 	}

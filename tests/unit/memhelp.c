@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/memhelp.c - see tests/unit/memhelp.h. */
+#include "memhelp.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/unixsock.h"
+
+bool uffd_refused(void)
+{
+	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0) {
+		printf("SKIP: userfaultfd(2) is refused here: %s\n", strerror(errno));
+		return true;
+	}
+	close((int)fd);
+	return false;
+}
+
+unsigned test_seed(void)
+{
+	const char *given = getenv("PAGEFERRY_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)pf_now_ns();
+
+	printf("PAGEFERRY_SEED=%u\n", seed);
+	return seed;
+}
+
+int dir_make(void)
+{
+	const char *base = getenv("TMPDIR");
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/pageferry-memory-XXXXXX", base ? base : "/tmp");
+	assert_non_null(mkdtemp(path));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+void dir_remove(int dirfd)
+{
+	char link[48], path[256];
+	struct dirent *entry;
+	ssize_t length;
+	DIR *dir;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+	length = readlink(link, path, sizeof(path) - 1);
+	assert_true(length > 0);
+	path[length] = '\0';
+	dir = fdopendir(dirfd);
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			assert_int_equal(unlinkat(dirfd, entry->d_name, 0), 0);
+	closedir(dir);
+	assert_int_equal(rmdir(path), 0);
+}
+
+uint64_t page_word(uint64_t page)
+{
+	return UINT64_C(0x5041474500000001) + page * UINT64_C(0x100000007);
+}
+
+void page_fill(uint8_t *bytes, uint64_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t word = page_word(first + i);
+
+		for (size_t at = 0; at < PAGE; at += sizeof(word))
+			memcpy(bytes + (size_t)i * PAGE + at, &word, sizeof(word));
+	}
+}
+
+struct told {
+	uint32_t op;
+	uint32_t mapping;
+	uint64_t page;
+	uint64_t value;
+};
+
+struct task {
+	struct told told;
+	volatile uint64_t *at;
+	int sock;
+};
+
+static void *do_task(void *argument)
+{
+	struct task *task = argument;
+	struct vmm_reply reply = {
+		.op = task->told.op, .mapping = task->told.mapping, .page = task->told.page};
+	void *at = (void *)(uintptr_t)task->at;
+
+	switch (task->told.op) {
+	case VMM_READ:
+		reply.value = task->at[0];
+		reply.uniform = true;
+		for (size_t i = 1; i < PAGE / sizeof(uint64_t); i++)
+			reply.uniform = reply.uniform && task->at[i] == reply.value;
+		break;
+	case VMM_WRITE:
+		task->at[0] = task->told.value;
+		break;
+	case VMM_REMOVE:
+		reply.failed = madvise(at, PAGE, MADV_REMOVE) ? errno : 0;
+		break;
+	case VMM_DONTNEED:
+		reply.failed = madvise(at, PAGE, MADV_DONTNEED) ? errno : 0;
+		break;
+	case VMM_UNMAP:
+		reply.failed = munmap(at, PAGE) ? errno : 0;
+		break;
+	}
+	(void)!send(task->sock, &reply, sizeof(reply), MSG_NOSIGNAL);
+	free(task);
+	return NULL;
+}
+
+static void serve_tasks(int sock, uint8_t *const *base)
+{
+	struct told told;
+
+	while (recv(sock, &told, sizeof(told), 0) == sizeof(told)) {
+		struct task *task = malloc(sizeof(*task));
+		pthread_t thread;
+
+		if (!task)
+			_exit(1);
+		*task = (struct task){told, (void *)(base[told.mapping] + told.page * PAGE), sock};
+		if (pthread_create(&thread, NULL, do_task, task))
+			_exit(1);
+		pthread_detach(thread);
+	}
+	_exit(0);
+}
+
+static int new_uffd(uint64_t features)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = features};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	return fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0 ? fd : -1;
+}
+
+static void run_vmm(int sock, const struct vmm *vmm, uint64_t pages, uint64_t features)
+{
+	uint64_t where[VMM_MAPPINGS] = {0};
+	uint8_t *base[VMM_MAPPINGS];
+	int uffd[VMM_MAPPINGS];
+	struct pf_err err;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint32_t m = 0; m < vmm->mappings; m++) {
+		base[m] = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vmm->memfd,
+			       0);
+		uffd[m] = new_uffd(features);
+		if (base[m] == MAP_FAILED || uffd[m] < 0)
+			_exit(1);
+		where[m] = (uint64_t)(uintptr_t)base[m];
+	}
+	if (pf_unix_send(sock, where, sizeof(where), uffd, vmm->mappings, &err))
+		_exit(1);
+	/* As a VMM that has handed over: the agent's copies are the last ones. */
+	for (uint32_t m = 0; m < vmm->mappings; m++)
+		close(uffd[m]);
+	serve_tasks(sock, base);
+}
+
+void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t features, int memfd)
+{
+	int sock[2], fds[PF_UNIX_FDS_MAX];
+	size_t count;
+	struct pf_err err;
+
+	memset(vmm, 0, sizeof(*vmm));
+	vmm->mappings = mappings;
+	vmm->memfd = memfd >= 0 ? memfd : memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_true(vmm->memfd >= 0);
+	assert_int_equal(ftruncate(vmm->memfd, (off_t)(pages * PAGE)), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock), 0);
+	vmm->pid = fork();
+	assert_true(vmm->pid >= 0);
+	if (vmm->pid == 0) {
+		close(sock[0]);
+		run_vmm(sock[1], vmm, pages, features);
+	}
+	close(sock[1]);
+	vmm->sock = sock[0];
+	wait_readable(vmm->sock);
+	assert_int_equal(
+		pf_unix_recv(vmm->sock, vmm->base, sizeof(vmm->base), 0, fds, &count, &err),
+		sizeof(vmm->base));
+	assert_int_equal(count, mappings);
+	for (uint32_t m = 0; m < mappings; m++)
+		vmm->uffd[m] = fds[m];
+}
+
+void vmm_kill(struct vmm *vmm)
+{
+	int status;
+
+	if (vmm->pid <= 0)
+		return;
+	assert_int_equal(kill(vmm->pid, SIGKILL), 0);
+	assert_int_equal(waitpid(vmm->pid, &status, 0), vmm->pid);
+	vmm->pid = 0;
+}
+
+void vmm_stop(struct vmm *vmm)
+{
+	vmm_kill(vmm);
+	close(vmm->sock);
+	close(vmm->memfd);
+	for (uint32_t m = 0; m < vmm->mappings; m++)
+		close(vmm->uffd[m]);
+}
+
+void vmm_tell(const struct vmm *vmm, enum vmm_op op, uint32_t mapping, uint64_t page,
+	      uint64_t value)
+{
+	struct told told = {op, mapping, page, value};
+
+	assert_int_equal(send(vmm->sock, &told, sizeof(told), MSG_NOSIGNAL), sizeof(told));
+}
+
+void wait_readable(int fd)
+{
+	struct pollfd poller = {.fd = fd, .events = POLLIN};
+
+	assert_int_equal(poll(&poller, 1, DEADLINE_MS), 1);
+	assert_true(poller.revents & POLLIN);
+}
+
+struct vmm_reply vmm_reply(const struct vmm *vmm)
+{
+	struct vmm_reply reply;
+
+	wait_readable(vmm->sock);
+	assert_int_equal(recv(vmm->sock, &reply, sizeof(reply), 0), sizeof(reply));
+	assert_int_equal(reply.failed, 0);
+	return reply;
+}
+
+bool vmm_is_silent(const struct vmm *vmm)
+{
+	struct pollfd poller = {.fd = vmm->sock, .events = POLLIN};
+
+	return poll(&poller, 1, 0) == 0;
+}
+
+uint64_t vmm_word(const struct vmm *vmm, uint64_t page)
+{
+	struct vmm_reply reply;
+
+	vmm_tell(vmm, VMM_READ, 0, page, 0);
+	reply = vmm_reply(vmm);
+	assert_int_equal(reply.page, page);
+	assert_true(reply.uniform);
+	return reply.value;
+}
+
+static int duplicate(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	assert_true(copy >= 0);
+	return copy;
+}
+
+void guest_fill(struct pf_guest *guest, const struct vmm *vmm, uint64_t pages)
+{
+	struct pf_guest_region *region = &guest->region[0];
+
+	memset(guest, 0, sizeof(*guest));
+	guest->table.count = 1;
+	guest->table.region[0] =
+		(struct pf_region_shape){.gpa = 0, .size = pages * PAGE, .page_size = PAGE};
+	region->id = 7;
+	region->kind = PF_MEMORY_MEMFD;
+	region->fd = duplicate(vmm->memfd);
+	region->mappings = vmm->mappings;
+	guest->uffds = vmm->mappings;
+	for (uint32_t m = 0; m < vmm->mappings; m++) {
+		guest->uffd[m].fd = duplicate(vmm->uffd[m]);
+		region->mapping[m].uffd = m;
+		region->mapping[m].base = vmm->base[m];
+	}
+}
+
+uint64_t guest_fault(struct pf_guest *guest, uint32_t uffd, bool *out_minor)
+{
+	struct pf_ring *ring = &guest->uffd[uffd].ring;
+	const struct uffd_msg *event = pf_ring_peek(ring);
+	uint32_t region;
+	uint64_t page;
+
+	if (!event) {
+		wait_readable(guest->uffd[uffd].fd);
+		assert_int_equal(pf_ring_read(ring, guest->uffd[uffd].fd), PF_RING_EVENTS);
+		event = pf_ring_peek(ring);
+		assert_non_null(event);
+	}
+	assert_int_equal(event->event, UFFD_EVENT_PAGEFAULT);
+	assert_true(pf_guest_find(guest, uffd, event->arg.pagefault.address, &region, &page));
+	assert_int_equal(region, 0);
+	*out_minor = event->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR;
+	pf_ring_pop(ring);
+	return page;
+}

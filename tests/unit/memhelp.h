@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/memhelp.h - a VMM process with real memory, real userfaultfds and threads that fault.
+ *
+ * The child maps a memfd one or more times, with a userfaultfd for each mapping, hands these over
+ * by SCM_RIGHTS as a VMM does, and then lets a new thread do whatever it is told: read a page,
+ * write to it, give it back.  A thread that traps blocks; its reply comes when it goes on.  Every
+ * wait here is for an event and has a deadline.
+ */
+#ifndef PF_TESTS_MEMHELP_H
+#define PF_TESTS_MEMHELP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "memory/guest.h"
+
+#define PAGE 4096u
+#define DEADLINE_MS 20000
+
+/* Prints why and returns true where userfaultfd(2) is refused: main() then returns 77. */
+bool uffd_refused(void);
+
+/* A new one, or PAGEFERRY_SEED; printed, so that a run can be repeated. */
+unsigned test_seed(void);
+
+/* A folder for state files under TMPDIR, and its end with all that is in it. */
+int dir_make(void);
+void dir_remove(int dirfd);
+
+/* Fills bytes with what page n of a test has: every 64-bit word is page_word(n). */
+uint64_t page_word(uint64_t page);
+void page_fill(uint8_t *bytes, uint64_t first, uint32_t count);
+
+#define VMM_MAPPINGS 2u
+
+struct vmm {
+	pid_t pid;
+	int sock;
+	int memfd; /* the test's own, not the child's */
+	uint32_t mappings;
+	int uffd[VMM_MAPPINGS];
+	uint64_t base[VMM_MAPPINGS];
+};
+
+enum vmm_op { VMM_READ = 1, VMM_WRITE, VMM_REMOVE, VMM_DONTNEED, VMM_UNMAP };
+
+struct vmm_reply {
+	uint32_t op;
+	uint32_t mapping;
+	uint64_t page;
+	uint64_t value; /* the page's first word */
+	bool uniform;	/* all its words are value */
+	int failed;	/* errno of the call, 0 */
+};
+
+/* memfd: an empty file for the memory, or -1 for a new one; it is the struct's from here on. */
+void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t features, int memfd);
+/* Kills the process and waits until it is gone; descriptors stay. */
+void vmm_kill(struct vmm *vmm);
+void vmm_stop(struct vmm *vmm);
+/* Tells the child; returns at once. */
+void vmm_tell(const struct vmm *vmm, enum vmm_op op, uint32_t mapping, uint64_t page,
+	      uint64_t value);
+/* The next reply, whichever thread's; fails the test after the deadline. */
+struct vmm_reply vmm_reply(const struct vmm *vmm);
+bool vmm_is_silent(const struct vmm *vmm);
+/* Reads a page that must not trap for long, and checks that it is uniform: its word. */
+uint64_t vmm_word(const struct vmm *vmm, uint64_t page);
+
+/* Waits until fd is readable; fails the test after the deadline. */
+void wait_readable(int fd);
+
+/* One region over all of the VMM's memory, as a dialect fills it; descriptors are duplicated. */
+void guest_fill(struct pf_guest *guest, const struct vmm *vmm, uint64_t pages);
+/* The next event of a guest's uffd: a fault at this page, checked and taken out of the ring. */
+uint64_t guest_fault(struct pf_guest *guest, uint32_t uffd, bool *out_minor);
+
+#endif

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/test-guest.c - what is armed, what is refused before it, and what stays behind. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "memhelp.h"
+#include "memory/guest.h"
+#include "memory/place.h"
+
+#define PAGES 64u
+#define HALF (PAGES / 2)
+
+static int dirfd = -1;
+static struct vmm vmm;
+static struct pf_guest guest;
+
+static int set_up(void **state)
+{
+	(void)state;
+	dirfd = dir_make();
+	vmm_start(&vmm, PAGES, 2, 0, -1);
+	guest_fill(&guest, &vmm, PAGES);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vmm_stop(&vmm);
+	pf_guest_done(&guest);
+	dir_remove(dirfd);
+	return 0;
+}
+
+static void arm(void)
+{
+	struct pf_err err = {0};
+
+	if (pf_guest_arm(&guest, dirfd, &err))
+		fail_msg("%s", err.text);
+}
+
+/* Whatever was registered is not any more: a page that was never touched comes at once. */
+static void assert_nothing_traps(uint64_t page)
+{
+	vmm_tell(&vmm, VMM_READ, 0, page, 0);
+	vmm_reply(&vmm);
+	vmm_tell(&vmm, VMM_READ, 1, page, 0);
+	vmm_reply(&vmm);
+}
+
+static void assert_refused(const char *why)
+{
+	struct pf_err err = {0};
+
+	assert_int_equal(pf_guest_arm(&guest, dirfd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	if (!strstr(err.text, why))
+		fail_msg("\"%s\" does not say \"%s\"", err.text, why);
+	assert_null(guest.journal.map);
+	assert_null(guest.uffd[0].ring.slot);
+}
+
+/* The memory as two regions that share the file and the userfaultfds. */
+static void split(void)
+{
+	guest.table.count = 2;
+	guest.table.region[0].size = HALF * PAGE;
+	guest.table.region[1] = guest.table.region[0];
+	guest.table.region[1].gpa = UINT64_C(1) << 32;
+	guest.region[1] = guest.region[0];
+	guest.region[1].id = 8;
+	guest.region[1].offset = HALF * PAGE;
+	guest.region[1].fd = fcntl(vmm.memfd, F_DUPFD_CLOEXEC, 0);
+	assert_true(guest.region[1].fd >= 0);
+	for (uint32_t m = 0; m < guest.region[1].mappings; m++)
+		guest.region[1].mapping[m].base += HALF * PAGE;
+}
+
+static void an_armed_guest_traps_in_every_mapping(void **state)
+{
+	bool minor;
+
+	(void)state;
+	arm();
+	assert_int_equal(guest.journal.total, PAGES);
+	assert_ptr_equal(guest.region[0].placer, &pf_placer_memfd);
+	vmm_tell(&vmm, VMM_READ, 0, 3, 0);
+	vmm_tell(&vmm, VMM_WRITE, 1, 4, 1);
+	assert_int_equal(guest_fault(&guest, 0, &minor), 3);
+	assert_false(minor);
+	assert_int_equal(guest_fault(&guest, 1, &minor), 4);
+	assert_true(vmm_is_silent(&vmm));
+}
+
+static void an_address_is_found_in_its_region_and_nowhere_else(void **state)
+{
+	uint32_t region;
+	uint64_t page;
+
+	(void)state;
+	split();
+	arm();
+	assert_true(pf_guest_find(&guest, 0, vmm.base[0], &region, &page));
+	assert_int_equal(region, 0);
+	assert_int_equal(page, 0);
+	assert_true(pf_guest_find(&guest, 1, vmm.base[1] + PAGES * PAGE - 1, &region, &page));
+	assert_int_equal(region, 1);
+	assert_int_equal(page, HALF - 1);
+	assert_true(pf_guest_find(&guest, 0, vmm.base[0] + HALF * PAGE, &region, &page));
+	assert_int_equal(region, 1);
+	assert_int_equal(page, 0);
+	assert_false(pf_guest_find(&guest, 1, vmm.base[0], &region, &page));
+	assert_false(pf_guest_find(&guest, 0, vmm.base[0] - 1, &region, &page));
+	assert_false(pf_guest_find(&guest, 0, vmm.base[0] + PAGES * PAGE, &region, &page));
+	assert_false(pf_guest_find(&guest, 0, 0, &region, &page));
+	assert_false(pf_guest_find(&guest, 0, UINT64_MAX, &region, &page));
+}
+
+static void pages_that_nobody_declared_are_refused_with_count_and_range(void **state)
+{
+	char byte = 1;
+
+	(void)state;
+	split();
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, (HALF + 5) * PAGE + 17), 1);
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, (HALF + 6) * PAGE), 1);
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, (PAGES - 1) * PAGE), 1);
+	assert_int_equal(lseek(vmm.memfd, 12345, SEEK_SET), 12345);
+	assert_refused("region 1 (id 8): 3 pages of its memory file are present already");
+	assert_refused("the first range is pages 5 to 6");
+	/* The VMM shares the file position. */
+	assert_int_equal(lseek(vmm.memfd, 0, SEEK_CUR), 12345);
+	assert_nothing_traps(20);
+}
+
+static void a_vmm_that_touched_a_page_is_refused_until_it_punches_it(void **state)
+{
+	(void)state;
+	vmm_tell(&vmm, VMM_READ, 0, 9, 0);
+	vmm_reply(&vmm);
+	assert_refused("1 pages of its memory file are present already");
+	vmm_tell(&vmm, VMM_REMOVE, 0, 9, 0);
+	vmm_reply(&vmm);
+	arm();
+}
+
+static void memory_that_is_only_reserved_is_accepted(void **state)
+{
+	bool minor;
+
+	(void)state;
+	assert_int_equal(fallocate(vmm.memfd, 0, 0, PAGES * PAGE), 0);
+	arm();
+	vmm_tell(&vmm, VMM_READ, 0, 3, 0);
+	assert_int_equal(guest_fault(&guest, 0, &minor), 3);
+	assert_true(minor);
+}
+
+static void what_lies_beside_the_region_in_its_file_is_not_its_matter(void **state)
+{
+	char byte = 1;
+
+	(void)state;
+	guest.region[0].offset = 8 * PAGE;
+	guest.table.region[0].size = 8 * PAGE;
+	guest.region[0].mapping[0].base += 8 * PAGE;
+	guest.region[0].mapping[1].base += 8 * PAGE;
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, 8 * PAGE - 1), 1);
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, 16 * PAGE), 1);
+	arm();
+}
+
+static void a_file_that_is_not_as_said_is_refused(void **state)
+{
+	(void)state;
+	guest.region[0].kind = PF_MEMORY_GUEST_MEMFD;
+	assert_refused("region 0 (id 7): its memory is of kind guest_memfd");
+	guest.region[0].kind = PF_MEMORY_PRIVATE;
+	assert_refused("kind private anonymous");
+	guest.region[0].kind = PF_MEMORY_MEMFD;
+	guest.region[0].offset = PAGE;
+	assert_refused("too short");
+	guest.region[0].offset = 17;
+	assert_refused("not a multiple");
+	guest.region[0].offset = 0;
+	assert_int_equal(ftruncate(vmm.memfd, PAGES * PAGE - 1), 0);
+	assert_refused("too short");
+	assert_int_equal(ftruncate(vmm.memfd, 0), 0);
+	assert_refused("too short");
+}
+
+static void a_file_that_cannot_be_written_is_refused(void **state)
+{
+	char path[48];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", vmm.memfd);
+	close(guest.region[0].fd);
+	guest.region[0].fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_refused("not open for reading and writing");
+	close(guest.region[0].fd);
+	guest.region[0].fd = fcntl(vmm.memfd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(fcntl(vmm.memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), 0);
+	arm();
+	pf_guest_done(&guest);
+	guest_fill(&guest, &vmm, PAGES);
+	assert_int_equal(fcntl(vmm.memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+	assert_refused("sealed against writing");
+}
+
+static void mappings_that_make_no_sense_are_refused(void **state)
+{
+	(void)state;
+	guest.region[0].mappings = 0;
+	assert_refused("0 mappings");
+	guest.region[0].mappings = PF_MAPPINGS_MAX + 1;
+	assert_refused("5 mappings");
+	guest.region[0].mappings = 2;
+	guest.region[0].mapping[1].uffd = 2;
+	assert_refused("userfaultfd 2 of 2");
+	guest.region[0].mapping[1].uffd = 0;
+	guest.region[0].mapping[1].base = vmm.base[0] + PAGE;
+	assert_refused("overlaps");
+	guest.region[0].mapping[1].base = vmm.base[1] + 1;
+	assert_refused("not aligned");
+	guest.region[0].mapping[1].base = UINT64_MAX - PAGE + 1;
+	assert_refused("wraps around");
+	guest.region[0].mappings = 1;
+	guest.uffds = 0;
+	assert_refused("0 userfaultfds");
+	guest.uffds = 2;
+}
+
+static void a_page_of_a_file_in_two_regions_is_refused(void **state)
+{
+	(void)state;
+	split();
+	guest.region[1].offset = (HALF - 1) * PAGE;
+	assert_refused("region 1 (id 8): it shares pages of its memory file with region 0");
+}
+
+static void a_userfaultfd_that_is_none_is_refused(void **state)
+{
+	(void)state;
+	close(guest.uffd[1].fd);
+	guest.uffd[1].fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	assert_refused("userfaultfd 1: UFFDIO_API was not called");
+	assert_nothing_traps(1);
+}
+
+/* The first mapping registers, the second is not there: the first must be let go again. */
+static void a_registration_that_fails_takes_the_others_back(void **state)
+{
+	(void)state;
+	split();
+	vmm_tell(&vmm, VMM_UNMAP, 1, PAGES - 1, 0);
+	vmm_reply(&vmm);
+	assert_refused("region 1 (id 8): registering traps");
+	assert_nothing_traps(2);
+	assert_nothing_traps(HALF + 2);
+}
+
+static void disarming_lets_everything_go_on(void **state)
+{
+	struct pf_err err = {0};
+	bool minor;
+
+	(void)state;
+	arm();
+	vmm_tell(&vmm, VMM_READ, 1, 3, 0);
+	assert_int_equal(guest_fault(&guest, 1, &minor), 3);
+	assert_true(vmm_is_silent(&vmm));
+	assert_int_equal(pf_guest_disarm(&guest, &err), 0);
+	assert_int_equal(vmm_reply(&vmm).value, 0);
+	assert_nothing_traps(30);
+}
+
+static void disarming_goes_on_behind_a_mapping_that_fails(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	arm();
+	close(guest.uffd[0].fd);
+	guest.uffd[0].fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_int_equal(pf_guest_disarm(&guest, &err), -1);
+	assert_non_null(strstr(err.text, "region 0 (id 7): removing the traps"));
+	vmm_tell(&vmm, VMM_READ, 1, 3, 0);
+	vmm_reply(&vmm);
+}
+
+static void arming_again_forgets_the_first_time(void **state)
+{
+	struct pf_err err = {0};
+	uint32_t placed;
+	const struct pf_run run = {.first = 1, .count = 1};
+
+	(void)state;
+	arm();
+	assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+	assert_int_equal(pf_guest_disarm(&guest, &err), 0);
+	vmm_tell(&vmm, VMM_REMOVE, 0, 1, 0);
+	vmm_reply(&vmm);
+	pf_guest_done(&guest);
+	guest_fill(&guest, &vmm, PAGES);
+	arm();
+	assert_int_equal(guest.journal.filled, 0);
+	assert_int_equal(pf_journal_state(&guest.journal, 0, 1), PF_PAGE_ABSENT);
+}
+
+static void done_closes_what_it_owns(void **state)
+{
+	int file = guest.region[0].fd, uffd = guest.uffd[1].fd;
+	static struct pf_guest nothing;
+
+	(void)state;
+	arm();
+	pf_guest_done(&guest);
+	assert_int_equal(fcntl(file, F_GETFD), -1);
+	assert_int_equal(fcntl(uffd, F_GETFD), -1);
+	assert_int_equal(faccessat(dirfd, "journal", F_OK, 0), 0);
+	assert_int_equal(faccessat(dirfd, "uffd-1.ring", F_OK, 0), 0);
+	pf_guest_done(&nothing);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(an_armed_guest_traps_in_every_mapping),
+		CASE(an_address_is_found_in_its_region_and_nowhere_else),
+		CASE(pages_that_nobody_declared_are_refused_with_count_and_range),
+		CASE(a_vmm_that_touched_a_page_is_refused_until_it_punches_it),
+		CASE(memory_that_is_only_reserved_is_accepted),
+		CASE(what_lies_beside_the_region_in_its_file_is_not_its_matter),
+		CASE(a_file_that_is_not_as_said_is_refused),
+		CASE(a_file_that_cannot_be_written_is_refused),
+		CASE(mappings_that_make_no_sense_are_refused),
+		CASE(a_page_of_a_file_in_two_regions_is_refused),
+		CASE(a_userfaultfd_that_is_none_is_refused),
+		CASE(a_registration_that_fails_takes_the_others_back),
+		CASE(disarming_lets_everything_go_on),
+		CASE(disarming_goes_on_behind_a_mapping_that_fails),
+		CASE(arming_again_forgets_the_first_time),
+		CASE(done_closes_what_it_owns),
+	};
+
+	if (uffd_refused())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
