@@ -68,7 +68,12 @@ run_logged() {
 	else
 		say "FAIL  $what: status $status; the end of $log:"
 	fi
-	tail -n 40 "$log" | sed 's/^/      | /'
+	# A parallel make goes on for a while after its first error.
+	{
+		grep -nE 'error[: ]|Error [0-9]|No rule|undefined reference|Sanitizer' "$log" | head -n 12 || true
+		say ...
+		tail -n 25 "$log"
+	} | sed 's/^/      | /'
 	return "$status"
 }
 
