@@ -68,7 +68,7 @@ struct pageferry_region {
 struct pageferry_vmm_ops {
 	void (*regions_accepted)(void *opaque);		     /* destination */
 	void (*pause)(void *opaque);			     /* source: answer with paused() */
-	void (*continue_source)(void *opaque); /* source: run again; a pause() that was not
+	void (*continue_source)(void *opaque); /* source: run again; a pause that was not
 						  answered yet needs no answer any more */
 	void (*release)(void *opaque);			     /* source */
 	void (*load)(void *opaque, int state_fd, size_t size); /* destination: state_fd is yours;

@@ -70,9 +70,7 @@ static const struct step {
 	enum stage from, to;
 } steps[] = {
 	{PF_VMM_PAUSE, PAGEFERRY_SOURCE, DESCRIBED, PAUSING},
-	/* Taken back before the answer: a PAUSE after it could be met by the answer to this one, so
-	 * there is none. */
-	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, PAUSING, ENDED},
+	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, PAUSING, DESCRIBED},
 	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, PAUSED, DESCRIBED},
 	{PF_VMM_RELEASE, PAGEFERRY_SOURCE, PAUSED, ENDED},
 	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, DESCRIBED, ACCEPTED},
@@ -323,19 +321,22 @@ static int sealed_copy(const void *bytes, size_t size, struct pf_err *err)
 	return pf_steal_fd(&fd);
 }
 
-int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size)
+static int send_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size)
 {
-	pf_auto_fd int fd = -1;
+	pf_auto_fd int fd = sealed_copy(device_state, size, &vmm->err);
 
-	if (check_turn(vmm, "pageferry_vmm_paused", PAGEFERRY_SOURCE, PAUSING))
-		return fail(vmm);
-	fd = sealed_copy(device_state, size, &vmm->err);
 	if (fd < 0)
-		return fail(vmm);
+		return -1;
 	vmm->message.type = PF_VMM_PAUSED;
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
-	if (send_message(vmm, &fd, 1))
+	return send_message(vmm, &fd, 1);
+}
+
+int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size)
+{
+	if (check_turn(vmm, "pageferry_vmm_paused", PAGEFERRY_SOURCE, PAUSING) ||
+	    send_paused(vmm, device_state, size))
 		return fail(vmm);
 	vmm->stage = PAUSED;
 	return 0;
@@ -449,6 +450,7 @@ static void call_vmm(const struct pageferry_vmm *vmm, const struct pf_vmm_messag
 static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int *fds)
 {
 	struct pf_vmm_message message; /* not the buffer: the VMM may send from within its op */
+	bool unanswered = vmm->stage == PAUSING;
 	int none = -1;
 
 	if (pf_vmm_msg_unpack(vmm->buffer, length, true, fd_count, &message, &vmm->err))
@@ -456,6 +458,10 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 	if (take_step(vmm, message.type))
 		return -1;
 	if (message.type == PF_VMM_LOAD && check_state(fds[0], message.state.size, &vmm->err))
+		return -1;
+	/* Taken back before it was answered.  Answers are counted by the agent, or the one to this
+	 * pause, late, could be taken for the answer to the next one, and its state be stale. */
+	if (message.type == PF_VMM_CONTINUE_SOURCE && unanswered && send_paused(vmm, "", 0))
 		return -1;
 	call_vmm(vmm, &message, message.type == PF_VMM_LOAD ? &fds[0] : &none);
 	return 0;

@@ -27,7 +27,7 @@ enum pf_frame_type {
 	PF_FRAME_WELCOME = 2,	   /* protobuf Welcome */
 	PF_FRAME_REGIONS = 3,	   /* source: protobuf Regions */
 	PF_FRAME_REGIONS_OK = 4,   /* destination: no body */
-	PF_FRAME_PAUSED = 5,	   /* source: protobuf Paused */
+	PF_FRAME_PAUSED = 5,	   /* source, bulk 1, ahead of DEVICE: protobuf Paused */
 	PF_FRAME_DEVICE = 6,	   /* source, bulk 1: raw; page = byte offset in the device state */
 	PF_FRAME_READY = 7,	   /* destination: protobuf Verdict */
 	PF_FRAME_COMMIT = 8,	   /* source: protobuf Verdict */

@@ -246,15 +246,18 @@ static void text_for_people_arrives_printable(void **state)
 
 static void ids_are_judged(void **state)
 {
-	static const char long_id[] = "0123456789012345678901234567890123456789012345678901234567890123";
+	static const char long_id[] =
+		"0123456789012345678901234567890123456789012345678901234567890123";
 	static const struct {
 		const char *id, *text;
 	} bad[] = {
 		{"", "the migration id '' is empty"},
 		{".x", "the migration id '.x' begins with a dot or a dash"},
 		{"-x", "the migration id '-x' begins with a dot or a dash"},
-		{"a/b", "the migration id 'a/b' has a character that is not one of A-Z a-z 0-9 . _ -"},
-		{"a\nb", "the migration id 'a?b' has a character that is not one of A-Z a-z 0-9 . _ -"},
+		{"a/b",
+		 "the migration id 'a/b' has a character that is not one of A-Z a-z 0-9 . _ -"},
+		{"a\nb",
+		 "the migration id 'a?b' has a character that is not one of A-Z a-z 0-9 . _ -"},
 	};
 	char longer[PF_ID_MAX + 2] = {0};
 	struct pf_err err = {0};
@@ -312,9 +315,11 @@ static void bad_hellos_are_refused_with_their_reason(void **state)
 				    "A-Z a-z 0-9 . _ -");
 	BAD_HELLO(body.software = software, "a software name of 65 bytes; 64 are allowed");
 	BAD_HELLO(body.record = 0, "0 (?) is not a record of the source");
-	BAD_HELLO(body.record = PAGEFERRY__WIRE__RECORD__RUN, "6 (RUN) is not a record of the source");
+	BAD_HELLO(body.record = PAGEFERRY__WIRE__RECORD__RUN,
+		  "6 (RUN) is not a record of the source");
 	BAD_HELLO(body.record = (Pageferry__Wire__Record)9, "9 (?) is not a record of the source");
-	BAD_HELLO(body.record = (Pageferry__Wire__Record)-1, "-1 (?) is not a record of the source");
+	BAD_HELLO(body.record = (Pageferry__Wire__Record)-1,
+		  "-1 (?) is not a record of the source");
 	BAD_HELLO(body.channels = 0, "a Hello with 0 bulk channels; 1 to 8 are allowed");
 	BAD_HELLO(body.channels = 9, "a Hello with 9 bulk channels; 1 to 8 are allowed");
 	BAD_HELLO(body.channel = 3, "a Hello for channel 3 of 2");
@@ -358,7 +363,8 @@ static void bad_welcomes_are_refused_with_their_reason(void **state)
 	good.proof.data = proof;
 	good.proof.len = sizeof(proof);
 	BAD_WELCOME(body.protocol = 3, "the peer speaks protocol 3, this is protocol 1");
-	BAD_WELCOME(body.features = 1, "the peer requires the features 0x1, which are unknown here");
+	BAD_WELCOME(body.features = 1,
+		    "the peer requires the features 0x1, which are unknown here");
 	BAD_WELCOME(body.record = PAGEFERRY__WIRE__RECORD__GONE,
 		    "3 (GONE) is not a record of the destination");
 	BAD_WELCOME(body.epoch = 0, "a Welcome without an epoch");
@@ -381,12 +387,14 @@ static void bad_region_tables_are_refused_with_their_reason(void **state)
 	assert_string_equal(err.text, "a region table of 0 regions; 1 to 64 are allowed");
 	body.n_region = PF_REGIONS_MAX + 1;
 	assert_int_equal(pf_msg_unpack_regions(bytes, pageferry__wire__regions__pack(&body, bytes),
-					       &out, &err), -1);
+					       &out, &err),
+			 -1);
 	assert_string_equal(err.text, "a region table of 65 regions; 1 to 64 are allowed");
 	body.n_region = 2;
 	region.size = region.page_size = 4096;
 	assert_int_equal(pf_msg_unpack_regions(bytes, pageferry__wire__regions__pack(&body, bytes),
-					       &out, &err), -1);
+					       &out, &err),
+			 -1);
 	assert_string_equal(err.text, "region 1 (GPA 0x0, 4096 bytes, pages of 4096): it overlaps "
 				      "the region before it, or the table is not sorted by GPA");
 }
@@ -403,19 +411,24 @@ static void bad_verdicts_and_failures_are_refused_with_their_reason(void **state
 	memset(long_reason, 'r', PF_REASON_MAX + 1);
 	body.epoch = 1;
 	assert_int_equal(pf_msg_unpack_verdict(bytes, pageferry__wire__verdict__pack(&body, bytes),
-					       &out, &err), -1);
+					       &out, &err),
+			 -1);
 	assert_string_equal(err.text, "0 (?) is not a record of the protocol");
 	body.record = PAGEFERRY__WIRE__RECORD__RUN;
 	body.epoch = 0;
 	assert_int_equal(pf_msg_unpack_verdict(bytes, pageferry__wire__verdict__pack(&body, bytes),
-					       &out, &err), -1);
+					       &out, &err),
+			 -1);
 	assert_string_equal(err.text, "a Verdict without an epoch");
 	body.reason = failure.reason = long_reason;
 	assert_int_equal(pf_msg_unpack_verdict(bytes, pageferry__wire__verdict__pack(&body, bytes),
-					       &out, &err), -1);
+					       &out, &err),
+			 -1);
 	assert_string_equal(err.text, "a reason of 257 bytes; 256 are allowed");
-	assert_int_equal(pf_msg_unpack_failure(bytes, pageferry__wire__failure__pack(&failure, bytes),
-					       reason, &err), -1);
+	assert_int_equal(pf_msg_unpack_failure(bytes,
+					       pageferry__wire__failure__pack(&failure, bytes),
+					       reason, &err),
+			 -1);
 	assert_string_equal(err.text, "a reason of 257 bytes; 256 are allowed");
 }
 
@@ -431,7 +444,8 @@ static void bytes_that_are_no_strict_body_are_refused(void **state)
 		{"0a0100", "the Paused body of 3 bytes does not decode"},
 		{"08010802",
 		 "the Paused body of 4 bytes is not in its shortest form, or names a field twice"},
-		{"0800", "the Paused body of 2 bytes is not in its shortest form, or names a field twice"},
+		{"0800",
+		 "the Paused body of 2 bytes is not in its shortest form, or names a field twice"},
 		{"088100",
 		 "the Paused body of 3 bytes is not in its shortest form, or names a field twice"},
 	};
@@ -460,8 +474,9 @@ static void strictness_reaches_sub_messages_and_strings(void **state)
 	/* Regions{region{gpa: 0, unknown field 5: 1}} */
 	assert_true(vector_bytes("0a022801", bytes, sizeof(bytes), &length));
 	assert_int_equal(pf_msg_unpack_regions(bytes, length, &table, &err), -1);
-	assert_string_equal(err.text,
-			    "the Regions body of 4 bytes has a field that this version does not know");
+	assert_string_equal(
+		err.text,
+		"the Regions body of 4 bytes has a field that this version does not know");
 	/* Failure{reason: "a\0b"} */
 	assert_true(vector_bytes("0a03610062", bytes, sizeof(bytes), &length));
 	assert_int_equal(pf_msg_unpack_failure(bytes, length, reason, &err), -1);

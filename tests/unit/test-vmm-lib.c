@@ -430,11 +430,33 @@ static void calls_out_of_turn_are_refused(void **state)
 			  "pageferry_vmm_resumed: this VMM is the source");
 	assert_fails_with(scene, pageferry_vmm_resume_refused(scene->vmm, "no"),
 			  "pageferry_vmm_resume_refused: this VMM is the source");
+	agent_hears_nothing(scene);
+}
+
+/* The agent counts: the late answer to the first pause must not pass for that to the second. */
+static void a_pause_that_is_taken_back_is_answered_once_and_without_a_state(void **state)
+{
+	struct scene *scene = *state;
+	struct pf_vmm_message msg;
+	int fds[PF_UNIX_FDS_MAX];
+	size_t count;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_SOURCE);
 	agent_says_word(scene, PF_VMM_PAUSE);
 	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
 	dispatch(scene, "pause continue_source ");
-	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "", 0),
-			  "pageferry_vmm_paused: not possible after its migration ended");
+	assert_fails_with(scene, pageferry_vmm_paused(scene->vmm, "late", 4),
+			  "pageferry_vmm_paused: not possible after its regions were described");
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	assert_int_equal(pageferry_vmm_paused(scene->vmm, "state", 5), 0);
+	for (uint64_t size = 0; size <= 5; size += 5) {
+		agent_hears(scene, &msg, fds, &count);
+		assert_int_equal(msg.type, PF_VMM_PAUSED);
+		assert_int_equal(msg.state.size, size);
+		close(fds[0]);
+	}
 	agent_hears_nothing(scene);
 }
 
@@ -699,6 +721,7 @@ int main(void)
 		TEST(a_vmm_may_answer_later_and_may_refuse),
 		TEST(the_reason_of_an_error_arrives),
 		TEST(calls_out_of_turn_are_refused),
+		TEST(a_pause_that_is_taken_back_is_answered_once_and_without_a_state),
 		cmocka_unit_test(each_message_out_of_turn_ends_the_connection),
 		TEST(bytes_that_are_no_message_end_the_connection),
 		TEST(a_message_with_descriptors_that_nobody_wants_leaks_none),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* tests/unit/test-vmm-msg.c - messages on the VMM socket: golden bytes, and what must be refused. */
+/* tests/unit/test-vmm-msg.c - messages on the VMM socket: golden bytes, and what must be refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,10 +73,9 @@ static void messages_with_a_body_have_their_golden_bytes(void **state)
 {
 	(void)state;
 	assert_golden("hello-source",
-		      &(struct pf_vmm_message){.type = PF_VMM_HELLO,
-					       .hello = {.version = 1,
-							 .vcpu_count = 2,
-							 .vcpu_tid = {1001, 1002}}},
+		      &(struct pf_vmm_message){
+			      .type = PF_VMM_HELLO,
+			      .hello = {.version = 1, .vcpu_count = 2, .vcpu_tid = {1001, 1002}}},
 		      0);
 	assert_golden("hello-destination",
 		      &(struct pf_vmm_message){.type = PF_VMM_HELLO,
@@ -183,14 +183,15 @@ static void regions_come_back_whole(void **state)
 	struct pf_err err = {0};
 
 	(void)state;
-	assert_int_equal(pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 5, &back,
-					   &err), 0);
+	assert_int_equal(
+		pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 5, &back, &err), 0);
 	assert_int_equal(back.regions.count, 3);
 	assert_int_equal(back.regions.range_count, 3);
 	assert_false(back.regions.no_other_mappings);
 	assert_memory_equal(back.regions.range, msg.regions.range, 3 * sizeof(struct pf_run));
 	for (unsigned i = 0; i < 3; i++) {
-		const struct pf_vmm_region *a = &msg.regions.region[i], *b = &back.regions.region[i];
+		const struct pf_vmm_region *a = &msg.regions.region[i],
+					   *b = &back.regions.region[i];
 
 		assert_int_equal(a->id, b->id);
 		assert_int_equal(a->shape.gpa, b->shape.gpa);
@@ -242,14 +243,15 @@ static void bad_shapes_are_refused_with_their_reason(void **state)
 	(void)state;
 	BAD(msg.regions.count = 0, "a table of 0 regions; 1 to 64 are allowed");
 	BAD(r[0].shape.page_size = 8192, IN_ORDER "region 0 (GPA 0x0, 65536 bytes, pages of 8192): "
-					 "its page size is neither 4096 nor 2097152");
+						  "its page size is neither 4096 nor 2097152");
 	BAD(r[0].shape.size = 0, IN_ORDER "region 0 (GPA 0x0, 0 bytes, pages of 4096): "
-				 "its size is not a positive multiple of its page size");
+					  "its size is not a positive multiple of its page size");
 	BAD(r[1].shape.gpa = 4096, IN_ORDER "region 1 (GPA 0x1000, 4194304 bytes, pages of "
-				   "2097152): its GPA is not a multiple of its page size");
-	BAD(r[0].shape.size = 2 * MIB, IN_ORDER "region 1 (GPA 0x100000, 4096 bytes, pages of "
-				       "4096): it overlaps the region before it, or the table is "
-				       "not sorted by GPA");
+					    "2097152): its GPA is not a multiple of its page size");
+	BAD(r[0].shape.size = 2 * MIB,
+	    IN_ORDER "region 1 (GPA 0x100000, 4096 bytes, pages of "
+		     "4096): it overlaps the region before it, or the table is "
+		     "not sorted by GPA");
 	BAD(r[1].shape.gpa = UINT64_MAX - 2 * MIB + 1,
 	    IN_ORDER "region 2 (GPA 0xffffffffffe00000, 4194304 bytes, pages of 2097152): "
 		     "it wraps around the end of the address space");
@@ -270,7 +272,8 @@ static void bad_files_are_refused_with_their_reason(void **state)
 	BAD(r[0].offset = 100, ID7 "its offset is not a multiple of its page size");
 	BAD(r[0].offset = UINT64_MAX - 4095, ID7 "it ends beyond what a file can hold");
 	BAD(r[0].offset = INT64_MAX - 4095, ID7 "it ends beyond what a file can hold");
-	BAD((r[1].fd = 0, r[1].offset = 0), "regions with ids 7 and 8 share bytes of a memory file");
+	BAD((r[1].fd = 0, r[1].offset = 0),
+	    "regions with ids 7 and 8 share bytes of a memory file");
 }
 
 static void bad_mappings_are_refused_with_their_reason(void **state)
@@ -314,8 +317,8 @@ static void the_populated_lists_together_are_limited(void **state)
 	msg.regions.region[0].populated_count = PF_VMM_RANGES_MAX;
 	assert_regions_refused(msg, "more than 256 populated ranges in all regions together");
 	msg.regions.region[0].populated_count = PF_VMM_RANGES_MAX - 1;
-	assert_int_equal(pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 5, &out,
-					   &err), 0);
+	assert_int_equal(
+		pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 5, &out, &err), 0);
 	assert_int_equal(out.regions.range_count, PF_VMM_RANGES_MAX);
 }
 
@@ -354,8 +357,9 @@ static void bad_messages_are_refused_with_their_reason(void **state)
 	assert_refused("ff", false, 0, "the Envelope body of 1 bytes does not decode");
 	assert_refused("4200", false, 0,
 		       "the Envelope body of 2 bytes has a field that this version does not know");
-	assert_refused("2200 2200", false, 0, "the Envelope body of 4 bytes is not in its shortest "
-					      "form, or names a field twice");
+	assert_refused("2200 2200", false, 0,
+		       "the Envelope body of 4 bytes is not in its shortest "
+		       "form, or names a field twice");
 	assert_refused("2200", true, 0, "a READY message from the agent");
 	assert_refused("820100", false, 0, "a PAUSE message from the VMM");
 	assert_refused("2200", false, 1, "a READY message with 1 descriptors instead of 0");
@@ -385,13 +389,15 @@ static void a_text_or_a_list_too_long_is_refused(void **state)
 	memcpy(bytes, head, sizeof(head));
 	memset(bytes + sizeof(head), 'r', 257);
 	assert_int_equal(pf_vmm_msg_unpack(bytes, sizeof(head) + 257, false, 0, &out, &err), -1);
-	assert_string_equal(err.text, "a RESUME_REFUSED message with a reason of 257 bytes; 256 are "
-				      "allowed");
+	assert_string_equal(err.text,
+			    "a RESUME_REFUSED message with a reason of 257 bytes; 256 are "
+			    "allowed");
 	memcpy(bytes, hello, sizeof(hello));
 	memset(bytes + sizeof(hello), 1, 1025);
 	assert_int_equal(pf_vmm_msg_unpack(bytes, sizeof(hello) + 1025, false, 0, &out, &err), -1);
 	assert_string_equal(err.text, "a HELLO with 1025 vCPUs; 1024 are allowed");
-	assert_int_equal(pf_vmm_msg_unpack(bytes, PF_VMM_MESSAGE_MAX + 1, false, 0, &out, &err), -1);
+	assert_int_equal(pf_vmm_msg_unpack(bytes, PF_VMM_MESSAGE_MAX + 1, false, 0, &out, &err),
+			 -1);
 	assert_string_equal(err.text, "a message of 65537 bytes; 65536 are allowed");
 }
 
@@ -421,9 +427,9 @@ static void the_largest_messages_can_be_packed(void **state)
 	(void)state;
 	memset(msg.hello.vcpu_tid, 0xff, sizeof(msg.hello.vcpu_tid));
 	assert_in_range(pf_vmm_msg_pack(&msg, bytes), 5000, PF_VMM_MESSAGE_MAX);
-	msg = (struct pf_vmm_message){.type = PF_VMM_REGIONS,
-				      .regions = {.count = PF_REGIONS_MAX,
-						  .range_count = PF_VMM_RANGES_MAX}};
+	msg = (struct pf_vmm_message){
+		.type = PF_VMM_REGIONS,
+		.regions = {.count = PF_REGIONS_MAX, .range_count = PF_VMM_RANGES_MAX}};
 	memset(msg.regions.range, 0xff, sizeof(msg.regions.range));
 	for (unsigned i = 0; i < PF_REGIONS_MAX; i++) {
 		struct pf_vmm_region *region = &msg.regions.region[i];
