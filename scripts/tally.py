@@ -43,9 +43,11 @@ def cmocka_results(text):
 
 
 def reason_of(verdict, test, text):
-    """What the test printed on stderr: "skip NAME: reason", or where the assertion stands."""
+    """What the test printed on stderr: "skip NAME: reason" or "skip: reason", or where the assertion stands."""
     if verdict == "skipped":
-        said = re.search(rf"skip {re.escape(test)}: ([^\n]+)", text)
+        said = re.search(rf"skip {re.escape(test)}: ([^\n]+)", text) or re.search(
+            r"\bskip(?:ped)?: ([^\n]+)", text, re.IGNORECASE
+        )
     else:
         said = re.search(r"\[   LINE   \] --- ([^\n]+)", text)
     return said.group(1) if said else ""
