@@ -118,6 +118,7 @@ static void explain(X509_STORE_CTX *verification, X509 *cert, char *out, size_t 
 		return;
 	case X509_V_ERR_CRL_HAS_EXPIRED:
 	case X509_V_ERR_UNABLE_TO_GET_CRL:
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
 		snprintf(out, size, "ca-crl.pem does not cover it now (%s)", words);
 		return;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:

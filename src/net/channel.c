@@ -104,6 +104,12 @@ void pf_channel_free(struct pf_channel *channel)
 	free(channel);
 }
 
+void pf_channel_become_urgent(struct pf_channel *channel)
+{
+	channel->body_max = PF_URGENT_BODY_MAX;
+	channel->rules.urgent = true;
+}
+
 struct pf_conn *pf_channel_conn(struct pf_channel *channel)
 {
 	return channel->conn;

@@ -22,6 +22,9 @@ PF_MUST_USE int pf_channel_new(struct pf_conn *conn, enum pf_side side, bool urg
 /* Closes the connection too; takes NULL. */
 void pf_channel_free(struct pf_channel *channel);
 
+/* HELLO has said that this is the urgent connection: its limits hold from here on. */
+void pf_channel_become_urgent(struct pf_channel *channel);
+
 struct pf_conn *pf_channel_conn(struct pf_channel *channel);
 /* What may be received from here on.  table is borrowed and must outlive the channel. */
 void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,

@@ -393,6 +393,7 @@ void pf_conn_close(struct pf_conn *conn)
 
 static enum pf_io refuse_dead(struct pf_err *err)
 {
+	ERR_clear_error();
 	pf_err_set(err, PF_ERR_UNREACHABLE, "the connection has failed before");
 	err->sys = ENOTCONN;
 	return PF_IO_ERROR;

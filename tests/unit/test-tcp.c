@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/test-tcp.c - listening, connecting against a deadline, priorities. */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "net/tcp.h"
+#include "net/wait.h"
+
+#define PATIENCE_NS (20 * PF_NS_PER_S)
+
+static uint16_t port_of(const struct sockaddr_storage *addr)
+{
+	struct sockaddr_in in;
+
+	memcpy(&in, addr, sizeof(in)); /* sin_port and sin6_port are at one place */
+	return ntohs(in.sin_port);
+}
+
+static int listen_at(const char *host, struct pf_endpoint *out)
+{
+	struct sockaddr_storage bound;
+	struct pf_err err;
+	int fd;
+
+	*out = (struct pf_endpoint){0};
+	memcpy(out->host, host, strlen(host));
+	if (pf_tcp_listen(out, &fd, &bound, &err))
+		fail_msg("%s", err.text);
+	out->port = port_of(&bound);
+	assert_true(out->port > 0);
+	return fd;
+}
+
+static void connect_and_accept(const char *host)
+{
+	struct pf_endpoint endpoint;
+	struct sockaddr_storage peer, mine = {0};
+	socklen_t length = sizeof(mine);
+	struct pf_err err;
+	int listener = listen_at(host, &endpoint);
+	int client, server;
+
+	assert_int_equal(pf_tcp_accept(listener, &server, &peer), -1);
+	assert_int_equal(errno, EAGAIN);
+	if (pf_tcp_connect(&endpoint, pf_now_ns() + PATIENCE_NS, -1, &client, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(pf_wait_fd(listener, POLLIN, pf_now_ns() + PATIENCE_NS, -1), 0);
+	assert_int_equal(pf_tcp_accept(listener, &server, &peer), 0);
+	assert_int_equal(getsockname(client, (struct sockaddr *)&mine, &length), 0);
+	assert_int_equal(port_of(&mine), port_of(&peer));
+	assert_true(fcntl(client, F_GETFL) & fcntl(server, F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(client, F_GETFD) & fcntl(server, F_GETFD) & FD_CLOEXEC);
+	close(client);
+	close(server);
+	close(listener);
+}
+
+static void both_families_and_names_connect(void **state)
+{
+	(void)state;
+	connect_and_accept("127.0.0.1");
+	connect_and_accept("localhost");
+	if (access("/proc/net/if_inet6", F_OK) == 0)
+		connect_and_accept("::1");
+}
+
+static void a_port_in_use_is_named(void **state)
+{
+	struct pf_endpoint endpoint;
+	struct sockaddr_storage bound;
+	struct pf_err err;
+	int listener = listen_at("127.0.0.1", &endpoint);
+	int fd;
+
+	(void)state;
+	assert_int_equal(pf_tcp_listen(&endpoint, &fd, &bound, &err), -1);
+	assert_int_equal(err.class, PF_ERR_SYSTEM);
+	assert_int_equal(err.sys, EADDRINUSE);
+	assert_non_null(strstr(err.text, "127.0.0.1:"));
+	close(listener);
+}
+
+static void nobody_listening_is_unreachable_with_the_address(void **state)
+{
+	struct pf_endpoint endpoint;
+	char text[PF_ENDPOINT_TEXT_MAX];
+	struct pf_err err;
+	int fd;
+
+	(void)state;
+	close(listen_at("127.0.0.1", &endpoint));
+	assert_int_equal(pf_tcp_connect(&endpoint, pf_now_ns() + PATIENCE_NS, -1, &fd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_UNREACHABLE);
+	assert_int_equal(err.sys, ECONNREFUSED);
+	pf_endpoint_print(&endpoint, text);
+	assert_non_null(strstr(err.text, text));
+}
+
+/* Linux drops a SYN whose listener has its queue full: the peer that never answers. */
+static int fill_queue(struct pf_endpoint *out, int *out_filler)
+{
+	struct pf_err err;
+	int listener = listen_at("127.0.0.1", out);
+
+	assert_int_equal(listen(listener, 0), 0);
+	assert_int_equal(pf_tcp_connect(out, pf_now_ns() + PATIENCE_NS, -1, out_filler, &err), 0);
+	return listener;
+}
+
+static void a_silent_address_ends_at_the_deadline(void **state)
+{
+	struct pf_endpoint endpoint;
+	struct pf_err err;
+	int filler, fd;
+	int listener = fill_queue(&endpoint, &filler);
+	uint64_t start = pf_now_ns();
+
+	(void)state;
+	assert_int_equal(pf_tcp_connect(&endpoint, start + 50 * PF_NS_PER_MS, -1, &fd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_UNREACHABLE);
+	assert_int_equal(err.sys, ETIMEDOUT);
+	assert_true(pf_now_ns() - start >= 50 * PF_NS_PER_MS);
+	assert_true(pf_now_ns() - start < PATIENCE_NS);
+	close(filler);
+	close(listener);
+}
+
+static void *cancel_main(void *fd)
+{
+	uint64_t one = 1;
+
+	return write(*(int *)fd, &one, sizeof(one)) == sizeof(one) ? NULL : fd;
+}
+
+static void a_connect_ends_at_once_when_it_is_cancelled(void **state)
+{
+	struct pf_endpoint endpoint;
+	struct pf_err err;
+	int filler, fd;
+	int listener = fill_queue(&endpoint, &filler);
+	int cancel = eventfd(0, EFD_CLOEXEC);
+	uint64_t start = pf_now_ns();
+	pthread_t thread;
+	void *failed;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, cancel_main, &cancel), 0);
+	assert_int_equal(pf_tcp_connect(&endpoint, start + PATIENCE_NS, cancel, &fd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_UNREACHABLE);
+	assert_int_equal(err.sys, ECANCELED);
+	assert_true(pf_now_ns() - start < PATIENCE_NS);
+	assert_int_equal(pthread_join(thread, &failed), 0);
+	assert_null(failed);
+	close(cancel);
+	close(filler);
+	close(listener);
+}
+
+static void a_name_that_cannot_be_resolved_is_unreachable(void **state)
+{
+	struct pf_endpoint endpoint = {.port = 1};
+	struct pf_err err;
+	int fd;
+
+	(void)state;
+	/* A label has 63 bytes at most (RFC 1035): no resolver needs to be asked. */
+	memset(endpoint.host, 'a', 64);
+	assert_int_equal(pf_tcp_connect(&endpoint, pf_now_ns() + PATIENCE_NS, -1, &fd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_UNREACHABLE);
+	assert_non_null(strstr(err.text, endpoint.host));
+}
+
+static int get_int(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t length = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, level, option, &value, &length), 0);
+	return value;
+}
+
+static void the_urgent_socket_goes_first(void **state)
+{
+	int urgent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int bulk = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	pf_tcp_tune(urgent, true);
+	pf_tcp_tune(bulk, false);
+	assert_int_equal(get_int(urgent, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(get_int(bulk, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_true(get_int(urgent, SOL_SOCKET, SO_PRIORITY) >
+		    get_int(bulk, SOL_SOCKET, SO_PRIORITY));
+	assert_int_equal(get_int(urgent, IPPROTO_IP, IP_TOS), 46 << 2);
+	assert_int_equal(get_int(bulk, IPPROTO_IP, IP_TOS), 8 << 2);
+	close(urgent);
+	close(bulk);
+}
+
+struct alone {
+	bool possible;
+	int result;
+	struct pf_err err;
+};
+
+/* In a network of its own whose only ephemeral port is the one that it connects to. */
+static void *connect_to_itself(void *argument)
+{
+	struct alone *alone = argument;
+	struct pf_endpoint endpoint = {.host = "127.0.0.1", .port = 40000};
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	static const char range[] = "40000 40000\n";
+	pf_auto_fd int control = -1, ports = -1;
+	int fd;
+
+	if (unshare(CLONE_NEWNET) != 0)
+		return NULL;
+	control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ports = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY | O_CLOEXEC);
+	if (control < 0 || ports < 0 || ioctl(control, SIOCSIFFLAGS, &lo) != 0 ||
+	    write(ports, range, sizeof(range) - 1) < 0)
+		return NULL;
+	alone->possible = true;
+	alone->result = pf_tcp_connect(&endpoint, pf_now_ns() + PATIENCE_NS, -1, &fd, &alone->err);
+	return NULL;
+}
+
+static void a_connection_to_itself_is_nobody_listening(void **state)
+{
+	struct alone alone = {.possible = false};
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, connect_to_itself, &alone), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	if (!alone.possible) {
+		print_message("skipped: a network namespace needs root\n");
+		skip();
+	}
+	assert_int_equal(alone.result, -1);
+	assert_int_equal(alone.err.sys, ECONNREFUSED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(both_families_and_names_connect),
+		cmocka_unit_test(a_port_in_use_is_named),
+		cmocka_unit_test(nobody_listening_is_unreachable_with_the_address),
+		cmocka_unit_test(a_silent_address_ends_at_the_deadline),
+		cmocka_unit_test(a_connect_ends_at_once_when_it_is_cancelled),
+		cmocka_unit_test(a_name_that_cannot_be_resolved_is_unreachable),
+		cmocka_unit_test(the_urgent_socket_goes_first),
+		cmocka_unit_test(a_connection_to_itself_is_nobody_listening),
+	};
+
+	return cmocka_run_group_tests_name("tcp", tests, NULL, NULL);
+}
