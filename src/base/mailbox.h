@@ -20,6 +20,7 @@
 struct pf_mail {
 	uint32_t kind;	 /* the two ends agree on an enum */
 	uint32_t number; /* free for the kind */
+	uint32_t origin; /* who sent it, where the receiver must tell old senders from new ones */
 	size_t length;	 /* bytes of data */
 	void *data;	 /* heap or NULL; whoever takes the mail owns it and calls free() */
 };

@@ -136,6 +136,12 @@ static const enum pf_phase phases[PF_D_STATES_] = {
 	[PF_D_CANCELLED] = PF_PHASE_CANCELLED,
 };
 
+static const enum pf_record records[PF_DA_ACTIONS_] = {
+	[PF_DA_RESTART] = PF_RECORD_NONE,   [PF_DA_READY] = PF_RECORD_READY,
+	[PF_DA_RUN] = PF_RECORD_RUN,	    [PF_DA_REFUSED] = PF_RECORD_REFUSED,
+	[PF_DA_ABORT] = PF_RECORD_ABORTED, [PF_DA_FAIL] = PF_RECORD_ABORTED,
+};
+
 const struct pf_machine pf_destination_machine = {
 	.name = "destination",
 	.states = PF_D_STATES_,
@@ -144,6 +150,7 @@ const struct pf_machine pf_destination_machine = {
 	.state_name = states,
 	.event_name = events,
 	.action_name = actions,
+	.action_record = records,
 	.phase = phases,
 	.row = rows,
 	.rows = ROWS(rows),

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/record.h"
+
 /* What orchestrators see, with the names that they know from QEMU. */
 enum pf_phase {
 	PF_PHASE_SETUP,
@@ -48,6 +50,9 @@ struct pf_machine {
 	const char *const *state_name;
 	const char *const *event_name;
 	const char *const *action_name;
+	/* The record that an action begins with: durable before anything of it is done or said; 0:
+	 * none.  If it cannot be written the transition does not happen. */
+	const enum pf_record *action_record;
 	const enum pf_phase *phase; /* of each state */
 	const struct pf_transition *row;
 	size_t rows;

@@ -170,6 +170,12 @@ static const enum pf_phase phases[PF_S_STATES_] = {
 	[PF_S_FAILED] = PF_PHASE_FAILED,       [PF_S_CANCELLED] = PF_PHASE_CANCELLED,
 };
 
+static const enum pf_record records[PF_SA_ACTIONS_] = {
+	[PF_SA_COMMIT] = PF_RECORD_OFFERED,
+	[PF_SA_GONE] = PF_RECORD_GONE,
+	[PF_SA_KEEP] = PF_RECORD_KEPT,
+};
+
 const struct pf_machine pf_source_machine = {
 	.name = "source",
 	.states = PF_S_STATES_,
@@ -178,6 +184,7 @@ const struct pf_machine pf_source_machine = {
 	.state_name = states,
 	.event_name = events,
 	.action_name = actions,
+	.action_record = records,
 	.phase = phases,
 	.row = rows,
 	.rows = ROWS(rows),

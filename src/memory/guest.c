@@ -3,6 +3,7 @@
 #include "memory/guest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -301,4 +302,15 @@ void pf_guest_done(struct pf_guest *guest)
 		if (guest->region[r].fd >= 0)
 			close(guest->region[r].fd);
 	memset(guest, 0, sizeof(*guest));
+}
+
+int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t i = 0; i < guest->table.count; i++)
+		if (fallocate(guest->region[i].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)guest->region[i].offset,
+			      (off_t)guest->table.region[i].size) != 0)
+			return pf_err_sys(err, "dropping the pages of region %" PRIu32, i);
+	pf_journal_clear(&guest->journal);
+	return 0;
 }

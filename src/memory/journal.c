@@ -298,3 +298,15 @@ bool pf_journal_complete(const struct pf_journal *journal)
 {
 	return atomic_load_explicit(&journal->filled, memory_order_acquire) == journal->total;
 }
+
+void pf_journal_clear(struct pf_journal *journal)
+{
+	for (uint32_t i = 0; i < journal->regions; i++) {
+		uint64_t words = (journal->region[i].pages + PAGES_PER_WORD - 1) / PAGES_PER_WORD;
+
+		for (uint64_t w = 0; w < words; w++)
+			atomic_store_explicit(&journal->region[i].word[w], 0,
+					      memory_order_relaxed);
+	}
+	atomic_store_explicit(&journal->filled, 0, memory_order_relaxed);
+}

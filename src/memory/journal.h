@@ -63,6 +63,8 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
 /* FILLING -> ABSENT for claimed pages that could not be written. */
 void pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
 			uint32_t mask);
+/* Every page ABSENT and unrequested again; nobody else may use the journal meanwhile. */
+void pf_journal_clear(struct pf_journal *journal);
 /* true once every page of every region is FILLED. */
 bool pf_journal_complete(const struct pf_journal *journal);
 

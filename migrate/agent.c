@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/agent.c - what both agents are made of; see migrate/agent.h. */
+#include "migrate/agent.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "migrate/commands.h"
+#include "migrate/report.h"
+#include "migrate/status.h"
+
+#define PROGRESS_US 200000u
+
+const char *pf_agent_role(const struct pf_agent *agent)
+{
+	return agent->options->side == PF_SOURCE ? "source" : "destination";
+}
+
+void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data)
+{
+	pf_events_emit(agent->events, name, data);
+}
+
+static void emit_state(struct pf_agent *agent, const char *why)
+{
+	enum pf_phase phase = agent->machine->phase[agent->state];
+
+	pf_agent_emit(agent, "STATE",
+		      json_pack("{s:s, s:s, s:s, s:s}", "state", pf_phase_name(phase), "detail",
+				agent->machine->state_name[agent->state], "record",
+				pf_record_name(agent->record), "why", why));
+}
+
+static int write_record(struct pf_agent *agent, enum pf_record record, struct pf_err *err)
+{
+	if (record == 0 || record == agent->record)
+		return 0;
+	if (pf_statedir_write_record(&agent->dir, record, agent->epoch, err))
+		return pf_err_prefix(err, "writing the record %s", pf_record_name(record));
+	agent->record = record;
+	return 0;
+}
+
+int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err)
+{
+	const struct pf_machine *machine = agent->machine;
+	enum pf_phase before = machine->phase[agent->state];
+	const char *why = "";
+	const struct pf_transition *row = pf_machine_look(machine, agent->state, event, &why);
+
+	if (!row)
+		return pf_err_set(err, PF_ERR_STATE, "not possible now (%s): %s",
+				  pf_phase_name(before), why);
+	if (write_record(agent, machine->action_record[row->action], err))
+		return -1;
+	agent->state = row->to;
+	if (machine->phase[row->to] != before)
+		emit_state(agent, row->why);
+	agent->ops->act(agent->engine, row->action);
+	return 0;
+}
+
+void pf_agent_note(struct pf_agent *agent, uint8_t event)
+{
+	struct pf_err err = {0};
+
+	if (pf_agent_raise(agent, event, &err) && err.class != PF_ERR_STATE) {
+		agent->why = err;
+		pf_report(pf_agent_role(agent), &err);
+	}
+}
+
+void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
+{
+	agent->why = *why;
+	pf_agent_note(agent, event);
+}
+
+static json_t *outcome_object(const struct pf_agent *agent, bool final)
+{
+	return json_pack("{s:s?, s:s?, s:b}", "outcome", agent->outcome, "owner", agent->owner,
+			 "final", final);
+}
+
+static void write_outcome(struct pf_agent *agent, bool final)
+{
+	json_t *object = outcome_object(agent, final);
+	struct pf_err err;
+	char *text;
+
+	json_object_set_new(object, "id", json_string(agent->options->id));
+	json_object_set_new(object, "role", json_string(pf_agent_role(agent)));
+	json_object_set_new(object, "record", json_string(pf_record_name(agent->record)));
+	json_object_set_new(object, "epoch", json_integer(agent->epoch));
+	if (final)
+		json_object_set_new(object, "exit-code", json_integer(agent->exit_code));
+	text = json_dumps(object, JSON_INDENT(2));
+	json_decref(object);
+	if (text && pf_statedir_write(&agent->dir, "outcome.json", text, strlen(text), &err))
+		fprintf(stderr, "pageferry %s: outcome.json: %s\n", pf_agent_role(agent), err.text);
+	free(text);
+}
+
+void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final)
+{
+	agent->outcome = outcome;
+	agent->owner = owner;
+	write_outcome(agent, final);
+	pf_agent_emit(agent, "OUTCOME", outcome_object(agent, final));
+}
+
+void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome, const char *owner)
+{
+	if (agent->ending)
+		return;
+	agent->ending = true;
+	agent->exit_code = exit_code;
+	pf_agent_outcome(agent, outcome, owner, true);
+	sd_event_exit(agent->loop, exit_code);
+}
+
+static int on_mail(sd_event_source *source, int fd, uint32_t events, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+	struct pf_mail mail;
+
+	(void)source, (void)fd, (void)events;
+	while (!agent->ending && pf_mailbox_take(&agent->inbox, &mail)) {
+		agent->ops->mail(agent->engine, &mail);
+		free(mail.data);
+	}
+	return 0;
+}
+
+/* SIGTERM cancels while nothing is offered; from then on the guest needs this process. */
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+	struct pf_err err = {0};
+
+	(void)source;
+	if (pf_command_cancel(agent, false, &err) == 0)
+		return 0;
+	pf_agent_emit(agent, "SIGNAL_IGNORED",
+		      json_pack("{s:i, s:s}", "signal", (int)info->ssi_signo, "reason", err.text));
+	fprintf(stderr, "pageferry %s: SIGTERM: %s\n", pf_agent_role(agent), err.text);
+	return 0;
+}
+
+static int on_progress(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+	json_t *status = pf_status(agent);
+	char line[160];
+
+	pf_progress_line(&agent->progress, status, pf_now_ns(), line, sizeof(line));
+	fprintf(stderr, "\r%s\033[K", line);
+	json_decref(status);
+	sd_event_source_set_time(source, usec + PROGRESS_US);
+	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	return 0;
+}
+
+static int check(int r, struct pf_err *err, const char *what)
+{
+	if (r >= 0)
+		return 0;
+	errno = -r;
+	return pf_err_sys(err, "%s", what);
+}
+
+static int open_loop(struct pf_agent *agent, struct pf_err *err)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	if (check(sd_event_new(&agent->loop), err, "creating the event loop") ||
+	    check(sd_event_add_signal(agent->loop, NULL, SIGTERM, on_signal, agent), err,
+		  "watching SIGTERM") ||
+	    check(sd_event_add_signal(agent->loop, NULL, SIGINT, on_signal, agent), err,
+		  "watching SIGINT"))
+		return -1;
+	if (pf_mailbox_init(&agent->inbox, err) ||
+	    check(sd_event_add_io(agent->loop, NULL, agent->inbox.event_fd, EPOLLIN, on_mail,
+				  agent),
+		  err, "watching the mailbox"))
+		return -1;
+	if (isatty(STDERR_FILENO))
+		return check(sd_event_add_time_relative(agent->loop, &agent->progress_timer,
+							CLOCK_MONOTONIC, PROGRESS_US, 0,
+							on_progress, agent),
+			     err, "creating the progress timer");
+	return 0;
+}
+
+static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
+{
+	const struct pf_options *options = agent->options;
+
+	if (open_loop(agent, err) ||
+	    pf_statedir_open(&agent->dir, options->state_dir, options->side, options->id, err) ||
+	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err))
+		return -1;
+	if (agent->record != PF_RECORD_NONE) {
+		pf_err_set(err, PF_ERR_CONFIG,
+			   "the state directory %s holds the record %s of an earlier run",
+			   options->state_dir, pf_record_name(agent->record));
+		return pf_err_hint(err, "taking a migration up again is not in this version; use a "
+					"fresh --state-dir and --id for a new one");
+	}
+	if (pf_events_open(&agent->dir, options->events, &agent->events, err) ||
+	    pf_vmm_open(agent->loop, options->vmm_socket, options->side, vmm, agent->engine,
+			&agent->vmm, err))
+		return -1;
+	return pf_control_open(agent->loop, options->control, options->side, options->id,
+			       pf_commands, agent, agent->events, &agent->control, err);
+}
+
+int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
+		  const struct pf_machine *machine, const struct pf_agent_ops *ops, void *engine,
+		  const struct pf_vmm_callbacks *vmm, struct pf_err *err)
+{
+	memset(agent, 0, sizeof(*agent));
+	agent->options = options;
+	agent->machine = machine;
+	agent->ops = ops;
+	agent->engine = engine;
+	agent->dir.fd = agent->dir.lock_fd = -1;
+	if (open_all(agent, vmm, err)) {
+		pf_agent_close(agent);
+		return -1;
+	}
+	emit_state(agent, "started");
+	return 0;
+}
+
+int pf_agent_run(struct pf_agent *agent)
+{
+	int code = sd_event_loop(agent->loop);
+
+	if (agent->progress_timer)
+		fputc('\n', stderr);
+	if (code < 0)
+		fprintf(stderr, "pageferry %s: the event loop: %s\n", pf_agent_role(agent),
+			strerror(-code));
+	return code < 0 ? 71 : code;
+}
+
+void pf_agent_close(struct pf_agent *agent)
+{
+	pf_control_close(agent->control);
+	pf_vmm_close(agent->vmm);
+	pf_events_close(agent->events);
+	pf_mailbox_done(&agent->inbox);
+	sd_event_source_disable_unref(agent->progress_timer);
+	sd_event_unref(agent->loop);
+	pf_statedir_close(&agent->dir);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/agent.h - what both agents are made of: loop, state, record, events, outcome, exit.
+ *
+ * Main thread only.  pf_agent_raise() is the one place where a state changes: it looks the pair up
+ * in the core table, writes the record that goes with the transition, tells the orchestrator, and
+ * has the engine carry the action out.
+ */
+#ifndef PF_MIGRATE_AGENT_H
+#define PF_MIGRATE_AGENT_H
+
+#include <jansson.h>
+#include <systemd/sd-event.h>
+
+#include "base/mailbox.h"
+#include "core/fsm.h"
+#include "migrate/control.h"
+#include "migrate/events.h"
+#include "migrate/options.h"
+#include "migrate/progress.h"
+#include "migrate/statedir.h"
+#include "migrate/vmm.h"
+
+struct pf_agent_ops {
+	void (*act)(void *engine, uint8_t action);
+	/* From the engine's threads; mail->data is freed by the caller. */
+	void (*mail)(void *engine, struct pf_mail *mail);
+	/* Adds the engine's members to the object that query-migrate returns. */
+	void (*status)(void *engine, json_t *status);
+};
+
+struct pf_agent {
+	const struct pf_options *options;
+	const struct pf_machine *machine;
+	const struct pf_agent_ops *ops;
+	void *engine;
+	sd_event *loop;
+	struct pf_statedir dir;
+	struct pf_events *events;
+	struct pf_control *control;
+	struct pf_vmm *vmm;
+	struct pf_mailbox inbox; /* every thread -> main */
+	sd_event_source *progress_timer;
+	struct pf_progress progress;
+	uint8_t state;
+	enum pf_record record;
+	uint32_t epoch;
+	struct pf_err why; /* of the last failure that was raised */
+	const char *outcome, *owner; /* NULL: not decided */
+	int exit_code;
+	bool ending;
+};
+
+/*
+ * Opens state directory, events, control socket, VMM socket and mailbox, and blocks SIGTERM and
+ * SIGINT for the loop (so before any thread is started).  On -1 whatever was opened is closed.
+ */
+PF_MUST_USE int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
+			      const struct pf_machine *machine, const struct pf_agent_ops *ops,
+			      void *engine, const struct pf_vmm_callbacks *vmm,
+			      struct pf_err *err);
+/* Runs the loop until the migration has ended; returns the exit code. */
+int pf_agent_run(struct pf_agent *agent);
+void pf_agent_close(struct pf_agent *agent);
+
+/*
+ * 0: the transition happened.  -1, PF_ERR_STATE: the pair is ignored, with the table's reason; any
+ * other class: the record could not be written, and the state is what it was.
+ */
+int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err);
+/* For events whose being ignored is nobody's error. */
+void pf_agent_note(struct pf_agent *agent, uint8_t event);
+/* Remembers why (for the exit code and the outcome), then raises. */
+void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
+
+/* Emits an event to the orchestrator; takes over data. */
+void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
+/* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */
+void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final);
+/* Ends the loop with this exit code, after the final OUTCOME. */
+void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
+		     const char *owner);
+/* "source", "destination" */
+const char *pf_agent_role(const struct pf_agent *agent);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/commands.c - what an orchestrator can ask for: proto/CONTROL.md.
+ *
+ * Main thread.  A command that changes the migration raises an event of the state table, so that
+ * whether it is possible, and why not, is said there and nowhere else.
+ */
+#include "migrate/commands.h"
+
+#include <string.h>
+
+#include "migrate/status.h"
+
+#define SOURCE (1u << PF_SOURCE)
+#define DESTINATION (1u << PF_DESTINATION)
+#define BOTH (SOURCE | DESTINATION)
+
+int pf_command_cancel(struct pf_agent *agent, bool lose_guest, struct pf_err *err)
+{
+	bool source = agent->options->side == PF_SOURCE;
+
+	if (lose_guest)
+		return pf_agent_raise(agent, source ? PF_SE_LOSE : PF_DE_LOSE, err);
+	return pf_agent_raise(agent, source ? PF_SE_CANCEL : PF_DE_CANCEL, err);
+}
+
+static int query_migrate(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	(void)args, (void)err;
+	*out = pf_status(opaque);
+	return 0;
+}
+
+static int query_metrics(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	(void)args, (void)err;
+	*out = pf_metrics(opaque);
+	return 0;
+}
+
+static int query_capabilities(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const struct pf_agent *agent = opaque;
+	unsigned side = 1u << agent->options->side;
+	json_t *names = json_array();
+
+	(void)args, (void)err;
+	for (const struct pf_command *command = pf_commands; command->name; command++)
+		if (command->sides & side)
+			json_array_append_new(names, json_string(command->name));
+	*out = json_pack("{s:o, s:[s], s:[s], s:b}", "commands", names, "dialects", "native",
+			 "memory", "memfd", "recovery", 0);
+	return 0;
+}
+
+static int query_events(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const struct pf_agent *agent = opaque;
+	const json_t *since = json_object_get(args, "since");
+
+	if (since && (!json_is_integer(since) || json_integer_value(since) < 0))
+		return pf_err_set(err, PF_ERR_USAGE, "'since' must be the number of an event");
+	*out = pf_events_since(agent->events, since ? (uint64_t)json_integer_value(since) : 0);
+	return 0;
+}
+
+static int switchover(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	(void)args, (void)out;
+	return pf_agent_raise(opaque, PF_SE_SWITCHOVER, err);
+}
+
+static int cancel(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const json_t *lose = json_object_get(args, "lose-guest");
+
+	(void)out;
+	if (lose && !json_is_boolean(lose))
+		return pf_err_set(err, PF_ERR_USAGE, "'lose-guest' must be true or false");
+	return pf_command_cancel(opaque, json_is_true(lose), err);
+}
+
+static int resolve(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const char *answer = json_string_value(json_object_get(args, "destination"));
+
+	(void)out;
+	if (answer && strcmp(answer, "fenced") == 0)
+		return pf_agent_raise(opaque, PF_SE_FENCED, err);
+	if (answer && strcmp(answer, "completed") == 0)
+		return pf_agent_raise(opaque, PF_SE_DEST_COMPLETED, err);
+	return pf_err_set(err, PF_ERR_USAGE, "'destination' must be \"fenced\" or \"completed\"");
+}
+
+static int quit(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const struct pf_agent *agent = opaque;
+
+	(void)args, (void)out;
+	return pf_agent_raise(opaque,
+			      agent->options->side == PF_SOURCE ? PF_SE_QUIT : PF_DE_QUIT, err);
+}
+
+/* The native dialect's VMM says these things itself. */
+static int vmm_says(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	(void)opaque, (void)args, (void)out;
+	return pf_err_set(err, PF_ERR_STATE,
+			  "with --vmm native the VMM itself says so on its socket");
+}
+
+const struct pf_command pf_commands[] = {
+	{"query-migrate", BOTH, query_migrate, NULL},
+	{"query-capabilities", BOTH, query_capabilities, NULL},
+	{"query-metrics", BOTH, query_metrics, NULL},
+	{"query-events", BOTH, query_events, "since"},
+	{"switchover", SOURCE, switchover, NULL},
+	{"source-paused", SOURCE, vmm_says, NULL},
+	{"vmm-ready", DESTINATION, vmm_says, NULL},
+	{"vmm-running", DESTINATION, vmm_says, NULL},
+	{"cancel", BOTH, cancel, "lose-guest"},
+	{"resolve", SOURCE, resolve, "destination"},
+	{"quit", BOTH, quit, NULL},
+	{0},
+};

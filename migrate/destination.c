@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination.c - the destination's engine: the actions of core/destination_table.c.
+ *
+ * Main thread only; never blocks but for joining threads that were told to end.  The one write that
+ * commits a migration is the record RUN, which pf_agent_raise() makes before act_run() tells
+ * anybody.
+ */
+#include "migrate/destination_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "migrate/agent_main.h"
+#include "migrate/report.h"
+#include "migrate/status.h"
+#include "net/tcp.h"
+
+/* ---- sending ---- */
+
+static void send_frame(struct destination *destination, enum pf_frame_type type, const void *body,
+		       size_t length)
+{
+	if (destination->urgent_up)
+		pf_pager_send(&destination->pager, destination->agent.epoch, type, body, length);
+}
+
+static void send_verdict(struct destination *destination, enum pf_frame_type type,
+			 const char *reason)
+{
+	struct pf_msg_verdict verdict = {
+		.epoch = destination->agent.epoch,
+		.record = destination->agent.record,
+	};
+	uint8_t body[512];
+	size_t length;
+
+	snprintf(verdict.reason, sizeof(verdict.reason), "%s", reason);
+	length = pf_msg_pack_verdict(&verdict, body, sizeof(body));
+	send_frame(destination, type, body, length);
+}
+
+/* ---- frames ---- */
+
+static int take_regions(struct destination *destination, const struct pf_mail *mail,
+			struct pf_err *err)
+{
+	if (destination->theirs_known)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "REGIONS twice");
+	if (pf_msg_unpack_regions(mail->data, mail->length, &destination->theirs, err) ||
+	    pf_table_check(&destination->theirs, err))
+		return -1;
+	destination->theirs_known = true;
+	pf_agent_note(&destination->agent, PF_DE_REGIONS);
+	return 0;
+}
+
+static int take_commit(struct destination *destination, const struct pf_mail *mail,
+		       struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_msg_verdict verdict;
+	struct pf_err failed = {0};
+
+	if (pf_msg_unpack_verdict(mail->data, mail->length, &verdict, err))
+		return -1;
+	if (verdict.epoch != agent->epoch || verdict.record != PF_RECORD_OFFERED)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "COMMIT with record %s of epoch %u in epoch %u",
+				  pf_record_name(verdict.record), verdict.epoch, agent->epoch);
+	/* A record that cannot be written is no RUN: the tombstone gives the guest back. */
+	if (pf_agent_raise(agent, PF_DE_COMMIT, &failed) && failed.class != PF_ERR_STATE)
+		pf_agent_fail(agent, PF_DE_ABORT, &failed);
+	return 0;
+}
+
+static int take_frame(struct destination *destination, const struct pf_mail *mail,
+		      struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+
+	switch (mail->number) {
+	case PF_FRAME_REGIONS:
+		return take_regions(destination, mail, err);
+	case PF_FRAME_PAUSED:
+		pf_agent_note(agent, PF_DE_PAUSED);
+		return 0;
+	case PF_FRAME_COMMIT:
+		return take_commit(destination, mail, err);
+	case PF_FRAME_ABORT:
+		pf_agent_note(agent, PF_DE_ABORT);
+		return 0;
+	case PF_FRAME_COMPLETE_ACK:
+		pf_agent_note(agent, PF_DE_ACK);
+		return 0;
+	case PF_FRAME_FAILURE:
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "the source gave up");
+	default:
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the source sent %s",
+				  pf_frame_name((uint8_t)mail->number));
+	}
+}
+
+static void on_state(struct destination *destination, const struct pf_mail_state *state)
+{
+	pf_close_fd(&destination->state.fd);
+	destination->state = *state;
+	pf_agent_note(&destination->agent, PF_DE_STATE);
+}
+
+static void maybe_filled(struct destination *destination)
+{
+	if (destination->filled && destination->resumed)
+		pf_agent_note(&destination->agent, PF_DE_FILLED);
+}
+
+static void tell_page(struct destination *destination, const char *event,
+		      const struct pf_mail_page *page)
+{
+	pf_agent_emit(&destination->agent, event,
+		      json_pack("{s:i, s:I, s:i, s:s}", "region", (int)page->region, "page",
+				(json_int_t)page->page, "errno", (int)page->sys, "error",
+				strerror((int)page->sys)));
+}
+
+static void vmm_lost(void *engine, const char *reason);
+
+/* From a thread that is of no session. */
+static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
+{
+	struct pf_stranger *stranger = mail->data;
+
+	switch ((enum pf_mail_kind)mail->kind) {
+	case PF_MAIL_GREETING:
+		pf_session_greeting(destination, mail->data);
+		return true;
+	case PF_MAIL_STRANGER:
+		pf_session_stranger(destination, stranger->address, stranger->why.text);
+		return true;
+	case PF_MAIL_FILLED:
+		destination->filled = atomic_load(&destination->filled_told);
+		maybe_filled(destination);
+		return true;
+	case PF_MAIL_VMM_GONE:
+		vmm_lost(destination, "its address space is gone");
+		return true;
+	case PF_MAIL_TROUBLE:
+		tell_page(destination, "OUT_OF_MEMORY", mail->data);
+		return true;
+	case PF_MAIL_PAGE_LOST:
+		tell_page(destination, "PAGE_LOST", mail->data);
+		return true;
+	case PF_MAIL_OUTSIDE:
+		pf_agent_emit(&destination->agent, "FAULT_OUTSIDE",
+			      json_pack("{s:I}", "address", *(json_int_t *)mail->data));
+		return true;
+	case PF_MAIL_RESET_FAILED:
+		pf_agent_fail(&destination->agent, PF_DE_FAILED, mail->data);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void destination_mail(void *engine, struct pf_mail *mail)
+{
+	struct destination *destination = engine;
+	struct pf_err err;
+
+	if (take_own_mail(destination, mail))
+		return;
+	if (mail->origin != destination->agent.epoch || !destination->urgent_up) {
+		if (mail->kind == PF_MAIL_STATE_HERE)
+			pf_close_fd(&((struct pf_mail_state *)mail->data)->fd);
+		return; /* from a connection that is gone */
+	}
+	if (mail->kind == PF_MAIL_DOWN)
+		pf_session_down(destination, mail->data);
+	else if (mail->kind == PF_MAIL_STATE_HERE)
+		on_state(destination, mail->data);
+	else if (mail->kind == PF_MAIL_FRAME && take_frame(destination, mail, &err))
+		pf_session_down(destination, &err);
+}
+
+/* ---- the VMM ---- */
+
+static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds)
+{
+	struct destination *destination = engine;
+	struct pf_agent *agent = &destination->agent;
+	struct pf_guest *guest = &destination->guest;
+	struct pf_err err;
+
+	if (destination->armed) {
+		pf_vmm_hang_up(agent->vmm, "REGIONS twice");
+		return;
+	}
+	if (pf_vmm_guest(regions, fds, guest, &err) || pf_guest_arm(guest, agent->dir.fd, &err)) {
+		pf_guest_done(guest);
+		pf_err_prefix(&err, "the destination VMM's memory");
+		pf_vmm_hang_up(agent->vmm, err.text);
+		pf_agent_fail(agent, PF_DE_VMM_LOST, &err);
+		return;
+	}
+	destination->armed = true;
+	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
+	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+}
+
+static void vmm_ready(void *engine)
+{
+	struct destination *destination = engine;
+	struct pf_err err = {0};
+
+	if (pf_agent_raise(&destination->agent, PF_DE_VMM_READY, &err) &&
+	    err.class != PF_ERR_STATE)
+		pf_agent_fail(&destination->agent, PF_DE_FAILED, &err);
+}
+
+static void vmm_resumed(void *engine)
+{
+	pf_agent_note(&((struct destination *)engine)->agent, PF_DE_VMM_RESUMED);
+}
+
+static void vmm_refused(void *engine, const char *reason)
+{
+	struct destination *destination = engine;
+	struct pf_err err;
+
+	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination VMM refused to resume: %s", reason);
+	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
+}
+
+static void vmm_lost(void *engine, const char *reason)
+{
+	struct destination *destination = engine;
+	struct pf_err err;
+
+	pf_err_set(&err, PF_ERR_SYSTEM, "the destination VMM: %s", reason);
+	pf_agent_fail(&destination->agent, PF_DE_VMM_LOST, &err);
+}
+
+static const struct pf_vmm_callbacks vmm_callbacks = {
+	.regions = vmm_regions,
+	.ready = vmm_ready,
+	.resumed = vmm_resumed,
+	.refused = vmm_refused,
+	.lost = vmm_lost,
+};
+
+/* ---- actions ---- */
+
+static void act_compare(struct destination *destination)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_err err;
+
+	if (!destination->armed || !destination->theirs_known)
+		return;
+	if (pf_table_compare(&destination->guest.table, &destination->theirs, &err))
+		pf_agent_fail(agent, PF_DE_FAILED, &err);
+	else
+		pf_agent_note(agent, PF_DE_AGREED);
+}
+
+static void act_accept(struct destination *destination)
+{
+	struct pf_mail_expect expect = {.table = &destination->guest.table};
+
+	/* Every thread knows the table before the source can learn that it may use it. */
+	for (uint32_t i = 0; i < destination->channels; i++)
+		pf_link_tell(&destination->bulk[i], PF_MAIL_EXPECT, &expect, sizeof(expect));
+	send_frame(destination, PF_FRAME_REGIONS_OK, NULL, 0);
+	pf_pager_tell(&destination->pager, PF_MAIL_EXPECT, &expect, sizeof(expect));
+}
+
+static void act_restart(struct destination *destination)
+{
+	pf_close_fd(&destination->state.fd);
+	destination->filled = false;
+	pf_pager_tell(&destination->pager, PF_MAIL_RESET, NULL, 0);
+}
+
+static void act_receive(struct destination *destination)
+{
+	destination->paused_ns = pf_now_ns();
+}
+
+static void act_load(struct destination *destination)
+{
+	pf_agent_emit(&destination->agent, "NEED_DEVICE_LOAD",
+		      json_pack("{s:I}", "size", (json_int_t)destination->state.size));
+	pf_vmm_load(destination->agent.vmm, destination->state.fd, destination->state.size);
+}
+
+static void act_ready(struct destination *destination)
+{
+	send_verdict(destination, PF_FRAME_READY, "");
+}
+
+static void act_run(struct destination *destination)
+{
+	pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME);
+	send_verdict(destination, PF_FRAME_RUN, "");
+	pf_agent_emit(&destination->agent, "RUN_GRANTED", NULL);
+	pf_agent_outcome(&destination->agent, NULL, "destination", false);
+}
+
+static void act_resumed(struct destination *destination)
+{
+	destination->resumed = true;
+	destination->downtime_ns = pf_now_ns() - destination->paused_ns;
+	send_frame(destination, PF_FRAME_RESUMED, NULL, 0);
+	maybe_filled(destination);
+}
+
+static void act_refused(struct destination *destination)
+{
+	send_verdict(destination, PF_FRAME_REFUSED, destination->agent.why.text);
+	pf_report("destination", &destination->agent.why);
+	pf_agent_finish(&destination->agent, 130, "source-intact", "source");
+}
+
+static void act_outage(struct destination *destination)
+{
+	pf_agent_emit(&destination->agent, "OUTAGE",
+		      json_pack("{s:[], s:s}", "vcpus", "reason",
+				destination->agent.why.text));
+	pf_agent_outcome(&destination->agent, "paused", "destination", false);
+}
+
+static void act_complete(struct destination *destination)
+{
+	struct pf_err err;
+
+	/* Whatever it says: every page is here, and threads that are blocked go on with it. */
+	if (pf_guest_disarm(&destination->guest, &err))
+		pf_report("destination", &err);
+	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);
+	send_frame(destination, PF_FRAME_COMPLETE, NULL, 0);
+}
+
+static void act_finish(struct destination *destination)
+{
+	pf_agent_finish(&destination->agent, 0, "completed", "destination");
+}
+
+static void act_abort(struct destination *destination)
+{
+	send_verdict(destination, PF_FRAME_ABORTED, "cancelled");
+	pf_vmm_hang_up(destination->agent.vmm, "cancelled; the guest stays at the source");
+	pf_agent_finish(&destination->agent, 130, "source-intact", "source");
+}
+
+static void act_fail(struct destination *destination)
+{
+	uint8_t body[512];
+	size_t length = pf_msg_pack_failure(destination->agent.why.text, body, sizeof(body));
+
+	send_frame(destination, PF_FRAME_FAILURE, body, length);
+	pf_vmm_hang_up(destination->agent.vmm, destination->agent.why.text);
+	pf_report("destination", &destination->agent.why);
+	pf_agent_finish(&destination->agent, pf_err_exit_code(&destination->agent.why),
+			"source-intact", "source");
+}
+
+static void act_lost(struct destination *destination)
+{
+	pf_agent_emit(&destination->agent, "VMM_LOST",
+		      json_pack("{s:s, s:s}", "side", "destination", "reason",
+				destination->agent.why.text));
+	pf_agent_finish(&destination->agent, 65, "lost", NULL);
+}
+
+static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
+	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept,
+	[PF_DA_RESTART] = act_restart, [PF_DA_RECEIVE] = act_receive,
+	[PF_DA_LOAD] = act_load,       [PF_DA_READY] = act_ready,
+	[PF_DA_RUN] = act_run,	       [PF_DA_RESUMED] = act_resumed,
+	[PF_DA_REFUSED] = act_refused, [PF_DA_OUTAGE] = act_outage,
+	[PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
+	[PF_DA_ABORT] = act_abort,     [PF_DA_FAIL] = act_fail,
+	[PF_DA_LOST] = act_lost,
+};
+
+static void destination_act(void *engine, uint8_t action)
+{
+	if (acts[action])
+		acts[action](engine);
+}
+
+/* ---- status and main ---- */
+
+static void destination_status(void *engine, json_t *status)
+{
+	struct destination *destination = engine;
+	struct pf_pager *pager = &destination->pager;
+	uint64_t sent = destination->sent_before + pager->count.sent;
+	uint64_t received = destination->received_before + pager->count.received;
+	struct pf_page_counts pages = {
+		.requested = pager->count.requested,
+		.pushed = destination->pushed_before,
+		.zero = destination->zero_before + pager->count.zero,
+	};
+
+	if (destination->armed) {
+		pages.total = destination->guest.journal.total;
+		pages.filled = destination->guest.journal.filled;
+		pages.duplicates = destination->guest.count.duplicates;
+	}
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
+		if (!destination->bulk[i].started)
+			continue;
+		pages.pushed += destination->receiver[i]->count.pushed;
+		pages.zero += destination->receiver[i]->count.zero;
+		sent += pf_channel_bytes(destination->bulk[i].channel, false);
+		received += pf_channel_bytes(destination->bulk[i].channel, true);
+	}
+	pf_status_pages(status, &pages);
+	pf_status_faults(status, pager->count.faults, pager->count.open, &pager->latency_ns);
+	pf_status_bytes(status, sent, received);
+	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
+		       destination->urgent_up ? destination->cipher : NULL);
+	json_object_set_new(status, "downtime-us",
+			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));
+}
+
+static const struct pf_agent_ops destination_ops = {
+	.act = destination_act,
+	.mail = destination_mail,
+	.status = destination_status,
+};
+
+static void destination_close(struct destination *destination)
+{
+	pf_acceptor_stop(destination->acceptor);
+	pf_session_stop_bulk(destination, true);
+	pf_pager_stop(&destination->pager, true);
+	pf_agent_close(&destination->agent);
+	if (destination->armed)
+		pf_guest_done(&destination->guest);
+	pf_close_fd(&destination->state.fd);
+	explicit_bzero(destination->secret, sizeof(destination->secret));
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		free(destination->receiver[i]);
+	free(destination);
+}
+
+static int destination_open(struct destination *destination, const struct pf_options *options,
+			    struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct sockaddr_storage bound;
+	char address[PF_ENDPOINT_TEXT_MAX];
+
+	if (pf_agent_open(agent, options, &pf_destination_machine, &destination_ops, destination,
+			  &vmm_callbacks, err))
+		return -1;
+	if (pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
+	    pf_acceptor_start(options, &agent->inbox, &destination->acceptor, &bound, err)) {
+		pf_pager_stop(&destination->pager, false);
+		pf_agent_close(agent);
+		return -1;
+	}
+	pf_sockaddr_print(&bound, address);
+	pf_agent_emit(agent, "LISTENING", json_pack("{s:s}", "address", address));
+	return 0;
+}
+
+int pf_destination_main(const struct pf_options *options)
+{
+	struct destination *destination = calloc(1, sizeof(*destination));
+	struct pf_err err;
+	int code;
+
+	if (!destination) {
+		pf_err_set(&err, PF_ERR_SYSTEM, "out of memory");
+		pf_report("destination", &err);
+		return pf_err_exit_code(&err);
+	}
+	destination->state.fd = -1;
+	if (destination_open(destination, options, &err)) {
+		free(destination);
+		pf_report("destination", &err);
+		return pf_err_exit_code(&err);
+	}
+	code = pf_agent_run(&destination->agent);
+	destination_close(destination);
+	return code;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination.h - the destination's engine: its parts and who owns them.
+ *
+ *   main thread          destination.c         state, record, VMM, orchestrator; judges every hello
+ *   "accept" thread      destination_accept.c  listens; starts a short "greet" thread a connection
+ *   "urgent" thread      destination_urgent.c  userfaultfds and the urgent channel: the way of a
+ *                                              fault; lives longer than any connection
+ *   "bulk-N" threads     destination_bulk.c    a bulk channel each: device state and pushed pages
+ */
+#ifndef PF_MIGRATE_DESTINATION_H
+#define PF_MIGRATE_DESTINATION_H
+
+#include <stdatomic.h>
+
+#include "base/hist.h"
+#include "migrate/agent.h"
+#include "migrate/arrival.h"
+#include "migrate/link.h"
+#include "migrate/requests.h"
+#include "net/session.h"
+#include "wire/msg.h"
+
+/* ---- destination_accept.c ---- */
+
+struct pf_greeting {
+	struct pf_channel *channel; /* the receiver's */
+	struct pf_msg_hello hello;
+	char address[PF_ENDPOINT_TEXT_MAX];
+};
+
+struct pf_stranger {
+	char address[PF_ENDPOINT_TEXT_MAX];
+	struct pf_err why;
+};
+
+struct pf_acceptor;
+
+/*
+ * Listens (*out_bound is the address with its real port) and starts the thread.  Every connection
+ * that passes TLS, names and HELLO within 5 s comes as PF_MAIL_GREETING, any other as
+ * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.
+ */
+PF_MUST_USE int pf_acceptor_start(const struct pf_options *options, struct pf_mailbox *inbox,
+				  struct pf_acceptor **out, struct sockaddr_storage *out_bound,
+				  struct pf_err *err);
+void pf_acceptor_stop(struct pf_acceptor *acceptor);
+
+/* ---- destination_urgent.c ---- */
+
+struct pf_pager {
+	struct pf_mailbox outbox; /* main and the bulk threads -> this thread */
+	struct pf_mailbox *inbox; /* this thread -> main */
+	pthread_t thread;
+	bool started;
+	_Atomic bool stop;
+	_Atomic bool *filled_told;
+	/* The thread's own: */
+	bool stopping, goodbye;
+	struct pf_channel *channel; /* NULL while there is no connection */
+	uint32_t origin;	    /* epoch of the channel */
+	bool may_ask;		    /* the regions are agreed on this connection */
+	struct pf_guest *guest;	    /* NULL until it is armed */
+	struct pf_arrival arrival;
+	struct pf_requests requests;
+	/* For any thread: */
+	struct {
+		_Atomic uint64_t faults;    /* events that asked for a page */
+		_Atomic uint64_t requested; /* pages placed that came on urgent */
+		_Atomic uint64_t zero;
+		_Atomic uint64_t open;
+		_Atomic uint64_t removes;
+		_Atomic uint64_t sent, received; /* bytes */
+	} count;
+	struct pf_hist latency_ns; /* a fault is read from the uffd -> its page is mapped */
+};
+
+PF_MUST_USE int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox,
+			       _Atomic bool *filled_told, struct pf_err *err);
+/* goodbye: flush what was posted first. */
+void pf_pager_stop(struct pf_pager *pager, bool goodbye);
+/* Main: hands the thread a channel, which becomes its own. */
+void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_t epoch);
+/* Main: posts a control frame for the connection of this epoch; dropped if it is gone. */
+void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type type,
+		   const void *body, size_t length);
+void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
+		   size_t length);
+
+/* ---- destination_bulk.c ---- */
+
+struct pf_receiver {
+	struct pf_arrival arrival;
+	struct pf_mailbox *pager_outbox;
+	uint64_t max_device_state;
+	int state_fd; /* device state that is arriving, or -1 */
+	uint64_t state_size, state_got;
+	struct {
+		_Atomic uint64_t pushed, zero; /* pages placed */
+	} count;
+};
+extern const struct pf_link_user pf_receiver_user;
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_accept.c - the threads that listen, shake hands and hear the first HELLO.
+ *
+ * A stranger costs a slot for at most 5 s and nothing else: each connection is greeted by a short
+ * thread of its own, at most 8 at once; the next ones wait in the kernel's queue.  What a HELLO is
+ * worth is main's to judge.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "migrate/destination.h"
+#include "migrate/greet.h"
+#include "net/tcp.h"
+
+#define GREETERS 8u
+#define GREET_NS (5 * PF_NS_PER_S)
+
+struct greeter {
+	struct pf_acceptor *acceptor;
+	pthread_t thread;
+	bool started;
+	_Atomic bool done;
+	int fd;
+	char address[PF_ENDPOINT_TEXT_MAX];
+};
+
+struct pf_acceptor {
+	const struct pf_options *options;
+	struct pf_mailbox *inbox;
+	int listen_fd;
+	int cancel_fd;	/* readable for good once the acceptor stops */
+	int settled_fd; /* a greeter is done: its slot can be taken again */
+	pthread_t thread;
+	bool started;
+	struct greeter greeter[GREETERS];
+};
+
+static int hear_hello(struct greeter *greeter, struct pf_greeting *out, struct pf_err *err)
+{
+	struct pf_acceptor *acceptor = greeter->acceptor;
+	struct pf_greet greet = {.deadline_ns = pf_now_ns() + GREET_NS,
+				 .cancel_fd = acceptor->cancel_fd};
+	struct pf_handshake how = {
+		.tls_dir = acceptor->options->tls_dir,
+		.side = PF_DESTINATION,
+		.peer_name = acceptor->options->peer_name,
+		.deadline_ns = greet.deadline_ns,
+		.cancel_fd = greet.cancel_fd,
+	};
+	struct pf_conn *conn = NULL;
+	const uint8_t *body = NULL;
+	struct pf_frame frame;
+
+	/* Which kind of connection it is, HELLO says: main makes an urgent one of it if it is. */
+	if (pf_conn_handshake(pf_steal_fd(&greeter->fd), &how, &conn, err) ||
+	    pf_channel_new(conn, PF_DESTINATION, false, &out->channel, err))
+		return -1;
+	if (pf_greet_recv(out->channel, &greet, &frame, &body, err))
+		return -1;
+	if (frame.type != PF_FRAME_HELLO)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "%s instead of HELLO",
+				  pf_frame_name(frame.type));
+	return pf_msg_unpack_hello(body, frame.length, &out->hello, err);
+}
+
+static void *greeter_thread(void *opaque)
+{
+	struct greeter *greeter = opaque;
+	struct pf_acceptor *acceptor = greeter->acceptor;
+	struct pf_greeting greeting = {0};
+	struct pf_stranger stranger = {0};
+
+	memcpy(greeting.address, greeter->address, sizeof(greeting.address));
+	memcpy(stranger.address, greeter->address, sizeof(stranger.address));
+	if (hear_hello(greeter, &greeting, &stranger.why)) {
+		pf_channel_free(greeting.channel);
+		(void)pf_mail_main(acceptor->inbox, 0, PF_MAIL_STRANGER, 0, &stranger,
+				   sizeof(stranger));
+	} else if (!pf_mail_main(acceptor->inbox, 0, PF_MAIL_GREETING, 0, &greeting,
+				 sizeof(greeting))) {
+		pf_channel_free(greeting.channel);
+	}
+	atomic_store(&greeter->done, true);
+	(void)eventfd_write(acceptor->settled_fd, 1);
+	return NULL;
+}
+
+static struct greeter *free_greeter(struct pf_acceptor *acceptor)
+{
+	for (unsigned i = 0; i < GREETERS; i++) {
+		struct greeter *greeter = &acceptor->greeter[i];
+
+		if (greeter->started && atomic_load(&greeter->done)) {
+			pthread_join(greeter->thread, NULL);
+			greeter->started = false;
+		}
+		if (!greeter->started)
+			return greeter;
+	}
+	return NULL;
+}
+
+static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
+{
+	struct sockaddr_storage peer;
+	int fd = -1;
+
+	if (pf_tcp_accept(acceptor->listen_fd, &fd, &peer))
+		return;
+	pf_tcp_tune(fd, false);
+	greeter->acceptor = acceptor;
+	greeter->fd = fd;
+	atomic_store(&greeter->done, false);
+	pf_sockaddr_print(&peer, greeter->address);
+	if (pthread_create(&greeter->thread, NULL, greeter_thread, greeter)) {
+		pf_close_fd(&greeter->fd);
+		return;
+	}
+	(void)pthread_setname_np(greeter->thread, "greet");
+	greeter->started = true;
+}
+
+static void *acceptor_thread(void *opaque)
+{
+	struct pf_acceptor *acceptor = opaque;
+
+	for (;;) {
+		struct greeter *greeter = free_greeter(acceptor);
+		struct pollfd pfd[3] = {
+			{.fd = acceptor->cancel_fd, .events = POLLIN},
+			{.fd = acceptor->settled_fd, .events = POLLIN},
+			{.fd = greeter ? acceptor->listen_fd : -1, .events = POLLIN},
+		};
+		eventfd_t ignored;
+
+		(void)poll(pfd, 3, -1);
+		if (pfd[0].revents)
+			return NULL;
+		if (pfd[1].revents)
+			(void)eventfd_read(acceptor->settled_fd, &ignored);
+		if (pfd[2].revents)
+			greet_one(acceptor, greeter);
+	}
+}
+
+static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_bound,
+		    struct pf_err *err)
+{
+	acceptor->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	acceptor->settled_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (acceptor->cancel_fd < 0 || acceptor->settled_fd < 0)
+		return pf_err_sys(err, "creating an eventfd");
+	return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound, err);
+}
+
+int pf_acceptor_start(const struct pf_options *options, struct pf_mailbox *inbox,
+		      struct pf_acceptor **out, struct sockaddr_storage *out_bound,
+		      struct pf_err *err)
+{
+	struct pf_acceptor *acceptor = calloc(1, sizeof(*acceptor));
+
+	if (!acceptor)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+	acceptor->options = options;
+	acceptor->inbox = inbox;
+	acceptor->listen_fd = acceptor->cancel_fd = acceptor->settled_fd = -1;
+	if (open_fds(acceptor, out_bound, err)) {
+		pf_acceptor_stop(acceptor);
+		return -1;
+	}
+	errno = pthread_create(&acceptor->thread, NULL, acceptor_thread, acceptor);
+	if (errno) {
+		pf_err_sys(err, "starting the accepting thread");
+		pf_acceptor_stop(acceptor);
+		return -1;
+	}
+	(void)pthread_setname_np(acceptor->thread, "accept");
+	acceptor->started = true;
+	*out = acceptor;
+	return 0;
+}
+
+void pf_acceptor_stop(struct pf_acceptor *acceptor)
+{
+	if (!acceptor)
+		return;
+	if (acceptor->started) {
+		(void)eventfd_write(acceptor->cancel_fd, 1);
+		pthread_join(acceptor->thread, NULL);
+	}
+	for (unsigned i = 0; i < GREETERS; i++)
+		if (acceptor->greeter[i].started)
+			pthread_join(acceptor->greeter[i].thread, NULL);
+	pf_close_fd(&acceptor->listen_fd);
+	pf_close_fd(&acceptor->cancel_fd);
+	pf_close_fd(&acceptor->settled_fd);
+	free(acceptor);
+}

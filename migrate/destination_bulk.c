@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_bulk.c - a bulk thread of the destination: device state and pushed pages.
+ *
+ * Owns one bulk channel.  Places pages itself, without asking anybody: the journal decides who wins
+ * a page.  Blocks in poll(2) (in its link) and in pwrite(2).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "migrate/destination.h"
+
+/* ---- device state ---- */
+
+static int state_complete(struct pf_receiver *receiver, struct pf_link *link, struct pf_err *err)
+{
+	struct pf_mail_state state = {.fd = receiver->state_fd, .size = receiver->state_size};
+
+	/* What was sealed is what the VMM loads: nobody changes it between here and there. */
+	if (fcntl(receiver->state_fd, F_ADD_SEALS,
+		  F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		return pf_err_sys(err, "sealing the device state");
+	if (!pf_mail_main(link->inbox, link->origin, PF_MAIL_STATE_HERE, 0, &state, sizeof(state)))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the source floods this side");
+	receiver->state_fd = -1;
+	return 0;
+}
+
+static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
+		       const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
+{
+	uint64_t size = 0;
+
+	if (link->number != 1 || receiver->state_size || receiver->state_fd >= 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "PAUSED twice, or not on the first bulk connection");
+	if (pf_msg_unpack_paused(body, frame->length, &size, err))
+		return -1;
+	if (size > receiver->max_device_state)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a device state of %" PRIu64 " bytes; --max-device-state allows %"
+				  PRIu64, size, receiver->max_device_state);
+	receiver->state_fd = memfd_create("pageferry-device-state",
+					  MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (receiver->state_fd < 0)
+		return pf_err_sys(err, "creating a memfd for the device state");
+	receiver->state_size = size;
+	receiver->state_got = 0;
+	pf_channel_expect(link->channel, link->origin, &receiver->arrival.guest->table, size);
+	if (pf_link_pass_on(link, frame, body, err))
+		return -1;
+	return size == 0 ? state_complete(receiver, link, err) : 0;
+}
+
+/* In order and without gaps: state_got is all that has to be known. */
+static int take_state(struct pf_receiver *receiver, struct pf_link *link,
+		      const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
+{
+	if (receiver->state_fd < 0 || frame->page != receiver->state_got)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "device state at byte %" PRIu64 " instead of %" PRIu64,
+				  frame->page, receiver->state_got);
+	for (uint32_t done = 0; done < frame->length;) {
+		ssize_t put = pwrite(receiver->state_fd, body + done, frame->length - done,
+				     (off_t)(frame->page + done));
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return pf_err_sys(err, "keeping the device state");
+		done += (uint32_t)put;
+	}
+	receiver->state_got += frame->length;
+	return receiver->state_got == receiver->state_size ? state_complete(receiver, link, err) :
+							     0;
+}
+
+/* ---- pages ---- */
+
+/*
+ * FILLED, but an event that only the urgent thread reads is in the way of mapping: it maps them.
+ * Its box can be full for a moment, never for long, since it takes all mail each time around.
+ */
+static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *frame)
+{
+	struct pf_run run = {
+		.region = frame->region, .first = frame->page, .count = frame->count};
+
+	while (!pf_mail_main(receiver->pager_outbox, 0, PF_MAIL_MAP, 0, &run, sizeof(run)) &&
+	       !atomic_load(receiver->arrival.stop))
+		(void)poll(NULL, 0, 1);
+}
+
+static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *frame,
+			 const uint8_t *body)
+{
+	struct pf_arrival *arrival = &receiver->arrival;
+	enum pf_place_result result = pf_arrival_place(arrival, frame, body);
+
+	if (result == PF_PLACE_AGAIN)
+		leave_to_pager(receiver, frame);
+	atomic_store_explicit(&receiver->count.pushed, arrival->placed, memory_order_relaxed);
+	atomic_store_explicit(&receiver->count.zero, arrival->zero, memory_order_relaxed);
+}
+
+static int tell_lost_pages(struct pf_link *link, const struct pf_frame *frame)
+{
+	struct pf_mail_page page = {
+		.region = frame->region, .sys = frame->extra, .page = frame->page};
+
+	(void)pf_mail_main(link->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+	return 0;
+}
+
+static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
+			  const uint8_t *body, struct pf_err *err)
+{
+	struct pf_receiver *receiver = opaque;
+
+	switch (frame->type) {
+	case PF_FRAME_PAGES:
+	case PF_FRAME_ZERO:
+		place_pushed(receiver, frame, body);
+		return 0;
+	case PF_FRAME_PAUSED:
+		return begin_state(receiver, link, frame, body, err);
+	case PF_FRAME_DEVICE:
+		return take_state(receiver, link, frame, body, err);
+	case PF_FRAME_PAGE_ERROR:
+		return tell_lost_pages(link, frame);
+	default:
+		return pf_link_pass_on(link, frame, body, err);
+	}
+}
+
+static void receiver_mail(void *opaque, struct pf_link *link, struct pf_mail *mail)
+{
+	(void)opaque, (void)link, (void)mail; /* main says nothing but SEND, STOP and EXPECT */
+}
+
+const struct pf_link_user pf_receiver_user = {
+	.frame = receiver_frame,
+	.mail = receiver_mail,
+};

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_engine.h - the destination's engine as its main thread sees it.
+ *
+ * For destination.c (what the state table's actions do) and destination_session.c (whose hello is
+ * accepted, and what a session is made of) alone.
+ */
+#ifndef PF_MIGRATE_DESTINATION_ENGINE_H
+#define PF_MIGRATE_DESTINATION_ENGINE_H
+
+#include "migrate/destination.h"
+
+struct destination {
+	struct pf_agent agent;
+	struct pf_acceptor *acceptor;
+	struct pf_pager pager;
+	struct pf_guest guest;
+	bool armed;	     /* guest is described, trapped and the pager's */
+	bool theirs_known;   /* theirs is the source's table */
+	struct pf_region_table theirs;
+	uint32_t channels;   /* bulk connections of this session */
+	bool urgent_up, link_up;
+	uint8_t secret[PF_SECRET_BYTES];
+	struct pf_link bulk[PF_CHANNELS_MAX];
+	struct pf_receiver *receiver[PF_CHANNELS_MAX];
+	uint64_t pushed_before, zero_before; /* of bulk threads that are gone */
+	uint64_t sent_before, received_before;
+	struct pf_mail_state state;
+	_Atomic bool filled_told;
+	bool filled, resumed;
+	uint64_t paused_ns, downtime_ns;
+	char address[PF_ENDPOINT_TEXT_MAX], cipher[64];
+};
+
+/* Judges a hello and either makes its connection part of the session or refuses it. */
+void pf_session_greeting(struct destination *destination, struct pf_greeting *greeting);
+/* A connection is gone, or has to go: the session ends, the migration may not. */
+void pf_session_down(struct destination *destination, const struct pf_err *err);
+/* PEER_REFUSED to the orchestrator. */
+void pf_session_stranger(struct destination *destination, const char *address, const char *reason);
+/* Joins the bulk threads; goodbye: what was posted is sent first. */
+void pf_session_stop_bulk(struct destination *destination, bool goodbye);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_session.c - whose hello is accepted, and what a session is made of.
+ *
+ * Main thread; never blocks but for joining threads that were told to end.  A first hello starts a
+ * session with a new epoch and a new secret; bulk connections prove that they belong to it.  What is
+ * refused is told to the peer and to the orchestrator, and costs nothing else.
+ */
+#include "config.h"
+
+#include "migrate/destination_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "core/switchover.h"
+#include "net/tcp.h"
+
+static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
+{
+	struct pf_link *link = &destination->bulk[i];
+	struct pf_receiver *receiver = destination->receiver[i];
+
+	if (!link->started)
+		return;
+	/* The counters of the thread and its channel are final once it is joined; the channel is
+	 * freed with it, so its bytes are taken now. */
+	destination->sent_before += pf_channel_bytes(link->channel, false);
+	destination->received_before += pf_channel_bytes(link->channel, true);
+	pf_link_stop(link, goodbye);
+	destination->pushed_before += receiver->count.pushed;
+	destination->zero_before += receiver->count.zero;
+	pf_close_fd(&receiver->state_fd);
+	memset(receiver, 0, sizeof(*receiver));
+	receiver->state_fd = -1;
+}
+
+void pf_session_stop_bulk(struct destination *destination, bool goodbye)
+{
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		stop_bulk(destination, i, goodbye);
+}
+
+static void drop_links(struct destination *destination)
+{
+	destination->urgent_up = destination->link_up = false;
+	destination->theirs_known = false;
+	pf_session_stop_bulk(destination, false);
+	pf_pager_tell(&destination->pager, PF_MAIL_DETACH, NULL, 0);
+}
+
+void pf_session_down(struct destination *destination, const struct pf_err *err)
+{
+	if (!destination->urgent_up)
+		return;
+	drop_links(destination);
+	pf_agent_fail(&destination->agent, PF_DE_LINK_DOWN, err);
+}
+
+void pf_session_stranger(struct destination *destination, const char *address, const char *reason)
+{
+	pf_agent_emit(&destination->agent, "PEER_REFUSED",
+		      json_pack("{s:s, s:s}", "address", address, "reason", reason));
+}
+
+/* The refusal goes out as far as it goes without waiting. */
+static void refuse(struct destination *destination, struct pf_greeting *greeting,
+		   const struct pf_err *why)
+{
+	struct pf_frame frame = {.type = PF_FRAME_FAILURE};
+	struct pf_err ignored;
+	uint8_t body[512];
+
+	frame.length = (uint32_t)pf_msg_pack_failure(why->text, body, sizeof(body));
+	if (pf_channel_put(greeting->channel, &frame, body))
+		(void)pf_channel_flush(greeting->channel, &ignored);
+	pf_channel_free(pf_steal(&greeting->channel));
+	pf_session_stranger(destination, greeting->address, why->text);
+}
+
+static int judge_common(const struct destination *destination, const struct pf_msg_hello *hello,
+			struct pf_err *err)
+{
+	if (strcmp(hello->id, destination->agent.options->id) != 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "another migration's id: '%s'", hello->id);
+	if (hello->protocol != PF_WIRE_PROTOCOL || hello->features != 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "protocol %u with features 0x%llx; this side speaks %u",
+				  hello->protocol, (unsigned long long)hello->features,
+				  PF_WIRE_PROTOCOL);
+	return 0;
+}
+
+/* A first hello starts a new session, also over an old one, while nothing is committed. */
+static int judge_first(const struct destination *destination, const struct pf_msg_hello *hello,
+		       struct pf_err *err)
+{
+	const struct pf_agent *agent = &destination->agent;
+
+	if (pf_record_meet(hello->record, agent->record) != PF_MEET_FRESH)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a first hello with record %s, and the record here is %s",
+				  pf_record_name(hello->record), pf_record_name(agent->record));
+	if (hello->has_proof || hello->epoch != 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a resumed session; taking one up again is not in this version");
+	if (pf_machine_final(agent->machine, agent->state))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the migration is over here");
+	return 0;
+}
+
+static int judge_bulk(const struct destination *destination, struct pf_greeting *greeting,
+		      struct pf_err *err)
+{
+	const struct pf_msg_hello *hello = &greeting->hello;
+
+	if (!destination->urgent_up || hello->epoch != destination->agent.epoch)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u of epoch %u; there is no such session",
+				  hello->channel, hello->epoch);
+	if (hello->channel > destination->channels || hello->channel > PF_CHANNELS_MAX ||
+	    destination->bulk[hello->channel - 1].started)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u: not one of %u, or there already",
+				  hello->channel, destination->channels);
+	if (!hello->has_proof)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u without a proof", hello->channel);
+	return pf_session_check(pf_channel_conn(greeting->channel), destination->secret,
+				hello->epoch, hello->channel, PF_SOURCE, hello->proof, err);
+}
+
+/* Puts WELCOME into the channel; the thread that gets the channel flushes it. */
+static int put_welcome(struct destination *destination, struct pf_greeting *greeting,
+		       struct pf_err *err)
+{
+	struct pf_msg_welcome welcome = {
+		.protocol = PF_WIRE_PROTOCOL,
+		.epoch = destination->agent.epoch,
+		.record = destination->agent.record,
+		.software = PACKAGE_STRING,
+	};
+	struct pf_frame frame = {.type = PF_FRAME_WELCOME};
+	uint8_t body[512];
+
+	if (pf_session_proof(pf_channel_conn(greeting->channel), destination->secret,
+			     welcome.epoch, greeting->hello.channel, PF_DESTINATION, welcome.proof,
+			     err))
+		return -1;
+	frame.length = (uint32_t)pf_msg_pack_welcome(&welcome, body, sizeof(body));
+	if (!pf_channel_put(greeting->channel, &frame, body))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "no room for WELCOME");
+	pf_channel_expect(greeting->channel, welcome.epoch, NULL, 0);
+	return 0;
+}
+
+static int start_session(struct destination *destination, struct pf_greeting *greeting,
+			 struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_conn *conn = pf_channel_conn(greeting->channel);
+
+	if (pf_session_secret(conn, destination->secret, err) ||
+	    pf_statedir_write(&agent->dir, "secret", destination->secret, PF_SECRET_BYTES, err) ||
+	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch + 1, err))
+		return -1;
+	agent->epoch++;
+	destination->channels = greeting->hello.channels;
+	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
+	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
+	pf_channel_become_urgent(greeting->channel);
+	pf_tcp_tune(pf_conn_fd(conn), true);
+	if (put_welcome(destination, greeting, err))
+		return -1;
+	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
+	destination->urgent_up = true;
+	return 0;
+}
+
+static void on_first_hello(struct destination *destination, struct pf_greeting *greeting)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_err err;
+
+	if (judge_first(destination, &greeting->hello, &err)) {
+		refuse(destination, greeting, &err);
+		return;
+	}
+	if (destination->urgent_up) {
+		pf_err_set(&err, PF_ERR_UNREACHABLE, "the source started again");
+		pf_session_down(destination, &err);
+	}
+	if (agent->state == PF_D_WAITING)
+		pf_agent_note(agent, PF_DE_LINK_UP); /* back to set-up, record NONE */
+	if (start_session(destination, greeting, &err))
+		refuse(destination, greeting, &err);
+}
+
+static int start_bulk(struct destination *destination, struct pf_greeting *greeting,
+		      struct pf_err *err)
+{
+	uint32_t i = greeting->hello.channel - 1;
+	struct pf_receiver *receiver = destination->receiver[i];
+	char name[16];
+
+	if (!receiver)
+		receiver = destination->receiver[i] = calloc(1, sizeof(*receiver));
+	if (!receiver)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for a bulk thread");
+	if (put_welcome(destination, greeting, err))
+		return -1;
+	receiver->state_fd = -1;
+	receiver->max_device_state = destination->agent.options->max_device_state;
+	receiver->pager_outbox = &destination->pager.outbox;
+	receiver->arrival = (struct pf_arrival){
+		.guest = &destination->guest,
+		.inbox = &destination->agent.inbox,
+		.stop = &destination->bulk[i].stop,
+		.filled_told = &destination->filled_told,
+	};
+	snprintf(name, sizeof(name), "bulk-%u", i + 1);
+	return pf_link_start(&destination->bulk[i], pf_steal(&greeting->channel),
+			     &destination->agent.inbox, i + 1, destination->agent.epoch,
+			     &pf_receiver_user, receiver, name, err);
+}
+
+static void note_link_up(struct destination *destination)
+{
+	for (uint32_t i = 0; i < destination->channels; i++)
+		if (!destination->bulk[i].started)
+			return;
+	destination->link_up = true;
+	pf_agent_note(&destination->agent, PF_DE_LINK_UP);
+}
+
+void pf_session_greeting(struct destination *destination, struct pf_greeting *greeting)
+{
+	struct pf_err err;
+
+	if (judge_common(destination, &greeting->hello, &err)) {
+		refuse(destination, greeting, &err);
+	} else if (greeting->hello.channel == 0) {
+		on_first_hello(destination, greeting);
+	} else if (judge_bulk(destination, greeting, &err) ||
+		   start_bulk(destination, greeting, &err)) {
+		refuse(destination, greeting, &err);
+	} else {
+		note_link_up(destination);
+	}
+}

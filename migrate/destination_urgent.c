@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_urgent.c - the way of a fault: trap, request, answer, mapped.
+ *
+ * One thread owns the userfaultfds' read side, the urgent channel and the table of open requests, so
+ * that a fault meets no queue and no other thread on its way:
+ *
+ *   read_events()   uffd -> ring in the state directory
+ *   handle_fault()  journal: set REQUESTED, read the state; trap table
+ *   send_requests() REQUEST frames, one flush for all that came together
+ *   take_frames()   the answer: claim, write, FILLED, map (migrate/arrival.h)
+ *
+ * It lives longer than any connection: without one, faults are noted and asked for later.  Blocks
+ * in poll(2), and in pwrite(2) of guest memory.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "memory/trap.h"
+#include "migrate/destination.h"
+
+#define GOODBYE_NS (2 * PF_NS_PER_S)
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static void tell_main(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
+		      size_t length)
+{
+	(void)pf_mail_main(pager->inbox, pager->origin, kind, 0, data, length);
+}
+
+static void drop_channel(struct pf_pager *pager)
+{
+	if (!pager->channel)
+		return;
+	add(&pager->count.sent, pf_channel_bytes(pager->channel, false));
+	add(&pager->count.received, pf_channel_bytes(pager->channel, true));
+	pf_channel_free(pager->channel);
+	pager->channel = NULL;
+	pager->may_ask = false;
+}
+
+static void lose_channel(struct pf_pager *pager, const struct pf_err *err)
+{
+	drop_channel(pager);
+	tell_main(pager, PF_MAIL_DOWN, err, sizeof(*err));
+}
+
+/* ---- faults ---- */
+
+/* Reads what is waiting into the rings, and handles none of it; false: a ring is full. */
+static bool drain_events(struct pf_pager *pager)
+{
+	for (uint32_t i = 0; i < pager->guest->uffds; i++)
+		if (pf_ring_read(&pager->guest->uffd[i].ring, pager->guest->uffd[i].fd) ==
+		    PF_RING_FULL)
+			return false;
+	return true;
+}
+
+static void wake_waiters(struct pf_pager *pager, const struct pf_run *run)
+{
+	const struct pf_guest_region *region = &pager->guest->region[run->region];
+	uint64_t page_size = region->shape.page_size;
+
+	for (uint32_t i = 0; i < region->mappings; i++)
+		(void)pf_uffd_wake(pager->guest->uffd[region->mapping[i].uffd].fd,
+				   region->mapping[i].base + run->first * page_size,
+				   run->count * page_size);
+}
+
+/*
+ * Maps FILLED pages.  While an event that only this thread reads is in the way (EAGAIN), it is read.
+ * With a full ring it cannot be: then the waiters are woken and trap again when there is room.
+ */
+static void map_now(struct pf_pager *pager, const struct pf_run *run)
+{
+	while (pf_arrival_map(&pager->arrival, run) == PF_PLACE_AGAIN && !atomic_load(&pager->stop)) {
+		if (drain_events(pager))
+			continue;
+		wake_waiters(pager, run);
+		return;
+	}
+}
+
+static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uffd_msg *event)
+{
+	uint64_t flags = event->arg.pagefault.flags, address = event->arg.pagefault.address;
+	enum pf_trap trap = flags & UFFD_PAGEFAULT_FLAG_MINOR ? PF_TRAP_MINOR : PF_TRAP_MISSING;
+	struct pf_guest *guest = pager->guest;
+	struct pf_run run = {.count = 1};
+	bool first;
+
+	if (!pf_guest_find(guest, uffd, address, &run.region, &run.first)) {
+		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
+		return;
+	}
+	switch (pf_trap_decide(trap, pf_journal_request(&guest->journal, run.region, run.first,
+							&first))) {
+	case PF_TRAP_REQUEST:
+		add(&pager->count.faults, 1);
+		pf_requests_open(&pager->requests, run.region, run.first, pf_now_ns());
+		break;
+	case PF_TRAP_WAIT:
+		break;
+	case PF_TRAP_MAP:
+	case PF_TRAP_MAP_OR_HOLE:
+		map_now(pager, &run);
+		break;
+	}
+}
+
+/* true: the event is dealt with. */
+static bool handle_event(struct pf_pager *pager, uint32_t uffd, const struct uffd_msg *event)
+{
+	switch (event->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		if (pf_requests_full(&pager->requests))
+			return false;
+		handle_fault(pager, uffd, event);
+		return true;
+	case UFFD_EVENT_REMOVE:
+		/* DONTNEED and REMOVE look the same, and the data may be kept: a real hole shows
+		 * as MISSING on a FILLED page (DESIGN.md section 3.2). */
+		add(&pager->count.removes, 1);
+		return true;
+	default:
+		return true; /* FORK, REMAP and UNMAP were refused when the uffd was adopted */
+	}
+}
+
+/* true: something was read. */
+static bool read_events(struct pf_pager *pager)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; pager->guest && i < pager->guest->uffds; i++) {
+		struct pf_ring *ring = &pager->guest->uffd[i].ring;
+		const struct uffd_msg *event;
+		enum pf_ring_read got = pf_ring_read(ring, pager->guest->uffd[i].fd);
+
+		if (got == PF_RING_GONE)
+			(void)pf_mail_main(pager->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
+		while ((event = pf_ring_peek(ring)) && handle_event(pager, i, event)) {
+			pf_ring_pop(ring);
+			any = true;
+		}
+	}
+	atomic_store_explicit(&pager->count.open, pager->requests.open, memory_order_relaxed);
+	return any;
+}
+
+/* ---- requests and answers ---- */
+
+static void send_requests(struct pf_pager *pager)
+{
+	struct pf_request *request;
+
+	while (pager->may_ask && (request = pf_requests_next(&pager->requests))) {
+		struct pf_frame frame = {
+			.type = PF_FRAME_REQUEST,
+			.region = (uint16_t)request->region,
+			.page = request->page,
+			.count = 1,
+		};
+
+		if (!pf_channel_put(pager->channel, &frame, NULL))
+			return; /* the buffer is full: flushed first, then again */
+		pf_requests_sent(&pager->requests, request);
+	}
+}
+
+static void close_requests(struct pf_pager *pager, const struct pf_frame *frame)
+{
+	uint64_t now = pf_now_ns(), since;
+
+	for (uint32_t i = 0; i < frame->count && pager->requests.open > 0; i++)
+		if (pf_requests_close(&pager->requests, frame->region, frame->page + i, &since))
+			pf_hist_record(&pager->latency_ns, now - since);
+}
+
+static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body)
+{
+	struct pf_arrival *arrival = &pager->arrival;
+	uint64_t placed = arrival->placed, zero = arrival->zero;
+	enum pf_place_result result = pf_arrival_place(arrival, frame, body);
+	struct pf_run run = {
+		.region = frame->region, .first = frame->page, .count = frame->count};
+
+	if (result == PF_PLACE_AGAIN)
+		map_now(pager, &run);
+	add(&pager->count.requested, arrival->placed - placed);
+	add(&pager->count.zero, arrival->zero - zero);
+	close_requests(pager, frame);
+}
+
+static void tell_lost_pages(struct pf_pager *pager, const struct pf_frame *frame)
+{
+	struct pf_mail_page page = {
+		.region = frame->region, .sys = frame->extra, .page = frame->page};
+
+	(void)pf_mail_main(pager->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+}
+
+static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
+			struct pf_err *err)
+{
+	switch (frame->type) {
+	case PF_FRAME_PAGES:
+	case PF_FRAME_ZERO:
+		place_answer(pager, frame, body);
+		return 0;
+	case PF_FRAME_PAGE_ERROR:
+		tell_lost_pages(pager, frame);
+		return 0;
+	default:
+		if (pf_mail_main(pager->inbox, pager->origin, PF_MAIL_FRAME, frame->type, body,
+				 frame->length))
+			return 0;
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the source floods this side with %s frames",
+				  pf_frame_name(frame->type));
+	}
+}
+
+/* true: something arrived. */
+static bool take_frames(struct pf_pager *pager)
+{
+	const uint8_t *body;
+	struct pf_frame frame;
+	struct pf_err err = {0};
+	bool any = false;
+
+	while (pager->channel) {
+		enum pf_io io = pf_channel_recv(pager->channel, &frame, &body, &err);
+
+		if (io == PF_IO_AGAIN)
+			break;
+		any = true;
+		if (io != PF_IO_OK || handle_frame(pager, &frame, body, &err))
+			lose_channel(pager, &err);
+	}
+	return any;
+}
+
+static void flush(struct pf_pager *pager)
+{
+	struct pf_err err = {0};
+	enum pf_io io;
+
+	if (!pager->channel || pf_channel_unsent(pager->channel) == 0)
+		return;
+	io = pf_channel_flush(pager->channel, &err);
+	if (io != PF_IO_OK && io != PF_IO_AGAIN)
+		lose_channel(pager, &err);
+}
+
+/* ---- mail ---- */
+
+static void put_control(struct pf_pager *pager, const struct pf_mail *mail)
+{
+	struct pf_frame frame = {.type = (uint8_t)mail->number, .length = (uint32_t)mail->length};
+	struct pf_err err = {0};
+
+	if (!pager->channel || mail->origin != pager->origin ||
+	    pf_channel_put(pager->channel, &frame, mail->data))
+		return;
+	flush(pager);
+	if (!pager->channel || pf_channel_put(pager->channel, &frame, mail->data))
+		return;
+	/* The buffer holds hundreds of requests: a source that reads none of them is gone. */
+	pf_err_set(&err, PF_ERR_UNREACHABLE, "the source does not read");
+	lose_channel(pager, &err);
+}
+
+static void attach(struct pf_pager *pager, const struct pf_mail *mail)
+{
+	drop_channel(pager);
+	memcpy(&pager->channel, mail->data, sizeof(pager->channel));
+	pager->origin = mail->origin;
+	pf_requests_resend(&pager->requests);
+}
+
+static void expect(struct pf_pager *pager, const struct pf_mail_expect *expect)
+{
+	if (!pager->channel)
+		return;
+	pf_channel_expect(pager->channel, pager->origin, expect->table, 0);
+	pager->may_ask = true;
+}
+
+static void take_guest(struct pf_pager *pager, const struct pf_mail *mail)
+{
+	memcpy(&pager->guest, mail->data, sizeof(pager->guest));
+	pager->arrival.guest = pager->guest;
+}
+
+/* The source starts again: no page of the old connection counts.  What somebody waits for stays
+ * open, and is asked for on the next connection. */
+static void reset_guest(struct pf_pager *pager)
+{
+	struct pf_err err;
+
+	drop_channel(pager);
+	atomic_store(pager->filled_told, false);
+	if (pager->guest && pf_guest_reset(pager->guest, &err))
+		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_RESET_FAILED, 0, &err, sizeof(err));
+}
+
+static void take_mail(struct pf_pager *pager)
+{
+	struct pf_mail mail;
+
+	while (!pager->stopping && pf_mailbox_take(&pager->outbox, &mail)) {
+		switch ((enum pf_mail_kind)mail.kind) {
+		case PF_MAIL_STOP:
+			pager->stopping = true;
+			pager->goodbye = mail.number;
+			break;
+		case PF_MAIL_SEND:
+			put_control(pager, &mail);
+			break;
+		case PF_MAIL_CHANNEL:
+			attach(pager, &mail);
+			break;
+		case PF_MAIL_DETACH:
+			drop_channel(pager);
+			break;
+		case PF_MAIL_RESET:
+			reset_guest(pager);
+			break;
+		case PF_MAIL_EXPECT:
+			expect(pager, mail.data);
+			break;
+		case PF_MAIL_GUEST:
+			take_guest(pager, &mail);
+			break;
+		case PF_MAIL_MAP:
+			map_now(pager, mail.data);
+			break;
+		default:
+			break;
+		}
+		free(mail.data);
+	}
+}
+
+/* ---- the loop ---- */
+
+static void wait_for_work(struct pf_pager *pager)
+{
+	struct pollfd pfd[PF_UFFDS_MAX + 2];
+	nfds_t count = 0;
+
+	pfd[count++] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
+	if (pager->channel)
+		pfd[count++] = (struct pollfd){
+			.fd = pf_conn_fd(pf_channel_conn(pager->channel)),
+			.events = pf_channel_wants(pager->channel)};
+	/* While the window is full the rest waits in the kernel: the vCPUs are blocked anyway. */
+	if (pager->guest && !pf_requests_full(&pager->requests))
+		for (uint32_t i = 0; i < pager->guest->uffds; i++)
+			pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd,
+						       .events = POLLIN};
+	(void)poll(pfd, count, -1);
+}
+
+static void say_goodbye(struct pf_pager *pager)
+{
+	uint64_t deadline = pf_now_ns() + GOODBYE_NS;
+
+	while (pager->channel && pf_channel_unsent(pager->channel) > 0 && pf_now_ns() < deadline) {
+		struct pollfd pfd = {.fd = pf_conn_fd(pf_channel_conn(pager->channel))};
+
+		flush(pager);
+		if (!pager->channel || pf_channel_unsent(pager->channel) == 0)
+			break;
+		pfd.events = pf_channel_wants(pager->channel);
+		(void)poll(&pfd, 1, (int)(GOODBYE_NS / PF_NS_PER_MS));
+	}
+}
+
+static void *pager_thread(void *opaque)
+{
+	struct pf_pager *pager = opaque;
+
+	for (;;) {
+		bool busy;
+
+		take_mail(pager);
+		if (pager->stopping)
+			break;
+		busy = read_events(pager);
+		send_requests(pager);
+		flush(pager);
+		busy |= take_frames(pager);
+		if (!busy)
+			wait_for_work(pager);
+	}
+	if (pager->goodbye)
+		say_goodbye(pager);
+	drop_channel(pager);
+	return NULL;
+}
+
+int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox, _Atomic bool *filled_told,
+		   struct pf_err *err)
+{
+	pager->inbox = inbox;
+	pager->filled_told = filled_told;
+	pager->arrival = (struct pf_arrival){
+		.inbox = inbox, .stop = &pager->stop, .filled_told = filled_told};
+	if (pf_mailbox_init(&pager->outbox, err))
+		return -1;
+	errno = pthread_create(&pager->thread, NULL, pager_thread, pager);
+	if (errno)
+		return pf_err_sys(err, "starting the urgent thread");
+	(void)pthread_setname_np(pager->thread, "urgent");
+	pager->started = true;
+	return 0;
+}
+
+static void post(struct pf_pager *pager, enum pf_mail_kind kind, uint32_t number, uint32_t origin,
+		 const void *data, size_t length)
+{
+	/* Main posts a handful of mails in a migration; the box cannot be full. */
+	(void)pf_mail_main(&pager->outbox, origin, kind, number, data, length);
+}
+
+void pf_pager_stop(struct pf_pager *pager, bool goodbye)
+{
+	if (!pager->started)
+		return;
+	atomic_store(&pager->stop, true);
+	post(pager, PF_MAIL_STOP, goodbye, 0, NULL, 0);
+	pthread_join(pager->thread, NULL);
+	pf_mailbox_done(&pager->outbox);
+	pager->started = false;
+}
+
+void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_t epoch)
+{
+	post(pager, PF_MAIL_CHANNEL, 0, epoch, &channel, sizeof(channel));
+}
+
+void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type type,
+		   const void *body, size_t length)
+{
+	post(pager, PF_MAIL_SEND, type, epoch, body, length);
+}
+
+void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data, size_t length)
+{
+	post(pager, kind, 0, 0, data, length);
+}

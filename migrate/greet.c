@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/greet.c - see migrate/greet.h. */
+#include "migrate/greet.h"
+
+#include <poll.h>
+
+#include "base/clock.h"
+
+static int wait_for(struct pf_channel *channel, const struct pf_greet *how, struct pf_err *err)
+{
+	uint64_t now = pf_now_ns();
+	struct pollfd pfd[2] = {
+		{.fd = pf_conn_fd(pf_channel_conn(channel)), .events = pf_channel_wants(channel)},
+		{.fd = how->cancel_fd, .events = POLLIN},
+	};
+
+	if (now >= how->deadline_ns)
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "the peer did not answer in time");
+	(void)poll(pfd, 2, (int)((how->deadline_ns - now) / PF_NS_PER_MS) + 1);
+	if (pfd[1].revents)
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "cancelled");
+	return 0;
+}
+
+int pf_greet_recv(struct pf_channel *channel, const struct pf_greet *how, struct pf_frame *out,
+		  const uint8_t **out_body, struct pf_err *err)
+{
+	for (;;) {
+		switch (pf_channel_recv(channel, out, out_body, err)) {
+		case PF_IO_OK:
+			return 0;
+		case PF_IO_AGAIN:
+			if (wait_for(channel, how, err))
+				return -1;
+			break;
+		default:
+			return -1;
+		}
+	}
+}
+
+int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum pf_frame_type type,
+		  const void *body, size_t length, struct pf_err *err)
+{
+	struct pf_frame frame = {.type = (uint8_t)type, .length = (uint32_t)length};
+
+	if (!pf_channel_put(channel, &frame, body))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a first frame of %zu bytes", length);
+	for (;;) {
+		switch (pf_channel_flush(channel, err)) {
+		case PF_IO_OK:
+			return 0;
+		case PF_IO_AGAIN:
+			if (wait_for(channel, how, err))
+				return -1;
+			break;
+		default:
+			return -1;
+		}
+	}
+}

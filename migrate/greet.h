@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/greet.h - the first frames of a connection, before a link thread owns it.
+ *
+ * For the connecting and the accepting threads: these wait, until a deadline or until cancel_fd is
+ * readable, whichever comes first.
+ */
+#ifndef PF_MIGRATE_GREET_H
+#define PF_MIGRATE_GREET_H
+
+#include "net/channel.h"
+
+struct pf_greet {
+	uint64_t deadline_ns;
+	int cancel_fd;
+};
+
+/* Receives one frame.  PF_ERR_UNREACHABLE: closed, deadline or cancelled; PF_ERR_PROTOCOL. */
+PF_MUST_USE int pf_greet_recv(struct pf_channel *channel, const struct pf_greet *how,
+			      struct pf_frame *out, const uint8_t **out_body, struct pf_err *err);
+PF_MUST_USE int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how,
+			      enum pf_frame_type type, const void *body, size_t length,
+			      struct pf_err *err);
+
+#endif

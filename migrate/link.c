@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/link.c - the loop of a thread that owns one channel; see migrate/link.h. */
+#include "migrate/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define GOODBYE_NS (2 * PF_NS_PER_S) /* the longest a link tries to flush its last frames */
+
+static struct pf_mail make_mail(enum pf_mail_kind kind, uint32_t number, uint32_t origin,
+				const void *data, size_t length)
+{
+	struct pf_mail mail = {.kind = kind, .number = number, .origin = origin};
+
+	mail.data = length ? malloc(length) : NULL;
+	if (mail.data) {
+		memcpy(mail.data, data, length);
+		mail.length = length;
+	}
+	return mail;
+}
+
+bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+		  uint32_t number, const void *data, size_t length)
+{
+	struct pf_mail mail = make_mail(kind, number, origin, data, length);
+
+	return mail.length == length && pf_mailbox_post(inbox, &mail);
+}
+
+void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length)
+{
+	struct pf_mail mail = make_mail(kind, 0, link->origin, data, length);
+
+	/* Main posts a handful of mails in a migration; the box cannot be full. */
+	(void)!pf_mailbox_post(&link->outbox, &mail);
+}
+
+void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length)
+{
+	struct pf_mail mail = make_mail(PF_MAIL_SEND, type, link->origin, body, length);
+
+	(void)!pf_mailbox_post(&link->outbox, &mail);
+}
+
+int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame, const uint8_t *body,
+		    struct pf_err *err)
+{
+	if (pf_mail_main(link->inbox, link->origin, PF_MAIL_FRAME, frame->type, body,
+			 frame->length))
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL,
+			  "the peer floods this side with %s frames", pf_frame_name(frame->type));
+}
+
+static int flush_all(struct pf_link *link, uint64_t deadline_ns, struct pf_err *err)
+{
+	for (;;) {
+		enum pf_io io = pf_channel_flush(link->channel, err);
+		struct pollfd pfd = {.fd = pf_conn_fd(pf_channel_conn(link->channel)),
+				     .events = pf_channel_wants(link->channel)};
+		uint64_t now = pf_now_ns();
+
+		if (io == PF_IO_OK)
+			return 0;
+		if (io != PF_IO_AGAIN)
+			return -1;
+		if (now >= deadline_ns)
+			return pf_err_set(err, PF_ERR_UNREACHABLE, "the peer does not read");
+		(void)poll(&pfd, 1, (int)((deadline_ns - now) / PF_NS_PER_MS) + 1);
+	}
+}
+
+static int put_control(struct pf_link *link, const struct pf_mail *mail, struct pf_err *err)
+{
+	struct pf_frame frame = {.type = (uint8_t)mail->number, .length = (uint32_t)mail->length};
+
+	if (pf_channel_put(link->channel, &frame, mail->data))
+		return 0;
+	/* Control frames are few: waiting for the buffer here delays nobody for long. */
+	if (flush_all(link, pf_now_ns() + GOODBYE_NS, err))
+		return -1;
+	return pf_channel_put(link->channel, &frame, mail->data) ? 0 :
+		pf_err_set(err, PF_ERR_PROTOCOL, "a control frame of %zu bytes", mail->length);
+}
+
+static int take_mail(struct pf_link *link, struct pf_err *err)
+{
+	const struct pf_mail_expect *expect;
+	struct pf_mail mail;
+	int failed = 0;
+
+	while (!failed && pf_mailbox_take(&link->outbox, &mail)) {
+		switch (mail.kind) {
+		case PF_MAIL_STOP:
+			link->stopping = true;
+			link->goodbye = mail.number;
+			break;
+		case PF_MAIL_SEND:
+			failed = put_control(link, &mail, err);
+			break;
+		case PF_MAIL_EXPECT:
+			expect = mail.data;
+			pf_channel_expect(link->channel, link->origin, expect->table,
+					  expect->device_state_size);
+			break;
+		default:
+			link->user->mail(link->opaque, link, &mail);
+			break;
+		}
+		free(mail.data);
+	}
+	return failed;
+}
+
+static int take_frames(struct pf_link *link, struct pf_err *err)
+{
+	const uint8_t *body;
+	struct pf_frame frame;
+	enum pf_io io;
+
+	while ((io = pf_channel_recv(link->channel, &frame, &body, err)) == PF_IO_OK)
+		if (link->user->frame(link->opaque, link, &frame, body, err))
+			return -1;
+	return io == PF_IO_AGAIN ? 0 : -1;
+}
+
+/* Produces and flushes; *out_busy: there is more to send, and the socket takes it. */
+static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
+{
+	enum pf_io io = PF_IO_OK;
+	int more = 0;
+
+	if (pf_channel_unsent(link->channel) == 0 && !link->stopping && link->user->produce)
+		more = link->user->produce(link->opaque, link, err);
+	if (more < 0)
+		return -1;
+	if (pf_channel_unsent(link->channel) > 0)
+		io = pf_channel_flush(link->channel, err);
+	*out_busy = more > 0 && io == PF_IO_OK;
+	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;
+}
+
+static void wait_for_work(struct pf_link *link)
+{
+	struct pf_conn *conn = pf_channel_conn(link->channel);
+	struct pollfd pfd[2] = {
+		{.fd = pf_conn_fd(conn), .events = pf_channel_wants(link->channel)},
+		{.fd = link->outbox.event_fd, .events = POLLIN},
+	};
+
+	(void)poll(pfd, 2, -1);
+}
+
+static int serve(struct pf_link *link, struct pf_err *err)
+{
+	while (!link->stopping) {
+		bool busy = false;
+
+		if (take_mail(link, err) || take_frames(link, err) ||
+		    send_frames(link, &busy, err))
+			return -1;
+		if (!busy && !link->stopping)
+			wait_for_work(link);
+	}
+	return link->goodbye ? flush_all(link, pf_now_ns() + GOODBYE_NS, err) : 0;
+}
+
+static void *link_thread(void *opaque)
+{
+	struct pf_link *link = opaque;
+	struct pf_err err = {0};
+
+	if (serve(link, &err))
+		(void)pf_mail_main(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
+				   sizeof(err));
+	return NULL;
+}
+
+int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_mailbox *inbox,
+		  uint32_t number, uint32_t origin, const struct pf_link_user *user, void *opaque,
+		  const char *name, struct pf_err *err)
+{
+	memset(link, 0, sizeof(*link));
+	link->channel = channel;
+	link->inbox = inbox;
+	link->number = number;
+	link->origin = origin;
+	link->user = user;
+	link->opaque = opaque;
+	if (pf_mailbox_init(&link->outbox, err)) {
+		pf_channel_free(channel);
+		return -1;
+	}
+	errno = pthread_create(&link->thread, NULL, link_thread, link);
+	if (errno) {
+		pf_err_sys(err, "starting the thread %s", name);
+		pf_mailbox_done(&link->outbox);
+		pf_channel_free(channel);
+		return -1;
+	}
+	(void)pthread_setname_np(link->thread, name);
+	link->started = true;
+	return 0;
+}
+
+void pf_link_stop(struct pf_link *link, bool goodbye)
+{
+	struct pf_mail mail = make_mail(PF_MAIL_STOP, goodbye, link->origin, NULL, 0);
+
+	if (!link->started)
+		return;
+	atomic_store(&link->stop, true);
+	(void)!pf_mailbox_post(&link->outbox, &mail);
+	pthread_join(link->thread, NULL);
+	pf_mailbox_done(&link->outbox);
+	pf_channel_free(link->channel);
+	memset(link, 0, sizeof(*link));
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/link.h - a thread that owns one channel, and the mail between it and the main thread.
+ *
+ * The thread polls its connection and its outbox: it sends the control frames that main posts,
+ * hands received frames to its user, and lets the user produce frames (answers, push) whenever the
+ * connection can take them.  It ends when it is told to, or when the connection does; then main gets
+ * one PF_MAIL_DOWN.  Nobody else touches the channel meanwhile.
+ */
+#ifndef PF_MIGRATE_LINK_H
+#define PF_MIGRATE_LINK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/mailbox.h"
+#include "net/channel.h"
+
+enum pf_mail_kind {
+	/* main -> a thread */
+	PF_MAIL_SEND = 1, /* number: frame type; data: body */
+	PF_MAIL_STOP,	  /* number: 1 to flush what is there first; then end */
+	PF_MAIL_EXPECT,	  /* data: struct pf_mail_expect */
+	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
+	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
+	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
+	PF_MAIL_CHANNEL,  /* destination urgent: data: struct pf_channel *[1], now its own */
+	PF_MAIL_DETACH,	  /* destination urgent: give the connection up */
+	PF_MAIL_GUEST,	  /* destination urgent: data: struct pf_guest *[1], armed */
+	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
+	PF_MAIL_MAP,	  /* destination urgent, from a bulk thread: data: struct pf_run, FILLED */
+	/* a thread -> main */
+	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
+	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
+	PF_MAIL_CONNECTED,  /* source connect thread: data: struct pf_connected */
+	PF_MAIL_GIVE_UP,    /* source connect thread: data: struct pf_err */
+	PF_MAIL_GREETING,   /* destination accept thread: data: struct pf_greeting */
+	PF_MAIL_STRANGER,   /* destination accept thread: data: struct pf_stranger */
+	PF_MAIL_STATE_HERE, /* destination bulk 1: data: struct pf_mail_state */
+	PF_MAIL_FILLED,	    /* destination: the last page was filled */
+	PF_MAIL_VMM_GONE,   /* destination: the VMM's address space is gone */
+	PF_MAIL_TROUBLE,    /* destination: data: struct pf_mail_page; a page could not be placed */
+	PF_MAIL_PAGE_LOST,  /* destination: data: struct pf_mail_page; the source cannot read it */
+	PF_MAIL_RESET_FAILED, /* destination: data: struct pf_err; the pages could not be dropped */
+	PF_MAIL_OUTSIDE,    /* destination: data: uint64_t[1], a fault outside every region */
+};
+
+struct pf_mail_expect {
+	const struct pf_region_table *table; /* borrowed; outlives the thread */
+	uint64_t device_state_size;
+};
+
+struct pf_mail_state {
+	int fd; /* the receiver's */
+	uint64_t size;
+};
+
+struct pf_mail_page {
+	uint32_t region, sys; /* sys: errno */
+	uint64_t page;
+};
+
+struct pf_link;
+
+/* What makes one kind of link differ from another; all run in the link's thread. */
+struct pf_link_user {
+	/* A frame arrived.  -1 ends the connection, with err as the reason. */
+	int (*frame)(void *opaque, struct pf_link *link, const struct pf_frame *frame,
+		     const uint8_t *body, struct pf_err *err);
+	/* Mail other than SEND, STOP and EXPECT; the caller frees its data. */
+	void (*mail)(void *opaque, struct pf_link *link, struct pf_mail *mail);
+	/*
+	 * Put frames into the channel; called when its buffer is empty.  1: more to come, 0:
+	 * nothing to send, -1 ends the connection.
+	 */
+	int (*produce)(void *opaque, struct pf_link *link, struct pf_err *err);
+};
+
+struct pf_link {
+	struct pf_channel *channel; /* the thread's while it runs */
+	struct pf_mailbox outbox;   /* main -> thread */
+	struct pf_mailbox *inbox;   /* thread -> main */
+	uint32_t number;	    /* 0: urgent, 1..: bulk */
+	uint32_t origin;	    /* put into every mail, so that main knows old ones */
+	const struct pf_link_user *user;
+	void *opaque;
+	pthread_t thread;
+	bool started, stopping, goodbye;
+	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */
+};
+
+/* Takes over the channel (freed on failure too) and starts the thread, named `name`. */
+PF_MUST_USE int pf_link_start(struct pf_link *link, struct pf_channel *channel,
+			      struct pf_mailbox *inbox, uint32_t number, uint32_t origin,
+			      const struct pf_link_user *user, void *opaque, const char *name,
+			      struct pf_err *err);
+/* Main: ends and joins it; takes a link that never started.  goodbye: what was posted is sent first,
+ * within 2 s; else the connection is taken for dead. */
+void pf_link_stop(struct pf_link *link, bool goodbye);
+
+/* Main: posts a control frame. */
+void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length);
+/* Main: posts mail with a copy of data. */
+void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length);
+/* A thread: posts mail to main with a copy of data.  false: main's box is full. */
+bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+		  uint32_t number, const void *data, size_t length);
+/* A thread: passes a control frame on to main.  -1: main does not keep up with the peer's flood. */
+PF_MUST_USE int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame,
+				const uint8_t *body, struct pf_err *err);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/requests.c - see migrate/requests.h. */
+#include "migrate/requests.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static uint32_t home_of(uint32_t region, uint64_t page)
+{
+	/* Fibonacci hashing: neighbouring pages are the common case and must spread. */
+	uint64_t key = (uint64_t)region << 48 ^ page;
+
+	return (uint32_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> 40) % PF_REQUESTS_SLOTS;
+}
+
+static uint32_t find(const struct pf_requests *requests, uint32_t region, uint64_t page)
+{
+	uint32_t at = home_of(region, page);
+
+	while (requests->slot[at].used &&
+	       (requests->slot[at].page != page || requests->slot[at].region != region))
+		at = (at + 1) % PF_REQUESTS_SLOTS;
+	return at;
+}
+
+void pf_requests_open(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
+{
+	uint32_t at = find(requests, region, page);
+	struct pf_request *slot = &requests->slot[at];
+
+	if (slot->used)
+		return;
+	requests->scan = at;
+	*slot = (struct pf_request){
+		.used = true, .region = region, .page = page, .since_ns = now_ns};
+	requests->open++;
+	requests->unsent++;
+}
+
+/* Moves later members of the probe sequence back into the hole (Knuth, 6.4, algorithm R). */
+static void close_hole(struct pf_requests *requests, uint32_t hole)
+{
+	uint32_t at = hole;
+
+	for (;;) {
+		const struct pf_request *next;
+		uint32_t home;
+
+		at = (at + 1) % PF_REQUESTS_SLOTS;
+		next = &requests->slot[at];
+		if (!next->used)
+			break;
+		home = home_of(next->region, next->page);
+		if ((at - home + PF_REQUESTS_SLOTS) % PF_REQUESTS_SLOTS <
+		    (at - hole + PF_REQUESTS_SLOTS) % PF_REQUESTS_SLOTS)
+			continue;
+		requests->slot[hole] = *next;
+		hole = at;
+	}
+	requests->slot[hole].used = false;
+}
+
+bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t page,
+		       uint64_t *out_since_ns)
+{
+	uint32_t at = find(requests, region, page);
+
+	if (!requests->slot[at].used)
+		return false;
+	*out_since_ns = requests->slot[at].since_ns;
+	requests->open--;
+	requests->unsent -= !requests->slot[at].sent;
+	close_hole(requests, at);
+	return true;
+}
+
+struct pf_request *pf_requests_next(struct pf_requests *requests)
+{
+	if (requests->unsent == 0)
+		return NULL;
+	while (!requests->slot[requests->scan].used || requests->slot[requests->scan].sent)
+		requests->scan = (requests->scan + 1) % PF_REQUESTS_SLOTS;
+	return &requests->slot[requests->scan];
+}
+
+void pf_requests_sent(struct pf_requests *requests, struct pf_request *request)
+{
+	request->sent = true;
+	requests->unsent--;
+}
+
+void pf_requests_resend(struct pf_requests *requests)
+{
+	for (uint32_t i = 0; i < PF_REQUESTS_SLOTS; i++)
+		requests->slot[i].sent = false;
+	requests->unsent = requests->open;
+}
+
+void pf_requests_clear(struct pf_requests *requests)
+{
+	memset(requests, 0, sizeof(*requests));
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/requests.h - the pages that have been asked for and have not come: what is owed.
+ *
+ * A fixed table of the destination's urgent thread; no allocation, never blocks.  It knows when each
+ * page was asked for, which gives the latency, and which were not sent yet or must be sent again on
+ * a new connection.
+ */
+#ifndef PF_MIGRATE_REQUESTS_H
+#define PF_MIGRATE_REQUESTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PF_REQUESTS_OPEN_MAX 4096u /* the window: the source refuses more (WIRE.md) */
+#define PF_REQUESTS_SLOTS (PF_REQUESTS_OPEN_MAX * 2)
+
+struct pf_request {
+	bool used, sent;
+	uint32_t region;
+	uint64_t page;
+	uint64_t since_ns;
+};
+
+struct pf_requests {
+	uint32_t open, unsent;
+	uint32_t scan; /* where the search for an unsent one begins: the one opened last */
+	struct pf_request slot[PF_REQUESTS_SLOTS]; /* open addressing, linear probing */
+};
+
+static inline bool pf_requests_full(const struct pf_requests *requests)
+{
+	return requests->open == PF_REQUESTS_OPEN_MAX;
+}
+
+/* Opens one that is not open yet; the table must not be full. */
+void pf_requests_open(struct pf_requests *requests, uint32_t region, uint64_t page,
+		      uint64_t now_ns);
+/* The page has come.  false: it was not open; else *out_since_ns is when it was opened. */
+bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t page,
+		       uint64_t *out_since_ns);
+/*
+ * One that has not been sent, or NULL; the caller sends it and calls pf_requests_sent().  Cheap
+ * for the one that was opened last; a search through the table after a reconnect.
+ */
+struct pf_request *pf_requests_next(struct pf_requests *requests);
+void pf_requests_sent(struct pf_requests *requests, struct pf_request *request);
+/* A new connection: every open one must be sent again. */
+void pf_requests_resend(struct pf_requests *requests);
+void pf_requests_clear(struct pf_requests *requests);
+
+#endif

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source.c - the source's engine: the actions of core/source_table.c.
+ *
+ * Main thread only; never blocks but for joining threads that were told to end.  What the source
+ * says about the guest is its record's word: nothing here resumes the guest but CONTINUE_SOURCE in
+ * KEPT, or in NONE after giving the attempt up.
+ */
+#include "migrate/source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "migrate/agent_main.h"
+#include "migrate/report.h"
+#include "migrate/status.h"
+
+struct source {
+	struct pf_agent agent;
+	struct pf_service service;
+	bool vmm_described; /* service.reader is filled */
+	struct pf_connector connector;
+	struct pf_link urgent, bulk[PF_CHANNELS_MAX];
+	struct pf_answers answers;
+	struct pf_pusher *pusher[PF_CHANNELS_MAX];
+	bool link_up;
+	uint32_t pauses_asked, pauses_answered;
+	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
+	struct pf_mail_state state;
+	uint64_t pause_ns, downtime_ns;
+	uint64_t sent_before, received_before; /* bytes of connections that are gone */
+	char address[PF_ENDPOINT_TEXT_MAX];
+	char cipher[64];
+};
+
+/* ---- connections ---- */
+
+static void stop_links(struct source *source, bool goodbye)
+{
+	uint32_t channels = source->agent.options->channels;
+
+	source->link_up = false;
+	if (source->urgent.started) {
+		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
+		source->received_before += pf_channel_bytes(source->urgent.channel, true);
+	}
+	pf_link_stop(&source->urgent, goodbye);
+	for (uint32_t i = 0; i < channels; i++) {
+		if (source->bulk[i].started) {
+			source->sent_before += pf_channel_bytes(source->bulk[i].channel, false);
+			source->received_before += pf_channel_bytes(source->bulk[i].channel, true);
+		}
+		pf_link_stop(&source->bulk[i], goodbye);
+		if (source->pusher[i])
+			pf_close_fd(&source->pusher[i]->state_fd);
+	}
+}
+
+static void give_up(struct source *source, const struct pf_err *err)
+{
+	pf_agent_fail(&source->agent, PF_SE_GIVE_UP, err);
+}
+
+static void connect_again(struct source *source)
+{
+	const struct pf_options *options = source->agent.options;
+	uint64_t deadline = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
+	struct pf_err err;
+
+	pf_connector_stop(&source->connector);
+	if (pf_connector_start(&source->connector, options, &source->agent.inbox, deadline, &err))
+		give_up(source, &err);
+}
+
+static int start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
+		      struct pf_err *err)
+{
+	struct pf_pusher *pusher = source->pusher[i];
+	char name[16];
+
+	if (!pusher)
+		pusher = source->pusher[i] = malloc(sizeof(*pusher));
+	if (!pusher) {
+		pf_channel_free(channel);
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for a bulk thread");
+	}
+	memset(pusher, 0, sizeof(*pusher));
+	pusher->service = &source->service;
+	pusher->state_fd = -1;
+	snprintf(name, sizeof(name), "bulk-%u", i + 1);
+	return pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
+			     source->agent.epoch, &pf_pusher_user, pusher, name, err);
+}
+
+static int start_links(struct source *source, struct pf_connected *connected, struct pf_err *err)
+{
+	struct pf_channel *urgent = pf_steal(&connected->channel[0]);
+
+	memset(&source->answers, 0, sizeof(source->answers));
+	source->answers.service = &source->service;
+	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
+			  &pf_answers_user, &source->answers, "urgent", err))
+		return -1;
+	for (uint32_t i = 0; i < source->agent.options->channels; i++)
+		if (start_bulk(source, i, pf_steal(&connected->channel[i + 1]), err))
+			return -1;
+	return 0;
+}
+
+static void on_connected(struct source *source, struct pf_connected *connected)
+{
+	struct pf_agent *agent = &source->agent;
+	struct pf_err err;
+
+	pf_connector_stop(&source->connector);
+	snprintf(source->address, sizeof(source->address), "%s", connected->address);
+	snprintf(source->cipher, sizeof(source->cipher), "%s",
+		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
+	agent->epoch = connected->welcome.epoch;
+	if (pf_statedir_write(&agent->dir, "secret", connected->secret, PF_SECRET_BYTES, &err) ||
+	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, &err) ||
+	    start_links(source, connected, &err)) {
+		stop_links(source, false);
+		give_up(source, &err);
+	} else {
+		source->link_up = true;
+		pf_agent_note(agent, PF_SE_LINK_UP);
+	}
+	explicit_bzero(connected->secret, sizeof(connected->secret));
+	pf_connected_free(connected);
+}
+
+static void on_down(struct source *source, const struct pf_err *err)
+{
+	if (!source->link_up)
+		return;
+	stop_links(source, false);
+	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
+	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)
+		pf_agent_fail(&source->agent, PF_SE_FAILURE, err);
+	else
+		pf_agent_fail(&source->agent, PF_SE_LINK_DOWN, err);
+}
+
+/* ---- frames ---- */
+
+static void send_verdict(struct source *source, enum pf_frame_type type, const char *reason)
+{
+	struct pf_msg_verdict verdict = {
+		.epoch = source->agent.epoch,
+		.record = source->agent.record,
+	};
+	uint8_t body[512];
+	size_t length;
+
+	if (!source->link_up)
+		return;
+	snprintf(verdict.reason, sizeof(verdict.reason), "%s", reason);
+	length = pf_msg_pack_verdict(&verdict, body, sizeof(body));
+	pf_link_send(&source->urgent, type, body, length);
+}
+
+static const struct {
+	uint8_t type, event;
+	enum pf_record record; /* what a Verdict must say; 0: the frame has no body */
+} frame_events[] = {
+	{PF_FRAME_REGIONS_OK, PF_SE_REGIONS_OK, 0},
+	{PF_FRAME_READY, PF_SE_READY, PF_RECORD_READY},
+	{PF_FRAME_RUN, PF_SE_RUN, PF_RECORD_RUN},
+	{PF_FRAME_RESUMED, PF_SE_RESUMED, 0},
+	{PF_FRAME_REFUSED, PF_SE_REFUSED, PF_RECORD_REFUSED},
+	{PF_FRAME_ABORTED, PF_SE_ABORTED, PF_RECORD_ABORTED},
+	{PF_FRAME_COMPLETE, PF_SE_COMPLETE, 0},
+};
+
+static int check_verdict(const struct source *source, const struct pf_mail *mail,
+			 enum pf_record record, struct pf_err *err)
+{
+	struct pf_msg_verdict verdict;
+
+	if (pf_msg_unpack_verdict(mail->data, mail->length, &verdict, err))
+		return -1;
+	if (verdict.epoch == source->agent.epoch && verdict.record == record)
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL, "%s with record %s of epoch %u in epoch %u",
+			  pf_frame_name((uint8_t)mail->number), pf_record_name(verdict.record),
+			  verdict.epoch, source->agent.epoch);
+}
+
+static void on_failure(struct source *source, const struct pf_mail *mail)
+{
+	char reason[PF_REASON_MAX + 1];
+	struct pf_err err;
+
+	if (pf_msg_unpack_failure(mail->data, mail->length, reason, &err)) {
+		on_down(source, &err);
+		return;
+	}
+	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination gave up: %s", reason);
+	pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
+}
+
+static void on_frame(struct source *source, const struct pf_mail *mail)
+{
+	struct pf_err err = {0};
+
+	if (mail->number == PF_FRAME_FAILURE) {
+		on_failure(source, mail);
+		return;
+	}
+	for (unsigned i = 0; i < PF_ARRAY_LEN(frame_events); i++) {
+		if (frame_events[i].type != mail->number)
+			continue;
+		if (frame_events[i].record &&
+		    check_verdict(source, mail, frame_events[i].record, &err)) {
+			on_down(source, &err);
+			return;
+		}
+		if (pf_agent_raise(&source->agent, frame_events[i].event, &err) &&
+		    err.class != PF_ERR_STATE)
+			/* OFFERED could not be written: nothing was offered, so nothing is lost. */
+			pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
+		return;
+	}
+	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination sent %s",
+		   pf_frame_name((uint8_t)mail->number));
+	on_down(source, &err);
+}
+
+static void source_mail(void *engine, struct pf_mail *mail)
+{
+	struct source *source = engine;
+
+	if (mail->kind == PF_MAIL_CONNECTED) {
+		on_connected(source, mail->data);
+		return;
+	}
+	if (mail->kind == PF_MAIL_GIVE_UP) {
+		give_up(source, mail->data);
+		return;
+	}
+	if (mail->origin != source->agent.epoch)
+		return; /* from a connection that is gone */
+	if (mail->kind == PF_MAIL_FRAME)
+		on_frame(source, mail);
+	else if (mail->kind == PF_MAIL_DOWN)
+		on_down(source, mail->data);
+}
+
+/* ---- the VMM ---- */
+
+static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds)
+{
+	struct source *source = engine;
+	struct pf_service *service = &source->service;
+	struct pf_err err;
+
+	if (source->vmm_described) {
+		pf_vmm_hang_up(source->agent.vmm, "REGIONS twice");
+		return;
+	}
+	if (pf_vmm_reader(regions, fds, &service->reader, &err) ||
+	    pf_reader_check(&service->reader, &err) ||
+	    pf_push_init(&service->push, &service->reader.table, &err)) {
+		pf_reader_done(&service->reader);
+		pf_err_prefix(&err, "the source VMM's memory");
+		pf_vmm_hang_up(source->agent.vmm, err.text);
+		pf_agent_fail(&source->agent, PF_SE_VMM_LOST, &err);
+		return;
+	}
+	source->vmm_described = true;
+	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
+}
+
+static void vmm_paused(void *engine, int state_fd, uint64_t size)
+{
+	struct source *source = engine;
+	struct pf_err err;
+
+	source->pauses_answered++;
+	if (source->pauses_answered != source->pauses_asked || !source->guest_paused) {
+		pf_close_fd(&state_fd);
+		return;
+	}
+	if (size > source->agent.options->max_device_state) {
+		pf_close_fd(&state_fd);
+		pf_err_set(&err, PF_ERR_PROTOCOL,
+			   "a device state of %llu bytes; --max-device-state allows %llu",
+			   (unsigned long long)size,
+			   (unsigned long long)source->agent.options->max_device_state);
+		pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
+		return;
+	}
+	pf_close_fd(&source->state.fd);
+	source->state = (struct pf_mail_state){.fd = state_fd, .size = size};
+	pf_agent_note(&source->agent, PF_SE_VMM_PAUSED);
+}
+
+static void vmm_lost(void *engine, const char *reason)
+{
+	struct source *source = engine;
+	struct pf_err err;
+
+	pf_err_set(&err, PF_ERR_SYSTEM, "the source VMM: %s", reason);
+	pf_agent_fail(&source->agent, PF_SE_VMM_LOST, &err);
+}
+
+static const struct pf_vmm_callbacks vmm_callbacks = {
+	.regions = vmm_regions,
+	.paused = vmm_paused,
+	.lost = vmm_lost,
+};
+
+static void continue_guest(struct source *source)
+{
+	if (!source->guest_paused)
+		return;
+	source->guest_paused = false;
+	pf_close_fd(&source->state.fd);
+	pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
+}
+
+/* ---- actions ---- */
+
+static void act_propose(struct source *source)
+{
+	struct pf_mail_expect expect = {.table = &source->service.reader.table};
+	uint8_t body[PF_URGENT_BODY_MAX];
+	size_t length;
+
+	if (!source->link_up || !source->vmm_described)
+		return;
+	length = pf_msg_pack_regions(&source->service.reader.table, body, sizeof(body));
+	pf_link_tell(&source->urgent, PF_MAIL_EXPECT, &expect, sizeof(expect));
+	pf_link_send(&source->urgent, PF_FRAME_REGIONS, body, length);
+}
+
+static void act_pause(struct source *source)
+{
+	source->pauses_asked++;
+	source->guest_paused = true;
+	source->pause_ns = pf_now_ns();
+	pf_agent_emit(&source->agent, "NEED_PAUSE", NULL);
+	pf_vmm_say(source->agent.vmm, PF_VMM_PAUSE);
+}
+
+static void act_send_state(struct source *source)
+{
+	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
+	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
+	source->state.fd = -1; /* the bulk thread's now */
+}
+
+static void act_gone(struct source *source)
+{
+	for (uint32_t i = 0; i < source->agent.options->channels; i++)
+		pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
+	pf_agent_outcome(&source->agent, NULL, "destination", false);
+}
+
+static void act_downtime(struct source *source)
+{
+	source->downtime_ns = pf_now_ns() - source->pause_ns;
+}
+
+static void act_complete(struct source *source)
+{
+	if (source->link_up)
+		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
+	pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
+	pf_agent_finish(&source->agent, 0, "completed", "destination");
+}
+
+static void act_keep(struct source *source)
+{
+	continue_guest(source);
+	pf_agent_finish(&source->agent, 130, "source-intact", "source");
+}
+
+static void act_cancel(struct source *source)
+{
+	send_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+	continue_guest(source);
+	pf_agent_finish(&source->agent, 130, "source-intact", "source");
+}
+
+static void act_fail(struct source *source)
+{
+	int code = pf_err_exit_code(&source->agent.why);
+
+	send_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
+	continue_guest(source);
+	pf_report("source", &source->agent.why);
+	pf_agent_finish(&source->agent, code, "source-intact", "source");
+}
+
+static void act_outage(struct source *source)
+{
+	pf_agent_emit(&source->agent, "OUTAGE",
+		      json_pack("{s:[], s:s}", "vcpus", "reason", source->agent.why.text));
+	pf_agent_outcome(&source->agent, "paused", "destination", false);
+}
+
+static void act_doubt(struct source *source)
+{
+	pf_agent_emit(&source->agent, "IN_DOUBT",
+		      json_pack("{s:s, s:s}", "question",
+				"Does the destination's record say RUN? If it runs there, leave this "
+				"side alone; if it cannot run there any more, resolve "
+				"--destination-fenced",
+				"reason", source->agent.why.text));
+	pf_agent_outcome(&source->agent, "in-doubt", NULL, false);
+}
+
+static void act_vmm_lost(struct source *source)
+{
+	pf_agent_emit(&source->agent, "VMM_LOST",
+		      json_pack("{s:s, s:s}", "side", "source", "reason",
+				source->agent.why.text));
+}
+
+static void act_commit(struct source *source)
+{
+	send_verdict(source, PF_FRAME_COMMIT, "");
+}
+
+static void act_ask_abort(struct source *source)
+{
+	send_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+}
+
+static void act_take_back(struct source *source)
+{
+	continue_guest(source);
+	connect_again(source);
+}
+
+static void act_lose(struct source *source)
+{
+	pf_agent_finish(&source->agent, 65, "lost", NULL);
+}
+
+static void act_leave_doubt(struct source *source)
+{
+	pf_agent_finish(&source->agent, 72, "in-doubt", NULL);
+}
+
+static void act_leave_paused(struct source *source)
+{
+	pf_agent_finish(&source->agent, 75, "paused", "destination");
+}
+
+static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
+	[PF_SA_PROPOSE] = act_propose,
+	[PF_SA_RECONNECT] = connect_again,
+	[PF_SA_TAKE_BACK] = act_take_back,
+	[PF_SA_PAUSE] = act_pause,
+	[PF_SA_SEND_STATE] = act_send_state,
+	[PF_SA_COMMIT] = act_commit,
+	[PF_SA_ASK_ABORT] = act_ask_abort,
+	[PF_SA_GONE] = act_gone,
+	[PF_SA_DOWNTIME] = act_downtime,
+	[PF_SA_KEEP] = act_keep,
+	[PF_SA_OUTAGE] = act_outage,
+	[PF_SA_DOUBT] = act_doubt,
+	[PF_SA_COMPLETE] = act_complete,
+	[PF_SA_RELEASE] = act_complete,
+	[PF_SA_CANCEL] = act_cancel,
+	[PF_SA_FAIL] = act_fail,
+	[PF_SA_VMM_LOST] = act_vmm_lost,
+	[PF_SA_LOSE] = act_lose,
+	[PF_SA_LEAVE_DOUBT] = act_leave_doubt,
+	[PF_SA_LEAVE_PAUSED] = act_leave_paused,
+};
+
+static void source_act(void *engine, uint8_t action)
+{
+	if (acts[action])
+		acts[action](engine);
+}
+
+/* ---- status and main ---- */
+
+static uint64_t bytes_of(const struct pf_link *link, bool received)
+{
+	return link->started ? pf_channel_bytes(link->channel, received) : 0;
+}
+
+static void source_status(void *engine, json_t *status)
+{
+	struct source *source = engine;
+	struct pf_service *service = &source->service;
+	static const struct pf_hist no_latency; /* the destination's to measure */
+	uint64_t sent = source->sent_before + bytes_of(&source->urgent, false);
+	uint64_t received = source->received_before + bytes_of(&source->urgent, true);
+	struct pf_page_counts pages = {
+		.total = source->vmm_described ? pf_table_pages(&service->reader.table) : 0,
+		.requested = service->count.answered,
+		.pushed = service->count.pushed,
+		.zero = service->count.zero,
+	};
+
+	pages.filled = pages.requested + pages.pushed;
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
+		sent += bytes_of(&source->bulk[i], false);
+		received += bytes_of(&source->bulk[i], true);
+	}
+	pf_status_pages(status, &pages);
+	pf_status_faults(status, service->count.requests, 0, &no_latency);
+	pf_status_bytes(status, sent, received);
+	pf_status_peer(status, source->link_up ? source->address : NULL,
+		       source->link_up ? source->cipher : NULL);
+	json_object_set_new(status, "downtime-us",
+			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
+}
+
+static const struct pf_agent_ops source_ops = {
+	.act = source_act,
+	.mail = source_mail,
+	.status = source_status,
+};
+
+static void source_close(struct source *source, bool goodbye)
+{
+	pf_connector_stop(&source->connector);
+	stop_links(source, goodbye);
+	pf_agent_close(&source->agent);
+	pf_push_done(&source->service.push);
+	if (source->vmm_described)
+		pf_reader_done(&source->service.reader);
+	pf_close_fd(&source->state.fd);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		free(source->pusher[i]);
+	free(source);
+}
+
+int pf_source_main(const struct pf_options *options)
+{
+	struct source *source = calloc(1, sizeof(*source));
+	struct pf_err err;
+	int code;
+
+	if (!source) {
+		pf_err_set(&err, PF_ERR_SYSTEM, "out of memory");
+		pf_report("source", &err);
+		return pf_err_exit_code(&err);
+	}
+	source->state.fd = -1;
+	if (pf_agent_open(&source->agent, options, &pf_source_machine, &source_ops, source,
+			  &vmm_callbacks, &err)) {
+		free(source);
+		pf_report("source", &err);
+		return pf_err_exit_code(&err);
+	}
+	connect_again(source);
+	code = pf_agent_run(&source->agent);
+	source_close(source, true);
+	return code;
+}

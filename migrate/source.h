@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source.h - the source's engine: its parts and who owns them.
+ *
+ *   main thread           source.c          state, record, VMM, orchestrator
+ *   "connect" thread      source_connect.c  connecting and shaking hands, in set-up only
+ *   "urgent" thread       source_urgent.c   the urgent channel: answers requests
+ *   "bulk-N" threads      source_push.c     a bulk channel each: device state, then push
+ *                         source_pages.c    reading pages, for the last two
+ */
+#ifndef PF_MIGRATE_SOURCE_H
+#define PF_MIGRATE_SOURCE_H
+
+#include <stdatomic.h>
+
+#include "core/push.h"
+#include "memory/reader.h"
+#include "migrate/agent.h"
+#include "migrate/link.h"
+#include "net/session.h"
+#include "wire/msg.h"
+
+#define PF_REQUESTS_MAX 4096u /* requests that wait for an answer; more is a flood (WIRE.md) */
+
+/* What the threads that read guest memory share. */
+struct pf_service {
+	struct pf_reader reader;
+	struct pf_push push;
+	struct {
+		_Atomic uint64_t requests; /* frames received */
+		_Atomic uint64_t answered; /* pages sent on urgent */
+		_Atomic uint64_t pushed;   /* pages sent on bulk */
+		_Atomic uint64_t zero;	   /* pages that went as zero runs, either way */
+		_Atomic uint64_t unreadable;
+	} count;
+};
+
+/* The urgent thread's own. */
+struct pf_answers {
+	struct pf_service *service;
+	bool serving; /* the guest stands: its memory may be read */
+	struct pf_run queue[PF_REQUESTS_MAX];
+	uint32_t head, count;
+};
+extern const struct pf_link_user pf_answers_user;
+
+/* A bulk thread's own. */
+struct pf_pusher {
+	struct pf_service *service;
+	bool pushing;
+	int state_fd; /* device state that is being sent, or -1 */
+	uint64_t state_size, state_sent;
+	struct pf_run left; /* taken from push, not put yet */
+	uint8_t scratch[PF_RUN_BYTES_MAX];
+};
+extern const struct pf_link_user pf_pusher_user;
+
+/*
+ * source_pages.c: reads pages of a run and puts them into the channel, PAGES where there is content,
+ * ZERO where there is none, PAGE_ERROR where they cannot be read.  1: all of it; 0: the channel's
+ * buffer is full, and *run is what is left.  scratch: as large as the run.
+ */
+PF_MUST_USE int pf_service_put(struct pf_service *service, struct pf_channel *channel,
+			       struct pf_run *run, uint8_t *scratch);
+
+/* source_connect.c */
+struct pf_connected {
+	struct pf_channel *channel[PF_CHANNELS_MAX + 1]; /* [0]: urgent; the receiver's */
+	struct pf_msg_welcome welcome;
+	uint8_t secret[PF_SECRET_BYTES];
+	char address[PF_ENDPOINT_TEXT_MAX];
+};
+
+struct pf_connector {
+	const struct pf_options *options;
+	struct pf_mailbox *inbox;
+	uint64_t deadline_ns;
+	int cancel_fd;
+	pthread_t thread;
+	bool started;
+};
+
+PF_MUST_USE int pf_connector_start(struct pf_connector *connector,
+				   const struct pf_options *options, struct pf_mailbox *inbox,
+				   uint64_t deadline_ns, struct pf_err *err);
+/* Cancels and joins; takes one that never started. */
+void pf_connector_stop(struct pf_connector *connector);
+void pf_connected_free(struct pf_connected *connected);
+
+#endif

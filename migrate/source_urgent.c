@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source_urgent.c - the urgent thread of the source: a request comes, its page goes.
+ *
+ * Owns the urgent channel.  A requested page is always answered here, even if push has sent it
+ * already: its pushed copy may sit behind megabytes.  Requests that come before the guest stands
+ * wait, since its memory still changes.  Control frames are passed on to main.  Blocks in pread(2)
+ * of page cache only.
+ */
+#include "migrate/source.h"
+
+#define ANSWER_PAGES (PF_URGENT_BODY_MAX / 4096u)
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static int take_request(struct pf_answers *answers, const struct pf_frame *frame,
+			struct pf_err *err)
+{
+	if (answers->count == PF_REQUESTS_MAX)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "more than %u requests wait for an answer", PF_REQUESTS_MAX);
+	answers->queue[(answers->head + answers->count++) % PF_REQUESTS_MAX] = (struct pf_run){
+		.region = frame->region, .first = frame->page, .count = frame->count};
+	add(&answers->service->count.requests, 1);
+	return 0;
+}
+
+static int answers_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
+			 const uint8_t *body, struct pf_err *err)
+{
+	if (frame->type == PF_FRAME_REQUEST)
+		return take_request(opaque, frame, err);
+	return pf_link_pass_on(link, frame, body, err);
+}
+
+static void answers_mail(void *opaque, struct pf_link *link, struct pf_mail *mail)
+{
+	struct pf_answers *answers = opaque;
+
+	(void)link;
+	if (mail->kind == PF_MAIL_SERVE)
+		answers->serving = true;
+}
+
+/* Marks before it reads, so that push does not pick the same page meanwhile. */
+static void claim_from_push(struct pf_push *push, const struct pf_run *run)
+{
+	for (uint32_t i = 0; i < run->count; i++)
+		pf_push_requested(push, run->region, run->first + i);
+}
+
+static int answers_produce(void *opaque, struct pf_link *link, struct pf_err *err)
+{
+	struct pf_answers *answers = opaque;
+	struct pf_service *service = answers->service;
+	uint8_t scratch[PF_URGENT_BODY_MAX];
+
+	(void)err;
+	if (!answers->serving || answers->count == 0)
+		return 0;
+	while (answers->count > 0) {
+		struct pf_run *request = &answers->queue[answers->head];
+		struct pf_run run = *request;
+		uint32_t asked = run.count < ANSWER_PAGES ? run.count : ANSWER_PAGES;
+		int put;
+
+		run.count = asked;
+		claim_from_push(&service->push, &run);
+		put = pf_service_put(service, link->channel, &run, scratch);
+		add(&service->count.answered, asked - run.count);
+		request->first += asked - run.count;
+		request->count -= asked - run.count;
+		if (!put)
+			return 1;
+		if (request->count > 0)
+			continue;
+		answers->head = (answers->head + 1) % PF_REQUESTS_MAX;
+		answers->count--;
+	}
+	return 1; /* once more after the flush: a request may have come meanwhile */
+}
+
+const struct pf_link_user pf_answers_user = {
+	.frame = answers_frame,
+	.mail = answers_mail,
+	.produce = answers_produce,
+};

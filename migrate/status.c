@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/status.c - see migrate/status.h; members and units: proto/CONTROL.md. */
+#include "migrate/status.h"
+
+#include <unistd.h>
+
+#include "base/clock.h"
+
+json_t *pf_status(struct pf_agent *agent)
+{
+	json_t *status = json_pack(
+		"{s:s, s:s?, s:s?, s:s, s:i, s:s, s:s, s:i, s:i, s:[]}", "state",
+		pf_phase_name(agent->machine->phase[agent->state]), "outcome", agent->outcome,
+		"owner", agent->owner, "record", pf_record_name(agent->record), "epoch",
+		(int)agent->epoch, "id", agent->options->id, "role", pf_agent_role(agent),
+		"keeper-pid", (int)getpid(), "worker-pid", (int)getpid(), "blocked-vcpus");
+
+	agent->ops->status(agent->engine, status);
+	return status;
+}
+
+json_t *pf_metrics(struct pf_agent *agent)
+{
+	json_t *status = pf_status(agent), *metrics = json_object();
+	static const char *const groups[] = {"pages", "faults", "latency-us", "bytes"};
+
+	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		json_object_set(metrics, groups[i], json_object_get(status, groups[i]));
+	json_object_set(metrics, "downtime-us", json_object_get(status, "downtime-us"));
+	json_decref(status);
+	return metrics;
+}
+
+void pf_status_pages(json_t *status, const struct pf_page_counts *pages)
+{
+	json_object_set_new(
+		status, "pages",
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)pages->total,
+			  "filled", (json_int_t)pages->filled, "requested",
+			  (json_int_t)pages->requested, "pushed", (json_int_t)pages->pushed, "zero",
+			  (json_int_t)pages->zero, "duplicates", (json_int_t)pages->duplicates,
+			  "resent-after-resume", (json_int_t)pages->resent_after_resume));
+}
+
+void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
+		      const struct pf_hist *latency_ns)
+{
+	double us = (double)PF_NS_PER_US;
+
+	json_object_set_new(status, "faults",
+			    json_pack("{s:I, s:I}", "count", (json_int_t)count, "open",
+				      (json_int_t)open));
+	json_object_set_new(
+		status, "latency-us",
+		json_pack("{s:f, s:f, s:f}", "p50", (double)pf_hist_quantile(latency_ns, 500) / us,
+			  "p99", (double)pf_hist_quantile(latency_ns, 990) / us, "max",
+			  (double)pf_hist_quantile(latency_ns, 1000) / us));
+}
+
+void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received)
+{
+	json_object_set_new(status, "bytes",
+			    json_pack("{s:I, s:I}", "sent", (json_int_t)sent, "received",
+				      (json_int_t)received));
+}
+
+void pf_status_peer(json_t *status, const char *address, const char *cipher)
+{
+	json_object_set_new(status, "peer",
+			    json_pack("{s:s?, s:s?}", "address", address, "cipher", cipher));
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/status.h - what query-migrate and query-metrics return; main thread, new references. */
+#ifndef PF_MIGRATE_STATUS_H
+#define PF_MIGRATE_STATUS_H
+
+#include "base/hist.h"
+#include "migrate/agent.h"
+
+json_t *pf_status(struct pf_agent *agent);
+json_t *pf_metrics(struct pf_agent *agent);
+
+/* Members of the status object that both engines have. */
+struct pf_page_counts {
+	uint64_t total, filled, requested, pushed, zero, duplicates, resent_after_resume;
+};
+void pf_status_pages(json_t *status, const struct pf_page_counts *pages);
+void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
+		      const struct pf_hist *latency_ns);
+void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received);
+void pf_status_peer(json_t *status, const char *address, const char *cipher);
+
+#endif

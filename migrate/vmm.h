@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/vmm.h - the VMM as the engines see it: a dialect's switch-over gate (DESIGN.md section 5).
+ *
+ * The agent listens on --vmm-socket; one client, checked by SO_PEERCRED.  Runs on the main thread's
+ * event loop and never blocks.  Sending to a VMM that is gone is no error: `lost` has been or will
+ * be called.
+ */
+#ifndef PF_MIGRATE_VMM_H
+#define PF_MIGRATE_VMM_H
+
+#include <systemd/sd-event.h>
+
+#include "base/err.h"
+#include "base/side.h"
+#include "memory/guest.h"
+#include "memory/reader.h"
+#include "wire/vmm_msg.h"
+
+/* What the VMM says, in the main thread.  Descriptors handed over are the callee's. */
+struct pf_vmm_callbacks {
+	/* fds: those that the message names by index (checked); what the callee wants to keep it
+	 * takes out, putting -1 in its place. */
+	void (*regions)(void *engine, const struct pf_vmm_regions *regions, int *fds);
+	void (*paused)(void *engine, int state_fd, uint64_t size); /* source */
+	void (*ready)(void *engine);				   /* destination */
+	void (*resumed)(void *engine);				   /* destination */
+	void (*refused)(void *engine, const char *reason);	   /* destination */
+	void (*lost)(void *engine, const char *reason);
+};
+
+struct pf_vmm;
+
+PF_MUST_USE int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
+			    const struct pf_vmm_callbacks *callbacks, void *engine,
+			    struct pf_vmm **out, struct pf_err *err);
+void pf_vmm_close(struct pf_vmm *vmm);
+/* Says ERROR with the reason, if it can, and hangs up; `lost` is not called. */
+void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason);
+/* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED. */
+void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
+/* LOAD; the descriptor stays the caller's. */
+void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size);
+/* The vCPUs' thread ids as HELLO gave them. */
+uint32_t pf_vmm_vcpus(const struct pf_vmm *vmm);
+
+/*
+ * The described memory as the layer below wants it: sorted by GPA, checked (pf_table_check), each
+ * userfaultfd moved out of fds (its place becomes -1), memory files duplicated.  PF_ERR_PROTOCOL;
+ * *out then holds what was taken so far, for pf_guest_done() or pf_reader_done().
+ */
+PF_MUST_USE int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest *out,
+			     struct pf_err *err);
+PF_MUST_USE int pf_vmm_reader(const struct pf_vmm_regions *regions, int *fds,
+			      struct pf_reader *out, struct pf_err *err);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/vmm_native.c - the native dialect on --vmm-socket: proto/vmm.proto over SOCK_SEQPACKET.
+ *
+ * Main thread, on its event loop, never blocks.  A VMM that breaks the protocol loses its
+ * connection: it is told why by ERROR, and the engine by `lost`.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/unixsock.h"
+#include "migrate/vmm.h"
+
+struct pf_vmm {
+	sd_event *loop; /* borrowed */
+	enum pf_side side;
+	const struct pf_vmm_callbacks *callbacks;
+	void *engine;
+	char path[108];
+	int listen_fd, fd; /* fd: -1 while no VMM is connected */
+	sd_event_source *listen_source, *source;
+	bool said_hello;
+	uint32_t vcpus;
+	struct pf_vmm_message message;	 /* the one that is being read or written */
+	uint8_t buffer[PF_VMM_MESSAGE_MAX];
+};
+
+static void close_client(struct pf_vmm *vmm)
+{
+	vmm->source = sd_event_source_disable_unref(vmm->source);
+	pf_close_fd(&vmm->fd);
+	vmm->said_hello = false;
+}
+
+static void send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
+{
+	struct pf_err err;
+	size_t length;
+
+	if (vmm->fd < 0)
+		return;
+	length = pf_vmm_msg_pack(&vmm->message, vmm->buffer);
+	if (pf_unix_send(vmm->fd, vmm->buffer, length, fds, fd_count, &err) == 0)
+		return;
+	/* A VMM that does not read its few messages, or is gone: hanging up wakes our own read,
+	 * which reports it. */
+	(void)shutdown(vmm->fd, SHUT_RDWR);
+}
+
+static void lose_client(struct pf_vmm *vmm, const char *reason)
+{
+	close_client(vmm);
+	vmm->callbacks->lost(vmm->engine, reason);
+}
+
+void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason)
+{
+	vmm->message.type = PF_VMM_ERROR;
+	memset(vmm->message.reason, 0, sizeof(vmm->message.reason));
+	memcpy(vmm->message.reason, reason, strnlen(reason, PF_VMM_REASON_MAX));
+	send_message(vmm, NULL, 0);
+	close_client(vmm);
+}
+
+static void refuse_client(struct pf_vmm *vmm, const char *reason)
+{
+	pf_vmm_hang_up(vmm, reason);
+	vmm->callbacks->lost(vmm->engine, reason);
+}
+
+static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
+{
+	const struct pf_vmm_hello *hello = &vmm->message.hello;
+
+	if (vmm->said_hello)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said HELLO twice");
+	if (hello->destination != (vmm->side == PF_DESTINATION))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM says it is the %s, this agent is the %s",
+				  hello->destination ? "destination" : "source",
+				  hello->destination ? "source" : "destination");
+	vmm->said_hello = true;
+	vmm->vcpus = hello->vcpu_count;
+	return 0;
+}
+
+static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
+{
+	const struct pf_vmm_callbacks *call = vmm->callbacks;
+	bool destination = vmm->side == PF_DESTINATION;
+	enum pf_vmm_type type = vmm->message.type;
+
+	if (type == PF_VMM_HELLO)
+		return handle_hello(vmm, err);
+	if (!vmm->said_hello)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s before HELLO",
+				  pf_vmm_type_name(type));
+	if (type == PF_VMM_REGIONS)
+		call->regions(vmm->engine, &vmm->message.regions, fds);
+	else if (type == PF_VMM_PAUSED && !destination)
+		call->paused(vmm->engine, pf_steal_fd(&fds[vmm->message.state.fd]),
+			     vmm->message.state.size);
+	else if (type == PF_VMM_READY && destination)
+		call->ready(vmm->engine);
+	else if (type == PF_VMM_RESUMED && destination)
+		call->resumed(vmm->engine);
+	else if (type == PF_VMM_RESUME_REFUSED && destination)
+		call->refused(vmm->engine, vmm->message.reason);
+	else
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM of the %s said %s",
+				  destination ? "destination" : "source", pf_vmm_type_name(type));
+	return 0;
+}
+
+/* 0: go on; 1: nothing waits; -1: the client is of no more use. */
+static int read_message(struct pf_vmm *vmm, struct pf_err *err)
+{
+	int fds[PF_UNIX_FDS_MAX], failed;
+	size_t fd_count = 0;
+	ssize_t length;
+
+	length = pf_unix_recv(vmm->fd, vmm->buffer, sizeof(vmm->buffer), MSG_DONTWAIT, fds,
+			      &fd_count, err);
+	if (length < 0)
+		return errno == EAGAIN ? 1 : -1;
+	if (length == 0)
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
+	failed = pf_vmm_msg_unpack(vmm->buffer, (size_t)length, false, fd_count, &vmm->message,
+				   err) ||
+		 handle_message(vmm, fds, err);
+	for (size_t i = 0; i < fd_count; i++)
+		pf_close_fd(&fds[i]);
+	return failed ? -1 : 0;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *opaque)
+{
+	struct pf_vmm *vmm = opaque;
+	struct pf_err err;
+	int result;
+
+	(void)source, (void)fd, (void)events;
+	result = read_message(vmm, &err);
+	if (result >= 0 || vmm->fd < 0)
+		return 0;
+	if (err.class == PF_ERR_PROTOCOL)
+		refuse_client(vmm, err.text);
+	else
+		lose_client(vmm, err.text);
+	return 0;
+}
+
+static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, void *opaque)
+{
+	struct pf_vmm *vmm = opaque;
+	pf_auto_fd int fd = -1;
+	struct pf_err err;
+	pid_t pid;
+
+	(void)source, (void)events;
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	/* One VMM at a time; a second one, or somebody else's, sees its connection close. */
+	if (fd < 0 || vmm->fd >= 0 || pf_unix_check_peer(fd, &pid, &err))
+		return 0;
+	vmm->fd = pf_steal_fd(&fd);
+	if (sd_event_add_io(vmm->loop, &vmm->source, vmm->fd, EPOLLIN, on_readable, vmm) < 0)
+		close_client(vmm);
+	return 0;
+}
+
+int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
+		const struct pf_vmm_callbacks *callbacks, void *engine, struct pf_vmm **out,
+		struct pf_err *err)
+{
+	struct pf_vmm *vmm = calloc(1, sizeof(*vmm));
+	int r;
+
+	if (!vmm)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+	vmm->loop = loop;
+	vmm->side = side;
+	vmm->callbacks = callbacks;
+	vmm->engine = engine;
+	vmm->fd = -1;
+	vmm->listen_fd = pf_unix_listen(path, SOCK_SEQPACKET, err);
+	if (vmm->listen_fd < 0) {
+		free(vmm);
+		return pf_err_prefix(err, "--vmm-socket");
+	}
+	memcpy(vmm->path, path, strnlen(path, sizeof(vmm->path) - 1));
+	r = sd_event_add_io(loop, &vmm->listen_source, vmm->listen_fd, EPOLLIN, on_connect, vmm);
+	if (r < 0) {
+		errno = -r;
+		pf_err_sys(err, "watching %s", path);
+		pf_vmm_close(vmm);
+		return -1;
+	}
+	*out = vmm;
+	return 0;
+}
+
+void pf_vmm_close(struct pf_vmm *vmm)
+{
+	if (!vmm)
+		return;
+	close_client(vmm);
+	sd_event_source_disable_unref(vmm->listen_source);
+	pf_close_fd(&vmm->listen_fd);
+	(void)unlink(vmm->path);
+	free(vmm);
+}
+
+void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type)
+{
+	vmm->message.type = type;
+	send_message(vmm, NULL, 0);
+}
+
+void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
+{
+	vmm->message.type = PF_VMM_LOAD;
+	vmm->message.state.fd = 0;
+	vmm->message.state.size = size;
+	send_message(vmm, &state_fd, 1);
+}
+
+uint32_t pf_vmm_vcpus(const struct pf_vmm *vmm)
+{
+	return vmm->vcpus;
+}

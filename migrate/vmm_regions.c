@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/vmm_regions.c - from a VMM's REGIONS message to the memory layer's tables.
+ *
+ * Main thread; no I/O but dup(2): regions may share one memory file, and each keeps its own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/unixsock.h"
+#include "migrate/vmm.h"
+
+/* order[i]: the message's index of the region with the i-th lowest GPA. */
+static void sort_by_gpa(const struct pf_vmm_regions *regions, uint32_t *order)
+{
+	for (uint32_t i = 0; i < regions->count; i++) {
+		uint32_t at = i;
+
+		while (at > 0 && regions->region[order[at - 1]].shape.gpa >
+					 regions->region[i].shape.gpa) {
+			order[at] = order[at - 1];
+			at--;
+		}
+		order[at] = i;
+	}
+}
+
+static int own_file(const struct pf_vmm_region *region, const int *fds, int *out,
+		    struct pf_err *err)
+{
+	if (region->fd == PF_VMM_NO_FD) {
+		*out = -1;
+		return 0;
+	}
+	*out = fcntl(fds[region->fd], F_DUPFD_CLOEXEC, 3);
+	if (*out < 0)
+		return pf_err_sys(err, "keeping the memory file of region %u", region->id);
+	return 0;
+}
+
+/* The uffd at this index of the message, as an index into guest->uffd; takes it over once. */
+static int own_uffd(struct pf_guest *guest, uint32_t *index_of, uint32_t fd, int *fds,
+		    uint32_t *out, struct pf_err *err)
+{
+	if (index_of[fd] == UINT32_MAX) {
+		if (guest->uffds == PF_UFFDS_MAX)
+			return pf_err_set(err, PF_ERR_PROTOCOL,
+					  "more than %u userfaultfds in one guest", PF_UFFDS_MAX);
+		index_of[fd] = guest->uffds;
+		guest->uffd[guest->uffds++].fd = pf_steal_fd(&fds[fd]);
+	}
+	*out = index_of[fd];
+	return 0;
+}
+
+static int fill_region(struct pf_guest *guest, uint32_t at, const struct pf_vmm_region *from,
+		       int *fds, uint32_t *index_of, struct pf_err *err)
+{
+	struct pf_guest_region *to = &guest->region[at];
+
+	guest->table.region[at] = from->shape;
+	to->id = from->id;
+	to->kind = from->kind;
+	to->offset = from->offset;
+	to->mappings = from->mapping_count;
+	for (uint32_t i = 0; i < from->mapping_count; i++) {
+		if (own_uffd(guest, index_of, from->mapping[i].uffd, fds, &to->mapping[i].uffd,
+			     err))
+			return -1;
+		to->mapping[i].base = from->mapping[i].base;
+	}
+	return own_file(from, fds, &to->fd, err);
+}
+
+/* A descriptor that one region names as memory and another as a uffd would be moved and then used. */
+static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
+{
+	for (uint32_t i = 0; i < regions->count; i++)
+		for (uint32_t k = 0; k < regions->count; k++)
+			for (uint32_t m = 0; m < regions->region[k].mapping_count; m++)
+				if (regions->region[i].fd == regions->region[k].mapping[m].uffd)
+					return pf_err_set(err, PF_ERR_PROTOCOL,
+							  "one descriptor is both the memory of "
+							  "region %u and the userfaultfd of region "
+							  "%u", regions->region[i].id,
+							  regions->region[k].id);
+	return 0;
+}
+
+int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest *out,
+		 struct pf_err *err)
+{
+	uint32_t order[PF_REGIONS_MAX], index_of[PF_UNIX_FDS_MAX];
+
+	memset(out, 0, sizeof(*out));
+	for (uint32_t i = 0; i < PF_REGIONS_MAX; i++)
+		out->region[i].fd = -1;
+	memset(index_of, 0xff, sizeof(index_of));
+	if (check_roles(regions, err))
+		return -1;
+	sort_by_gpa(regions, order);
+	for (uint32_t i = 0; i < regions->count; i++) {
+		out->table.count = i + 1;
+		if (fill_region(out, i, &regions->region[order[i]], fds, index_of, err))
+			return -1;
+	}
+	return pf_table_check(&out->table, err);
+}
+
+int pf_vmm_reader(const struct pf_vmm_regions *regions, int *fds, struct pf_reader *out,
+		  struct pf_err *err)
+{
+	uint32_t order[PF_REGIONS_MAX];
+
+	memset(out, 0, sizeof(*out));
+	for (uint32_t i = 0; i < PF_REGIONS_MAX; i++)
+		out->region[i].fd = -1;
+	sort_by_gpa(regions, order);
+	for (uint32_t i = 0; i < regions->count; i++) {
+		const struct pf_vmm_region *from = &regions->region[order[i]];
+
+		out->table.count = i + 1;
+		out->table.region[i] = from->shape;
+		out->region[i].id = from->id;
+		out->region[i].kind = from->kind;
+		out->region[i].offset = from->offset;
+		if (own_file(from, fds, &out->region[i].fd, err))
+			return -1;
+	}
+	return pf_table_check(&out->table, err);
+}
