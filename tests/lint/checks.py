@@ -280,6 +280,30 @@ def nothing_is_left_over(tree):
     ]
 
 
+def every_source_is_built(tree):
+    """A test program that nobody lists is a test that never runs."""
+    lists = [p for p in tree.files if p.name in ("Makefile.am", "Makefile.inc")]
+    listed = {
+        name
+        for p in lists
+        for name in re.findall(r"[\w./-]+\.[cS]\b", tree.text(p).replace("%D%", str(p.parent)))
+    }
+    return [f"{p} is in no Makefile.inc" for p in tree.kind(".c", ".S") if str(p) not in listed]
+
+
+def skips_have_reasons(tree):
+    """scripts/check lists every skip; one that does not say why helps nobody."""
+    bad = []
+    for path in tree.kind(".c"):
+        lines = tree.text(path).splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r"\bskip\(\);", line):
+                before = "\n".join(lines[max(0, number - 5) : number])
+                if not re.search(r"\"\s*skip(ped)?\b[^\"]*:", before, re.IGNORECASE):
+                    bad.append(f'{path}:{number + 1}: print "skip NAME: reason" to stderr first')
+    return bad
+
+
 def shell_is_sound(tree):
     need("shellcheck")
     scripts = [str(p) for p in tree.scripts()]
@@ -322,6 +346,8 @@ CHECKS = (
     banned_calls_are_absent,
     nothing_sleeps,
     nothing_is_left_over,
+    every_source_is_built,
+    skips_have_reasons,
     shell_is_sound,
     documents_name_what_exists,
 )

@@ -141,8 +141,10 @@ static void test_a_process_in_one_namespace_reaches_the_other(void **state)
 	char port[8], said[sizeof(GREETING)];
 	int made = pf_netns_make(&netns, &err), listener, connection;
 
-	if (made == 1 && geteuid() != 0)
+	if (made == 1 && geteuid() != 0) {
+		fprintf(stderr, "skip %s: making network namespaces needs root\n", __func__);
 		skip();
+	}
 	if (made != 0)
 		fail_msg("%s", err.text);
 	listener = listen_inside(netns.destination, port, sizeof(port));
@@ -170,8 +172,10 @@ static void test_this_process_stays_in_its_own_namespace(void **state)
 	made = pf_netns_make(&netns, &err);
 	assert_int_equal(stat("/proc/self/ns/net", &after), 0);
 	assert_int_equal(before.st_ino, after.st_ino);
-	if (made == 1 && geteuid() != 0)
+	if (made == 1 && geteuid() != 0) {
+		fprintf(stderr, "skip %s: making network namespaces needs root\n", __func__);
 		skip();
+	}
 	assert_int_equal(made, 0);
 	assert_int_equal(fstat(netns.source, &inside), 0);
 	assert_int_not_equal(inside.st_ino, before.st_ino);
@@ -185,8 +189,10 @@ static void test_without_a_right_the_reason_is_given(void **state)
 	struct pf_err err = {0};
 
 	(void)state;
-	if (geteuid() == 0)
+	if (geteuid() == 0) {
+		fprintf(stderr, "skip %s: root has that right\n", __func__);
 		skip();
+	}
 	assert_int_equal(pf_netns_make(&netns, &err), 1);
 	assert_non_null(strstr(err.text, "Operation not permitted"));
 }
