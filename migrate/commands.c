@@ -60,7 +60,9 @@ static int query_events(void *opaque, const json_t *args, json_t **out, struct p
 
 	if (since && (!json_is_integer(since) || json_integer_value(since) < 0))
 		return pf_err_set(err, PF_ERR_USAGE, "'since' must be the number of an event");
-	*out = pf_events_since(agent->events, since ? (uint64_t)json_integer_value(since) : 0);
+	*out = json_pack("{s:o}", "events",
+			 pf_events_since(agent->events,
+					 since ? (uint64_t)json_integer_value(since) : 0));
 	return 0;
 }
 

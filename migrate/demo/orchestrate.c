@@ -210,6 +210,9 @@ static int take_history(struct pf_orchestra *orchestra, struct pf_demo_side *sid
 	if (command(side, "query-events", json_pack("{s:i}", "since", 0), &answer, err))
 		return -1;
 	events = json_object_get(answer, "events");
+	if (!json_is_array(events))
+		failed = pf_err_set(err, PF_ERR_PROTOCOL,
+				    "the %s agent, query-events: no array `events`", side->name);
 	json_array_foreach(events, i, event) if (!failed) failed =
 		take_event(orchestra, side, event, err);
 	json_decref(answer);
