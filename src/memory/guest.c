@@ -304,6 +304,20 @@ void pf_guest_done(struct pf_guest *guest)
 	memset(guest, 0, sizeof(*guest));
 }
 
+static int wake_all(const struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++) {
+		const struct pf_guest_region *region = &guest->region[r];
+
+		for (uint32_t m = 0; m < region->mappings; m++)
+			if (pf_uffd_wake(guest->uffd[region->mapping[m].uffd].fd,
+					 region->mapping[m].base,
+					 region->shape.size) == PF_MAP_FAILED)
+				return pf_err_sys(err, "waking the waiters of region %" PRIu32, r);
+	}
+	return 0;
+}
+
 int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
 {
 	for (uint32_t i = 0; i < guest->table.count; i++)
@@ -312,5 +326,5 @@ int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
 			      (off_t)guest->table.region[i].size) != 0)
 			return pf_err_sys(err, "dropping the pages of region %" PRIu32, i);
 	pf_journal_clear(&guest->journal);
-	return 0;
+	return wake_all(guest, err);
 }

@@ -67,8 +67,9 @@ PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint
 PF_MUST_USE int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err);
 /*
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
- * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again) and clears
- * the journal.  The urgent thread's to call, with no bulk thread left.
+ * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again), clears
+ * the journal, and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
+ * thread's to call, with no bulk thread left.
  */
 PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);
 /*

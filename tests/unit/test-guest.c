@@ -319,6 +319,36 @@ static void arming_again_forgets_the_first_time(void **state)
 	assert_int_equal(pf_journal_state(&guest.journal, 0, 1), PF_PAGE_ABSENT);
 }
 
+static void a_reset_forgets_what_came_and_brings_waiting_faults_back(void **state)
+{
+	const struct pf_run run = {.first = 1, .count = 4};
+	struct pf_err err = {0};
+	uint32_t placed;
+	bool minor, first;
+
+	(void)state;
+	arm();
+	assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+	vmm_tell(&vmm, VMM_WRITE, 0, 2, 99);
+	vmm_reply(&vmm);
+	vmm_tell(&vmm, VMM_READ, 1, 20, 0);
+	assert_int_equal(guest_fault(&guest, 1, &minor), 20);
+	assert_int_equal(pf_journal_request(&guest.journal, 0, 20, &first), PF_PAGE_ABSENT);
+	if (pf_guest_reset(&guest, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(guest.journal.filled, 0);
+	assert_int_equal(guest_fault(&guest, 1, &minor), 20);
+	assert_int_equal(pf_journal_request(&guest.journal, 0, 20, &first), PF_PAGE_ABSENT);
+	assert_true(first);
+	/* Mapped before: traps again, and what was written to it is gone. */
+	vmm_tell(&vmm, VMM_READ, 0, 2, 0);
+	assert_int_equal(guest_fault(&guest, 0, &minor), 2);
+	assert_false(minor);
+	assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+	assert_int_equal(placed, 4);
+	assert_int_equal(vmm_reply(&vmm).value, 0);
+}
+
 static void done_closes_what_it_owns(void **state)
 {
 	int file = guest.region[0].fd, uffd = guest.uffd[1].fd;
@@ -354,6 +384,7 @@ int main(void)
 		CASE(disarming_lets_everything_go_on),
 		CASE(disarming_goes_on_behind_a_mapping_that_fails),
 		CASE(arming_again_forgets_the_first_time),
+		CASE(a_reset_forgets_what_came_and_brings_waiting_faults_back),
 		CASE(done_closes_what_it_owns),
 	};
 
