@@ -99,11 +99,8 @@ static bool is_room_errno(int sys)
 	return sys == ENOMEM || sys == ENOSPC || sys == EDQUOT;
 }
 
-static enum pf_place_result check_run(const struct pf_guest *guest, const struct pf_run *run,
-				      struct pf_err *err)
+static enum pf_place_result refuse_run(const struct pf_run *run, struct pf_err *err)
 {
-	if (pf_run_valid(&guest->table, run))
-		return PF_PLACE_OK;
 	pf_err_set(err, PF_ERR_PROTOCOL,
 		   "a run of %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
 		   " is not in the region table",
@@ -265,8 +262,8 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 	uint32_t mine, placed;
 
 	*out_placed = 0;
-	if (check_run(guest, run, err) != PF_PLACE_OK)
-		return PF_PLACE_FAILED;
+	if (!pf_run_valid(&guest->table, run))
+		return refuse_run(run, err);
 	mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
 	placed = (uint32_t)__builtin_popcount(mine);
 	if (populate_mask(guest, run, mine, bytes)) {
@@ -298,15 +295,23 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err)
 {
-	uint32_t filled = 0;
+	enum pf_place_result worst = PF_PLACE_OK;
+	struct pf_run part = *run;
 
-	if (check_run(guest, run, err) != PF_PLACE_OK)
-		return PF_PLACE_FAILED;
-	for (uint32_t i = 0; i < run->count; i++)
-		if (pf_journal_state(&guest->journal, run->region, run->first + i) ==
-		    PF_PAGE_FILLED)
-			filled |= UINT32_C(1) << i;
-	return map_mask(guest, run, filled, err);
+	for (uint32_t done = 0; done < run->count || done == 0; done += part.count) {
+		uint32_t left = run->count - done, filled = 0;
+
+		part.first = run->first + done;
+		part.count = left < PF_RUN_PAGES_MAX ? left : PF_RUN_PAGES_MAX;
+		if (!pf_run_valid(&guest->table, &part))
+			return refuse_run(run, err);
+		for (uint32_t i = 0; i < part.count; i++)
+			if (pf_journal_state(&guest->journal, run->region, part.first + i) ==
+			    PF_PAGE_FILLED)
+				filled |= UINT32_C(1) << i;
+		worst = worse(worst, map_mask(guest, &part, filled, err));
+	}
+	return worst;
 }
 
 enum pf_place_result pf_place_hole(struct pf_guest *guest, uint32_t region, uint64_t page,

@@ -54,7 +54,7 @@ enum pf_place_result {
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err);
 /*
- * Maps the run's FILLED pages in every mapping: CONTINUE, and WAKE where one was mapped already; a
+ * Maps the FILLED pages of a run of any length in every mapping: CONTINUE, and WAKE where one was mapped already; a
  * page that the file no longer has is placed as zeros, as by pf_place_hole().  Pages that are not
  * FILLED are passed over: whoever fills them maps them.
  */
