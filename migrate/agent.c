@@ -99,8 +99,10 @@ static void write_outcome(struct pf_agent *agent, bool final)
 	json_object_set_new(object, "role", json_string(pf_agent_role(agent)));
 	json_object_set_new(object, "record", json_string(pf_record_name(agent->record)));
 	json_object_set_new(object, "epoch", json_integer(agent->epoch));
-	if (final)
+	if (final) {
 		json_object_set_new(object, "exit-code", json_integer(agent->exit_code));
+		json_object_set_new(object, "migrate", pf_status(agent));
+	}
 	text = json_dumps(object, JSON_INDENT(2));
 	json_decref(object);
 	if (text && pf_statedir_write(&agent->dir, "outcome.json", text, strlen(text), &err))

@@ -129,17 +129,17 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 	return io == PF_IO_AGAIN ? 0 : -1;
 }
 
-/* Produces and flushes; *out_busy: there is more to send, and the socket takes it. */
+/* Flushes, then produces and flushes; *out_busy: there is more to send, and the socket takes it. */
 static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
 {
-	enum pf_io io = PF_IO_OK;
+	enum pf_io io = pf_channel_flush(link->channel, err);
 	int more = 0;
 
-	if (pf_channel_unsent(link->channel) == 0 && !link->stopping && link->user->produce)
+	if (io == PF_IO_OK && !link->stopping && link->user->produce)
 		more = link->user->produce(link->opaque, link, err);
 	if (more < 0)
 		return -1;
-	if (pf_channel_unsent(link->channel) > 0)
+	if (more > 0)
 		io = pf_channel_flush(link->channel, err);
 	*out_busy = more > 0 && io == PF_IO_OK;
 	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;

@@ -70,8 +70,8 @@ struct pf_link_user {
 	/* Mail other than SEND, STOP and EXPECT; the caller frees its data. */
 	void (*mail)(void *opaque, struct pf_link *link, struct pf_mail *mail);
 	/*
-	 * Put frames into the channel; called when its buffer is empty.  1: more to come, 0:
-	 * nothing to send, -1 ends the connection.
+	 * Put frames into the channel; called when its buffer is empty.  1: some were put, or more
+	 * are to come; 0: nothing to send; -1 ends the connection.
 	 */
 	int (*produce)(void *opaque, struct pf_link *link, struct pf_err *err);
 };

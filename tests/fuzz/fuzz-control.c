@@ -2,7 +2,7 @@
 /*
  * tests/fuzz/fuzz-control.c - one line of a control client: parsed, looked up, answered.
  *
- * libFuzzer target.  What is checked beyond memory: every line gets one line back, which is JSON,
+ * What is checked beyond memory: every line gets one line back, which is JSON,
  * has either `return` or `error`, and carries the id that was given.
  */
 #include <jansson.h>
@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "migrate/control_line.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static int run_nothing(void *agent, const json_t *args, json_t **out_return, struct pf_err *err)
 {
@@ -31,25 +30,19 @@ static const struct pf_command table[] = {
 	{NULL, 0, NULL, NULL},
 };
 
-static void demand(int condition)
-{
-	if (!condition)
-		abort();
-}
-
 static void check_answer(char *line, const json_t *id)
 {
 	size_t length = line ? strlen(line) : 0;
 	json_t *answer;
 
-	demand(length > 0 && line[length - 1] == '\n');
-	demand(strchr(line, '\n') == line + length - 1);
+	FUZZ_ASSERT(length > 0 && line[length - 1] == '\n');
+	FUZZ_ASSERT(strchr(line, '\n') == line + length - 1);
 	answer = json_loadb(line, length - 1, JSON_REJECT_DUPLICATES, NULL);
-	demand(json_is_object(answer));
-	demand((json_object_get(answer, "return") != NULL) !=
-	       (json_object_get(answer, "error") != NULL));
-	demand(id ? json_equal(json_object_get(answer, "id"), id)
-		  : json_object_get(answer, "id") == NULL);
+	FUZZ_ASSERT(json_is_object(answer));
+	FUZZ_ASSERT((json_object_get(answer, "return") != NULL) !=
+		    (json_object_get(answer, "error") != NULL));
+	FUZZ_ASSERT(id ? json_equal(json_object_get(answer, "id"), id)
+		       : json_object_get(answer, "id") == NULL);
 	json_decref(answer);
 	free(line);
 }
