@@ -156,12 +156,13 @@ static int print_report(struct demo *demo, struct pf_err *err)
 	struct pf_demo_report report = {
 		.network = demo->network,
 		.guest = &orchestra->destination.guest.answer,
-		.final = orchestra->destination.final,
+		.cipher = orchestra->cipher,
 		.total_ns = orchestra->completed_ns - orchestra->switchover_ns,
 		.postcopy_ns = orchestra->completed_ns - orchestra->running_ns,
 	};
 
-	if (pf_demo_report_take(&report, orchestra->destination.status, err))
+	if (pf_demo_report_take(&report, orchestra->source.status, orchestra->destination.status,
+				err))
 		return -1;
 	pf_demo_report_print(&report, stdout);
 	if (fflush(stdout) != 0)

@@ -249,6 +249,36 @@ int pf_orchestra_await_address(struct pf_orchestra *orchestra, uint64_t deadline
 	return 0;
 }
 
+static int ask_status(struct pf_orchestra *orchestra, struct pf_demo_side *side, struct pf_err *err)
+{
+	json_t *status;
+
+	if (!side->client)
+		return 0;
+	/* An agent that ended meanwhile: its last events wait in the client. */
+	if (command(side, "query-migrate", NULL, &status, err))
+		return err->class == PF_ERR_UNREACHABLE ? take_events(orchestra, side, err) : -1;
+	json_decref(side->status);
+	side->status = status;
+	return 0;
+}
+
+static int take_cipher(struct pf_orchestra *orchestra, struct pf_err *err)
+{
+	const json_t *peer;
+	const char *cipher;
+
+	if (ask_status(orchestra, &orchestra->destination, err))
+		return -1;
+	peer = json_object_get(orchestra->destination.status, "peer");
+	cipher = json_string_value(json_object_get(peer, "cipher"));
+	if (!cipher)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "the destination agent is active and names no peer.cipher");
+	snprintf(orchestra->cipher, sizeof(orchestra->cipher), "%s", cipher);
+	return 0;
+}
+
 int pf_orchestra_await_active(struct pf_orchestra *orchestra, uint64_t deadline_ns,
 			      struct pf_err *err)
 {
@@ -264,21 +294,7 @@ int pf_orchestra_await_active(struct pf_orchestra *orchestra, uint64_t deadline_
 					  "state `%s`, the destination in `%s`",
 					  orchestra->source.state, orchestra->destination.state);
 	}
-	return 0;
-}
-
-static int ask_status(struct pf_orchestra *orchestra, struct pf_demo_side *side, struct pf_err *err)
-{
-	json_t *status;
-
-	if (!side->client)
-		return 0;
-	/* An agent that ended meanwhile: its last events wait in the client. */
-	if (command(side, "query-migrate", NULL, &status, err))
-		return err->class == PF_ERR_UNREACHABLE ? take_events(orchestra, side, err) : -1;
-	json_decref(side->status);
-	side->status = status;
-	return 0;
+	return take_cipher(orchestra, err);
 }
 
 static void show_progress(struct pf_orchestra *orchestra)
@@ -352,16 +368,6 @@ int pf_orchestra_migrate(struct pf_orchestra *orchestra, uint64_t deadline_ns, s
 	return take_last_words(orchestra, err);
 }
 
-/* The agent ends as soon as it is done: its last numbers are in the file. */
-static void take_final_status(struct pf_demo_side *side, json_t *status)
-{
-	if (!json_is_object(status))
-		return;
-	json_decref(side->status);
-	side->status = json_incref(status);
-	side->final = true;
-}
-
 int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir, struct pf_err *err)
 {
 	char path[PF_CHILD_PATH_MAX];
@@ -380,7 +386,9 @@ int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir,
 		failed = pf_err_set(err, PF_ERR_STATE,
 				    "the %s agent's outcome.json says `%s`, not `completed`",
 				    side->name, outcome ? outcome : "");
-	take_final_status(side, json_object_get(file, "status"));
+	/* An agent ends as soon as it is done: what it said last on the socket is older. */
+	json_decref(side->status);
+	side->status = json_incref(json_object_get(file, "migrate"));
 	json_decref(file);
 	return failed;
 }

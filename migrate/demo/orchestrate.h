@@ -30,7 +30,6 @@ struct pf_demo_side {
 	char state[32];			    /* "" before the first STATE */
 	char address[PF_ENDPOINT_TEXT_MAX]; /* destination: where it listens; "" before */
 	json_t *status;			    /* the latest query-migrate, or NULL */
-	bool final;			    /* status is that of the end, from outcome.json */
 };
 
 struct pf_orchestra {
@@ -38,6 +37,7 @@ struct pf_orchestra {
 	struct pf_demo_side source, destination;
 	struct pf_progress progress;
 	struct pf_termline line;
+	char cipher[64];	/* of the agents' connection, once both are active */
 	uint64_t started_ns;	/* all three: CLOCK_MONOTONIC, 0 before */
 	uint64_t switchover_ns; /* the command was sent */
 	uint64_t running_ns;	/* the destination said postcopy-active */
@@ -57,7 +57,7 @@ PF_MUST_USE int pf_orchestra_await_active(struct pf_orchestra *orchestra, uint64
 /* `switchover`, then progress until both agents have ended by themselves with status 0. */
 PF_MUST_USE int pf_orchestra_migrate(struct pf_orchestra *orchestra, uint64_t deadline_ns,
 				     struct pf_err *err);
-/* outcome.json in the state directory must say `completed`; its `status` replaces side->status. */
+/* outcome.json must say `completed`; the numbers in it replace side->status. */
 PF_MUST_USE int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir,
 					   struct pf_err *err);
 /* One line for people on stderr. */

@@ -18,7 +18,7 @@ static int take_count(const json_t *status, const char *outer, const char *name,
 	const json_t *value = json_object_get(object, name);
 
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "query-migrate has no count %s%s%s",
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the agent's status has no count %s%s%s",
 				  outer ? outer : "", outer ? "." : "", name);
 	*out = (uint64_t)json_integer_value(value);
 	return 0;
@@ -32,20 +32,20 @@ static int take_latency(struct pf_demo_report *report, const json_t *status, str
 
 	if (!json_is_number(p50) || !json_is_number(p99) || !json_is_number(max))
 		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "query-migrate has no latency-us with p50, p99 and max");
+				  "the agent's status has no latency-us with p50, p99 and max");
 	report->p50_us = json_number_value(p50);
 	report->p99_us = json_number_value(p99);
 	report->max_us = json_number_value(max);
 	return 0;
 }
 
-int pf_demo_report_take(struct pf_demo_report *report, const json_t *status, struct pf_err *err)
+int pf_demo_report_take(struct pf_demo_report *report, const json_t *source,
+			const json_t *destination, struct pf_err *err)
 {
 	static const struct {
 		const char *outer, *name;
 		size_t offset;
 	} counts[] = {
-		{NULL, "downtime-us", offsetof(struct pf_demo_report, downtime_us)},
 		{"pages", "total", offsetof(struct pf_demo_report, pages)},
 		{"pages", "requested", offsetof(struct pf_demo_report, requested)},
 		{"pages", "pushed", offsetof(struct pf_demo_report, pushed)},
@@ -53,21 +53,16 @@ int pf_demo_report_take(struct pf_demo_report *report, const json_t *status, str
 		{"pages", "duplicates", offsetof(struct pf_demo_report, duplicates)},
 		{"faults", "count", offsetof(struct pf_demo_report, faults)},
 	};
-	const char *cipher =
-		json_string_value(json_object_get(json_object_get(status, "peer"), "cipher"));
 
 	for (size_t i = 0; i < PF_ARRAY_LEN(counts); i++) {
 		uint64_t *member = (uint64_t *)(void *)((char *)report + counts[i].offset);
 
-		if (take_count(status, counts[i].outer, counts[i].name, member, err))
+		if (take_count(destination, counts[i].outer, counts[i].name, member, err))
 			return -1;
 	}
-	if (take_latency(report, status, err))
+	if (take_latency(report, destination, err))
 		return -1;
-	if (!cipher)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "query-migrate has no peer.cipher");
-	snprintf(report->cipher, sizeof(report->cipher), "%s", cipher);
-	return 0;
+	return take_count(source, NULL, "downtime-us", &report->downtime_us, err);
 }
 
 static double ratio(uint64_t part, double whole)
@@ -103,8 +98,6 @@ void pf_demo_report_print(const struct pf_demo_report *report, FILE *out)
 	fprintf(out, "backend: %s\n", guest->backend);
 	fprintf(out, "network: %s\n", report->network);
 	fprintf(out, "cipher: %s\n", report->cipher);
-	fprintf(out, "numbers: %s\n",
-		report->final ? "at completion" : "up to 100 ms before completion");
 	for (size_t i = 0; i < PF_ARRAY_LEN(numbers); i++)
 		fprintf(out, "%s: %" PRIu64 "\n", numbers[i].name, numbers[i].value);
 	fprintf(out, "fault-latency-p50-us: %.1f\n", report->p50_us);

@@ -16,21 +16,24 @@
 
 struct pf_demo_report {
 	const char *network;		     /* what joined the two agents */
+	const char *cipher;		     /* as query-migrate names it */
 	const struct pf_guest_answer *guest; /* the destination's, after `finish` */
-	bool final;	   /* the agent's numbers are those of its end, not of the last question */
-	uint64_t total_ns; /* from the switchover command to completed */
-	uint64_t postcopy_ns; /* from postcopy-active to completed */
+	uint64_t total_ns;		     /* from the switchover command to completed */
+	uint64_t postcopy_ns;		     /* from postcopy-active to completed */
 	/* From here on: pf_demo_report_take(). */
 	uint64_t downtime_us;
 	uint64_t pages, requested, pushed, zero, duplicates;
 	uint64_t faults;
 	double p50_us, p99_us, max_us;
-	char cipher[64];
 };
 
-/* Takes the destination's last query-migrate; PF_ERR_PROTOCOL names a member that is missing. */
-PF_MUST_USE int pf_demo_report_take(struct pf_demo_report *report, const json_t *status,
-				    struct pf_err *err);
+/*
+ * Takes the numbers that the agents ended with (query-migrate's members): the source knows the
+ * whole downtime, the destination the pages and faults.  PF_ERR_PROTOCOL names a member that is
+ * missing.
+ */
+PF_MUST_USE int pf_demo_report_take(struct pf_demo_report *report, const json_t *source,
+				    const json_t *destination, struct pf_err *err);
 /* The verdict is the last line. */
 void pf_demo_report_print(const struct pf_demo_report *report, FILE *out);
 
