@@ -35,7 +35,8 @@ static bool again(const struct pf_arrival *arrival, const struct pf_run *run,
 	if (!*told)
 		tell_trouble(arrival, run, result == PF_PLACE_NOMEM ? ENOMEM : err->sys);
 	*told = true;
-	return !stopped_while_waiting(arrival);
+	/* What is not for want of memory will not be better in a moment, and other faults wait. */
+	return result == PF_PLACE_NOMEM && !stopped_while_waiting(arrival);
 }
 
 static enum pf_place_result place_run(struct pf_arrival *arrival, const struct pf_run *run,
@@ -70,7 +71,7 @@ static void tell_when_filled(struct pf_arrival *arrival)
 {
 	if (pf_journal_complete(&arrival->guest->journal) &&
 	    !atomic_exchange(arrival->filled_told, true))
-		(void)pf_mail_main(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0);
+		pf_mail_main_surely(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0, arrival->stop);
 }
 
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,

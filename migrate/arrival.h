@@ -22,7 +22,8 @@ struct pf_arrival {
 
 /*
  * Places the frame's pages.  PF_PLACE_OK; PF_PLACE_AGAIN: FILLED, the urgent thread has to map them
- * once it has read its events; PF_PLACE_GONE: main was told; PF_PLACE_NOMEM: stopped while waiting.
+ * once it has read its events; PF_PLACE_GONE, PF_PLACE_FAILED: main was told, and the pages are not
+ * placed; PF_PLACE_NOMEM: stopped while waiting.
  */
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body);

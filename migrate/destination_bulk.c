@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -92,9 +91,8 @@ static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *
 	struct pf_run run = {
 		.region = frame->region, .first = frame->page, .count = frame->count};
 
-	while (!pf_mail_main(receiver->pager_outbox, 0, PF_MAIL_MAP, 0, &run, sizeof(run)) &&
-	       !atomic_load(receiver->arrival.stop))
-		(void)poll(NULL, 0, 1);
+	pf_mail_main_surely(receiver->pager_outbox, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
+			    receiver->arrival.stop);
 }
 
 static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *frame,

@@ -29,12 +29,6 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-static void tell_main(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
-		      size_t length)
-{
-	(void)pf_mail_main(pager->inbox, pager->origin, kind, 0, data, length);
-}
-
 static void drop_channel(struct pf_pager *pager)
 {
 	if (!pager->channel)
@@ -49,7 +43,8 @@ static void drop_channel(struct pf_pager *pager)
 static void lose_channel(struct pf_pager *pager, const struct pf_err *err)
 {
 	drop_channel(pager);
-	tell_main(pager, PF_MAIL_DOWN, err, sizeof(*err));
+	pf_mail_main_surely(pager->inbox, pager->origin, PF_MAIL_DOWN, 0, err, sizeof(*err),
+			    &pager->stop);
 }
 
 /* ---- faults ---- */

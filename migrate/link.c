@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 
+#define FULL_BOX_MS 1
 #define GOODBYE_NS (2 * PF_NS_PER_S) /* the longest a link tries to flush its last frames */
 
 static struct pf_mail make_mail(enum pf_mail_kind kind, uint32_t number, uint32_t origin,
@@ -30,6 +31,15 @@ bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind k
 	struct pf_mail mail = make_mail(kind, number, origin, data, length);
 
 	return mail.length == length && pf_mailbox_post(inbox, &mail);
+}
+
+void pf_mail_main_surely(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+			 uint32_t number, const void *data, size_t length,
+			 const _Atomic bool *stop)
+{
+	/* Full only while a peer floods main with control frames, which costs it its connection. */
+	while (!pf_mail_main(inbox, origin, kind, number, data, length) && !atomic_load(stop))
+		(void)poll(NULL, 0, FULL_BOX_MS);
 }
 
 void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length)
@@ -176,8 +186,8 @@ static void *link_thread(void *opaque)
 	struct pf_err err = {0};
 
 	if (serve(link, &err))
-		(void)pf_mail_main(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
-				   sizeof(err));
+		pf_mail_main_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
+				    sizeof(err), &link->stop);
 	return NULL;
 }
 

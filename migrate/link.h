@@ -105,6 +105,10 @@ void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data
 /* A thread: posts mail to main with a copy of data.  false: main's box is full. */
 bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
 		  uint32_t number, const void *data, size_t length);
+/* The same for mail that must not get lost: waits while the box is full, unless *stop is set. */
+void pf_mail_main_surely(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+			 uint32_t number, const void *data, size_t length,
+			 const _Atomic bool *stop);
 /* A thread: passes a control frame on to main.  -1: main does not keep up with the peer's flood. */
 PF_MUST_USE int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame,
 				const uint8_t *body, struct pf_err *err);

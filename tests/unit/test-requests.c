@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/test-requests.c - what is owed: compared with a plain list under random use. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "migrate/requests.h"
+
+static struct pf_requests requests;
+
+static int begin(void **unused)
+{
+	(void)unused;
+	pf_requests_clear(&requests);
+	return 0;
+}
+
+static void one_that_was_opened_is_sent_once_and_closed_once(void **unused)
+{
+	struct pf_request *request;
+	uint64_t since = 0;
+
+	(void)unused;
+	pf_requests_open(&requests, 3, 70, 1234);
+	pf_requests_open(&requests, 3, 70, 9999); /* a second thread at the same page */
+	assert_int_equal(requests.open, 1);
+	request = pf_requests_next(&requests);
+	assert_non_null(request);
+	assert_int_equal(request->region, 3);
+	assert_int_equal(request->page, 70);
+	pf_requests_sent(&requests, request);
+	assert_null(pf_requests_next(&requests));
+	assert_true(pf_requests_close(&requests, 3, 70, &since));
+	assert_int_equal(since, 1234);
+	assert_false(pf_requests_close(&requests, 3, 70, &since));
+}
+
+static void after_a_cut_all_open_ones_are_sent_again(void **unused)
+{
+	unsigned sent = 0;
+	struct pf_request *request;
+
+	(void)unused;
+	for (uint64_t page = 0; page < 100; page++)
+		pf_requests_open(&requests, 0, page, page);
+	while ((request = pf_requests_next(&requests)))
+		pf_requests_sent(&requests, request);
+	pf_requests_resend(&requests);
+	while ((request = pf_requests_next(&requests))) {
+		pf_requests_sent(&requests, request);
+		sent++;
+	}
+	assert_int_equal(sent, 100);
+}
+
+static void the_window_fills_and_empties(void **unused)
+{
+	uint64_t since;
+
+	(void)unused;
+	for (uint64_t page = 0; page < PF_REQUESTS_OPEN_MAX; page++) {
+		assert_false(pf_requests_full(&requests));
+		pf_requests_open(&requests, (uint32_t)page % 64, page * 8192, page);
+	}
+	assert_true(pf_requests_full(&requests));
+	for (uint64_t page = 0; page < PF_REQUESTS_OPEN_MAX; page++)
+		assert_true(pf_requests_close(&requests, (uint32_t)page % 64, page * 8192, &since));
+	assert_int_equal(requests.open, 0);
+	assert_int_equal(requests.unsent, 0);
+}
+
+/* A small key space makes long probe sequences and many holes. */
+static void random_use_agrees_with_a_plain_list(void **unused)
+{
+	static bool listed[2][3000];
+	unsigned seed = 7, open = 0;
+	uint64_t since;
+
+	(void)unused;
+	print_message("seed %u\n", seed);
+	for (unsigned i = 0; i < 200000; i++) {
+		uint32_t region = (uint32_t)rand_r(&seed) % 2;
+		uint64_t page = (uint64_t)rand_r(&seed) % 3000;
+
+		if (rand_r(&seed) % 2 && !pf_requests_full(&requests)) {
+			pf_requests_open(&requests, region, page, page);
+			open += !listed[region][page];
+			listed[region][page] = true;
+		} else {
+			bool was = pf_requests_close(&requests, region, page, &since);
+
+			assert_int_equal(was, listed[region][page]);
+			assert_true(!was || since == page);
+			open -= was;
+			listed[region][page] = false;
+		}
+		assert_int_equal(requests.open, open);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(one_that_was_opened_is_sent_once_and_closed_once, begin),
+		cmocka_unit_test_setup(after_a_cut_all_open_ones_are_sent_again, begin),
+		cmocka_unit_test_setup(the_window_fills_and_empties, begin),
+		cmocka_unit_test_setup(random_use_agrees_with_a_plain_list, begin),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
