@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/fuzz/fuzz-vmm-msg.c - any bytes as a message on the VMM socket, either way.
+ *
+ * Input: a byte (bit 0: from the agent), a byte with the number of descriptors, then the message.
+ * What is accepted must name only descriptors that came, keep its limits, and pack, unpack and pack
+ * to the same bytes.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "base/unixsock.h"
+#include "tests/fuzz/fuzz.h"
+#include "wire/vmm_msg.h"
+
+static struct pf_vmm_message msg, back;
+static uint8_t once[PF_VMM_MESSAGE_MAX], twice[PF_VMM_MESSAGE_MAX];
+
+static void check_region(const struct pf_vmm_regions *regions, uint32_t index, size_t fds)
+{
+	const struct pf_vmm_region *region = &regions->region[index];
+	uint64_t pages = pf_region_pages(&region->shape);
+
+	FUZZ_ASSERT(region->fd < fds || region->fd == PF_VMM_NO_FD);
+	FUZZ_ASSERT((region->fd == PF_VMM_NO_FD) == (region->kind == PF_MEMORY_PRIVATE));
+	FUZZ_ASSERT(region->bitmap_fd < fds || region->bitmap_fd == PF_VMM_NO_FD);
+	FUZZ_ASSERT(region->offset + region->shape.size <= INT64_MAX);
+	FUZZ_ASSERT(region->mapping_count <= PF_VMM_MAPPINGS_MAX);
+	for (uint32_t i = 0; i < region->mapping_count; i++) {
+		FUZZ_ASSERT(region->mapping[i].uffd < fds && region->mapping[i].base > 0);
+		FUZZ_ASSERT(region->mapping[i].base + region->shape.size > region->mapping[i].base);
+	}
+	FUZZ_ASSERT(region->populated_first + region->populated_count <= regions->range_count);
+	for (uint32_t i = 0; i < region->populated_count; i++) {
+		const struct pf_run *run = &regions->range[region->populated_first + i];
+
+		FUZZ_ASSERT(run->region == index && run->count > 0);
+		FUZZ_ASSERT((__uint128_t)run->first + run->count <= pages);
+	}
+}
+
+static void check_promises(size_t fds)
+{
+	switch (msg.type) {
+	case PF_VMM_HELLO:
+		FUZZ_ASSERT(msg.hello.vcpu_count <= PF_VMM_VCPUS_MAX);
+		break;
+	case PF_VMM_REGIONS:
+		FUZZ_ASSERT(msg.regions.count > 0 && msg.regions.count <= PF_REGIONS_MAX);
+		FUZZ_ASSERT(msg.regions.range_count <= PF_VMM_RANGES_MAX);
+		for (uint32_t i = 0; i < msg.regions.count; i++)
+			check_region(&msg.regions, i, fds);
+		break;
+	case PF_VMM_PAUSED:
+	case PF_VMM_LOAD:
+		FUZZ_ASSERT(msg.state.fd < fds);
+		break;
+	case PF_VMM_RESUME_REFUSED:
+	case PF_VMM_ERROR:
+		FUZZ_ASSERT(strlen(msg.reason) <= PF_VMM_REASON_MAX);
+		break;
+	default:
+		FUZZ_ASSERT(strcmp(pf_vmm_type_name(msg.type), "?") != 0);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct pf_err err = {0};
+	bool from_agent;
+	size_t fds, length;
+
+	if (size < 2 || size > 2 + PF_VMM_MESSAGE_MAX)
+		return 0;
+	from_agent = data[0] & 1;
+	fds = data[1] % (PF_UNIX_FDS_MAX + 1);
+	if (pf_vmm_msg_unpack(data + 2, size - 2, from_agent, fds, &msg, &err)) {
+		FUZZ_ASSERT(err.class == PF_ERR_PROTOCOL && err.text[0]);
+		return 0;
+	}
+	check_promises(fds);
+	length = pf_vmm_msg_pack(&msg, once);
+	FUZZ_ASSERT(length > 0);
+	FUZZ_ASSERT(pf_vmm_msg_unpack(once, length, from_agent, fds, &back, &err) == 0);
+	FUZZ_ASSERT(pf_vmm_msg_pack(&back, twice) == length && memcmp(once, twice, length) == 0);
+	return 0;
+}
