@@ -118,6 +118,18 @@ void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *o
 	pf_agent_emit(agent, "OUTCOME", outcome_object(agent, final));
 }
 
+void pf_agent_outage(struct pf_agent *agent)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	pf_agent_emit(agent, "OUTAGE",
+		      json_pack("{s:[], s:{s:I, s:I}, s:s}", "vcpus", "since", "seconds",
+				(json_int_t)now.tv_sec, "microseconds",
+				(json_int_t)(now.tv_nsec / 1000), "reason", agent->why.text));
+	pf_agent_outcome(agent, "paused", "destination", false);
+}
+
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome, const char *owner)
 {
 	if (agent->ending)

@@ -77,6 +77,8 @@ void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *w
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
 /* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */
 void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final);
+/* The connection is lost after RUN: OUTAGE with the reason in agent->why, outcome `paused`. */
+void pf_agent_outage(struct pf_agent *agent);
 /* Ends the loop with this exit code, after the final OUTCOME. */
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 		     const char *owner);

@@ -326,10 +326,7 @@ static void act_refused(struct destination *destination)
 
 static void act_outage(struct destination *destination)
 {
-	pf_agent_emit(&destination->agent, "OUTAGE",
-		      json_pack("{s:[], s:s}", "vcpus", "reason",
-				destination->agent.why.text));
-	pf_agent_outcome(&destination->agent, "paused", "destination", false);
+	pf_agent_outage(&destination->agent);
 }
 
 static void act_complete(struct destination *destination)

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/urgency.h"
 #include "memory/trap.h"
 #include "migrate/destination.h"
 
@@ -384,6 +385,7 @@ static void *pager_thread(void *opaque)
 {
 	struct pf_pager *pager = opaque;
 
+	pf_thread_is_urgent();
 	for (;;) {
 		bool busy;
 

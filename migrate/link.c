@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/urgency.h"
 
 #define FULL_BOX_MS 1
 #define GOODBYE_NS (2 * PF_NS_PER_S) /* the longest a link tries to flush its last frames */
@@ -185,6 +186,8 @@ static void *link_thread(void *opaque)
 	struct pf_link *link = opaque;
 	struct pf_err err = {0};
 
+	if (link->number == 0)
+		pf_thread_is_urgent();
 	if (serve(link, &err))
 		pf_mail_main_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
 				    sizeof(err), &link->stop);

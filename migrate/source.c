@@ -399,9 +399,7 @@ static void act_fail(struct source *source)
 
 static void act_outage(struct source *source)
 {
-	pf_agent_emit(&source->agent, "OUTAGE",
-		      json_pack("{s:[], s:s}", "vcpus", "reason", source->agent.why.text));
-	pf_agent_outcome(&source->agent, "paused", "destination", false);
+	pf_agent_outage(&source->agent);
 }
 
 static void act_doubt(struct source *source)

@@ -70,7 +70,8 @@ static int produce_state(struct pf_pusher *pusher, struct pf_channel *channel, s
 	return 1;
 }
 
-static int produce_pages(struct pf_pusher *pusher, struct pf_channel *channel)
+/* true: a run was put; false: the channel is full, or nothing is left to push. */
+static bool put_run(struct pf_pusher *pusher, struct pf_channel *channel)
 {
 	struct pf_service *service = pusher->service;
 	uint32_t before;
@@ -78,13 +79,21 @@ static int produce_pages(struct pf_pusher *pusher, struct pf_channel *channel)
 	if (pusher->left.count == 0 &&
 	    !pf_push_next(&service->push, PF_RUN_BYTES_MAX, &pusher->left)) {
 		pusher->pushing = false;
-		return 0;
+		return false;
 	}
 	before = pusher->left.count;
 	(void)!pf_service_put(service, channel, &pusher->left, pusher->scratch);
 	atomic_fetch_add_explicit(&service->count.pushed, before - pusher->left.count,
 				  memory_order_relaxed);
-	return 1;
+	return pusher->left.count == 0;
+}
+
+/* As many frames as fit: flushed alone, each would end in a TLS record of a few bytes. */
+static int produce_pages(struct pf_pusher *pusher, struct pf_channel *channel)
+{
+	while (put_run(pusher, channel))
+		;
+	return pf_channel_unsent(channel) > 0;
 }
 
 static int pusher_produce(void *opaque, struct pf_link *link, struct pf_err *err)
