@@ -310,6 +310,20 @@ static void tell_log(const struct pf_child *child, FILE *out)
 	}
 }
 
+/* What it said and nobody has read: often the reason why it ended. */
+static void tell_said(const struct pf_child *child, FILE *out)
+{
+	char said[LOG_TAIL + 1];
+	ssize_t length = child->from >= 0 ? read(child->from, said, LOG_TAIL) : 0;
+	char *rest = NULL;
+
+	if (length <= 0)
+		return;
+	said[length] = '\0';
+	for (char *line = strtok_r(said, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		fprintf(out, "    %s\n", line);
+}
+
 void pf_children_tell(const struct pf_children *children, FILE *out)
 {
 	for (uint32_t i = 0; i < children->count; i++) {
@@ -318,6 +332,7 @@ void pf_children_tell(const struct pf_children *children, FILE *out)
 
 		pf_child_state(child, state, sizeof(state));
 		fprintf(out, "  %s (pid %d): %s\n", child->name, (int)child->pid, state);
+		tell_said(child, out);
 		tell_log(child, out);
 	}
 }

@@ -69,7 +69,7 @@ PF_MUST_USE int pf_children_wait(struct pf_children *children, const int *fds, s
 				 uint64_t deadline_ns, struct pf_err *err);
 /* "exit 76", "signal 9 (Killed)", "running". */
 void pf_child_state(const struct pf_child *child, char *out, size_t size);
-/* Each child's state and the last lines of its log. */
+/* Each child's state, what it said that nobody has read, and the last lines of its log. */
 void pf_children_tell(const struct pf_children *children, FILE *out);
 /* SIGTERM, and SIGKILL for who is still there after two seconds; reaps all of them. */
 void pf_children_close(struct pf_children *children);

@@ -16,19 +16,19 @@
 /* Both agents and both guests beside the guests' memory. */
 #define OVERHEAD (UINT64_C(128) << 20)
 
-/* The ways to a userfaultfd, the one with most rights first. */
+/* Faults of the kernel too, since KVM's are: UFFD_USER_MODE_ONLY would not do. */
 static int open_userfaultfd(void)
 {
-	pf_auto_fd int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	int fd = -1;
+	pf_auto_fd int device = -1;
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), sys = errno;
 
+	if (fd >= 0)
+		return fd;
+	device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (device >= 0)
-		fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
-	if (fd < 0)
-		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (fd < 0 && errno == EPERM)
-		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	return fd;
+		return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+	errno = sys; /* the system call's reason is the better one */
+	return -1;
 }
 
 int pf_needs_kernel(struct pf_err *err)
@@ -37,9 +37,12 @@ int pf_needs_kernel(struct pf_err *err)
 	pf_auto_fd int fd = open_userfaultfd();
 
 	if (fd < 0) {
-		pf_err_sys(err, "this kernel gives no userfaultfd");
-		return pf_err_hint(err, "it needs CONFIG_USERFAULTFD; in a container, a seccomp "
-					"profile that allows userfaultfd(2)");
+		pf_err_sys(err, "opening a userfaultfd");
+		if (err->sys == EPERM)
+			return pf_err_hint(err, "be root, or have access to /dev/userfaultfd, or "
+						"set the sysctl vm.unprivileged_userfaultfd to 1; "
+						"a container's seccomp profile must allow it too");
+		return pf_err_hint(err, "the kernel needs CONFIG_USERFAULTFD");
 	}
 	if (ioctl(fd, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "asking userfaultfd for its features");

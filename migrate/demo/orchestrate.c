@@ -44,7 +44,7 @@ void pf_orchestra_say(struct pf_orchestra *orchestra, const char *fmt, ...)
 	uint64_t ms = (pf_now_ns() - orchestra->started_ns) / PF_NS_PER_MS;
 	va_list args;
 
-	pf_termline_end(&orchestra->line);
+	pf_termline_clear(&orchestra->line);
 	fprintf(stderr, "%5llu.%03llu  ", (unsigned long long)(ms / 1000),
 		(unsigned long long)(ms % 1000));
 	va_start(args, fmt);
