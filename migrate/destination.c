@@ -358,6 +358,8 @@ static void act_fail(struct destination *destination)
 	size_t length = pf_msg_pack_failure(destination->agent.why.text, body, sizeof(body));
 
 	send_frame(destination, PF_FRAME_FAILURE, body, length);
+	/* A source that has offered the guest already asks for the record, not for reasons. */
+	send_verdict(destination, PF_FRAME_ABORTED, destination->agent.why.text);
 	pf_vmm_hang_up(destination->agent.vmm, destination->agent.why.text);
 	pf_report("destination", &destination->agent.why);
 	pf_agent_finish(&destination->agent, pf_err_exit_code(&destination->agent.why),

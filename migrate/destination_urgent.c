@@ -22,8 +22,7 @@
 #include "base/urgency.h"
 #include "memory/trap.h"
 #include "migrate/destination.h"
-
-#define GOODBYE_NS (2 * PF_NS_PER_S)
+#include "migrate/greet.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -366,21 +365,6 @@ static void wait_for_work(struct pf_pager *pager)
 	(void)poll(pfd, count, -1);
 }
 
-static void say_goodbye(struct pf_pager *pager)
-{
-	uint64_t deadline = pf_now_ns() + GOODBYE_NS;
-
-	while (pager->channel && pf_channel_unsent(pager->channel) > 0 && pf_now_ns() < deadline) {
-		struct pollfd pfd = {.fd = pf_conn_fd(pf_channel_conn(pager->channel))};
-
-		flush(pager);
-		if (!pager->channel || pf_channel_unsent(pager->channel) == 0)
-			break;
-		pfd.events = pf_channel_wants(pager->channel);
-		(void)poll(&pfd, 1, (int)(GOODBYE_NS / PF_NS_PER_MS));
-	}
-}
-
 static void *pager_thread(void *opaque)
 {
 	struct pf_pager *pager = opaque;
@@ -399,8 +383,8 @@ static void *pager_thread(void *opaque)
 		if (!busy)
 			wait_for_work(pager);
 	}
-	if (pager->goodbye)
-		say_goodbye(pager);
+	if (pager->goodbye && pager->channel)
+		pf_greet_part(pager->channel);
 	drop_channel(pager);
 	return NULL;
 }

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+#define PARTING_NS (2 * PF_NS_PER_S)
+
 static int wait_for(struct pf_channel *channel, const struct pf_greet *how, struct pf_err *err)
 {
 	uint64_t now = pf_now_ns();
@@ -39,13 +41,8 @@ int pf_greet_recv(struct pf_channel *channel, const struct pf_greet *how, struct
 	}
 }
 
-int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum pf_frame_type type,
-		  const void *body, size_t length, struct pf_err *err)
+int pf_greet_flush(struct pf_channel *channel, const struct pf_greet *how, struct pf_err *err)
 {
-	struct pf_frame frame = {.type = (uint8_t)type, .length = (uint32_t)length};
-
-	if (!pf_channel_put(channel, &frame, body))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "a first frame of %zu bytes", length);
 	for (;;) {
 		switch (pf_channel_flush(channel, err)) {
 		case PF_IO_OK:
@@ -58,4 +55,28 @@ int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum p
 			return -1;
 		}
 	}
+}
+
+int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum pf_frame_type type,
+		  const void *body, size_t length, struct pf_err *err)
+{
+	struct pf_frame frame = {.type = (uint8_t)type, .length = (uint32_t)length};
+
+	if (!pf_channel_put(channel, &frame, body))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a first frame of %zu bytes", length);
+	return pf_greet_flush(channel, how, err);
+}
+
+void pf_greet_part(struct pf_channel *channel)
+{
+	struct pf_greet how = {.deadline_ns = pf_now_ns() + PARTING_NS, .cancel_fd = -1};
+	struct pf_frame frame;
+	const uint8_t *body;
+	struct pf_err err;
+
+	if (pf_greet_flush(channel, &how, &err))
+		return;
+	pf_conn_goodbye(pf_channel_conn(channel));
+	while (pf_greet_recv(channel, &how, &frame, &body, &err) == 0)
+		; /* nothing that is said now changes anything */
 }

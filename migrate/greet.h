@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * migrate/greet.h - the first frames of a connection, before a link thread owns it.
+ * migrate/greet.h - the first and the last frames of a connection.
  *
- * For the connecting and the accepting threads: these wait, until a deadline or until cancel_fd is
- * readable, whichever comes first.
+ * For the thread that owns the channel at that moment: these wait, until a deadline or until
+ * cancel_fd is readable, whichever comes first.
  */
 #ifndef PF_MIGRATE_GREET_H
 #define PF_MIGRATE_GREET_H
@@ -21,5 +21,11 @@ PF_MUST_USE int pf_greet_recv(struct pf_channel *channel, const struct pf_greet 
 PF_MUST_USE int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how,
 			      enum pf_frame_type type, const void *body, size_t length,
 			      struct pf_err *err);
+/* Sends what is gathered, whatever was sent last included. */
+PF_MUST_USE int pf_greet_flush(struct pf_channel *channel, const struct pf_greet *how,
+			       struct pf_err *err);
+/* Sends what is gathered, says that it was the last, and reads on until the peer does the same, so
+ * that no reset overtakes it; 2 s at most.  The channel is only good for pf_channel_free() then. */
+void pf_greet_part(struct pf_channel *channel);
 
 #endif

@@ -9,9 +9,10 @@
 
 #include "base/clock.h"
 #include "base/urgency.h"
+#include "migrate/greet.h"
 
 #define FULL_BOX_MS 1
-#define GOODBYE_NS (2 * PF_NS_PER_S) /* the longest a link tries to flush its last frames */
+#define FLUSH_NS (2 * PF_NS_PER_S) /* the longest that a control frame waits for room */
 
 static struct pf_mail make_mail(enum pf_mail_kind kind, uint32_t number, uint32_t origin,
 				const void *data, size_t length)
@@ -68,32 +69,15 @@ int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame, const ui
 			  "the peer floods this side with %s frames", pf_frame_name(frame->type));
 }
 
-static int flush_all(struct pf_link *link, uint64_t deadline_ns, struct pf_err *err)
-{
-	for (;;) {
-		enum pf_io io = pf_channel_flush(link->channel, err);
-		struct pollfd pfd = {.fd = pf_conn_fd(pf_channel_conn(link->channel)),
-				     .events = pf_channel_wants(link->channel)};
-		uint64_t now = pf_now_ns();
-
-		if (io == PF_IO_OK)
-			return 0;
-		if (io != PF_IO_AGAIN)
-			return -1;
-		if (now >= deadline_ns)
-			return pf_err_set(err, PF_ERR_UNREACHABLE, "the peer does not read");
-		(void)poll(&pfd, 1, (int)((deadline_ns - now) / PF_NS_PER_MS) + 1);
-	}
-}
-
 static int put_control(struct pf_link *link, const struct pf_mail *mail, struct pf_err *err)
 {
 	struct pf_frame frame = {.type = (uint8_t)mail->number, .length = (uint32_t)mail->length};
+	struct pf_greet how = {.deadline_ns = pf_now_ns() + FLUSH_NS, .cancel_fd = -1};
 
 	if (pf_channel_put(link->channel, &frame, mail->data))
 		return 0;
 	/* Control frames are few: waiting for the buffer here delays nobody for long. */
-	if (flush_all(link, pf_now_ns() + GOODBYE_NS, err))
+	if (pf_greet_flush(link->channel, &how, err))
 		return -1;
 	return pf_channel_put(link->channel, &frame, mail->data) ? 0 :
 		pf_err_set(err, PF_ERR_PROTOCOL, "a control frame of %zu bytes", mail->length);
@@ -178,7 +162,9 @@ static int serve(struct pf_link *link, struct pf_err *err)
 		if (!busy && !link->stopping)
 			wait_for_work(link);
 	}
-	return link->goodbye ? flush_all(link, pf_now_ns() + GOODBYE_NS, err) : 0;
+	if (link->goodbye)
+		pf_greet_part(link->channel);
+	return 0;
 }
 
 static void *link_thread(void *opaque)

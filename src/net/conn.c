@@ -381,13 +381,19 @@ int pf_conn_handshake(int tcp_fd, const struct pf_handshake *how, struct pf_conn
 	return 0;
 }
 
+void pf_conn_goodbye(struct pf_conn *conn)
+{
+	/* Behind half a record a close_notify cannot go out. */
+	if (!conn->dead && !conn->write_waits)
+		(void)SSL_shutdown(conn->ssl);
+	ERR_clear_error();
+}
+
 void pf_conn_close(struct pf_conn *conn)
 {
 	if (!conn)
 		return;
-	/* Behind half a record a close_notify cannot go out. */
-	if (!conn->dead && !conn->write_waits)
-		(void)SSL_shutdown(conn->ssl);
+	pf_conn_goodbye(conn);
 	conn_free(conn);
 }
 
