@@ -43,6 +43,11 @@ struct pf_handshake {
 PF_MUST_USE int pf_conn_handshake(int tcp_fd, const struct pf_handshake *how, struct pf_conn **out,
 				  struct pf_err *err);
 /*
+ * Sends close_notify if it can without waiting: nothing more will be written, and the peer can still
+ * be read until PF_IO_EOF, which is its own close_notify.
+ */
+void pf_conn_goodbye(struct pf_conn *conn);
+/*
  * Sends close_notify if it can without waiting, closes, frees; takes NULL.  Bytes from the peer
  * that were not read make the kernel reset the connection, and what it has not sent yet is lost.
  */
