@@ -115,10 +115,11 @@ class Guest(Child):
         self.process.stdin.flush()
 
     def finish(self, seconds=DEADLINE):
-        """Stops the guest, compares every byte; its report as a dict."""
+        """Stops the guest, compares every byte; its report as a dict.  That its agent has gone is
+        an "error:" line too, and no reason to stop waiting."""
         self.say("finish")
         begin = self.taken
-        self.wait_line(lambda line: line.startswith(("verdict:", "error:")), seconds)
+        self.wait_line(lambda line: line.startswith(("verdict:", "error: finish")), seconds)
         report = dict(line.split(": ", 1) for line in self.lines[begin : self.taken] if ": " in line)
         report["status"] = self.wait()
         return report

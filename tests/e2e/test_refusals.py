@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from harness import program
+from relay import Relay
 
 AGENT = "--vmm-socket {0}/v --control {0}/c --tls-dir {0}/t --state-dir {0}/s --id a".split()
 
@@ -74,9 +75,14 @@ def test_no_peer_is_unreachable_after_the_timeout(migration):
 
 
 def start_both(migration, source=None, destination=None):
+    """The first byte goes through when the source's guest is known to its agent and runs."""
     migration.start_destination(**(destination or {}))
+    migration.relay = Relay(migration.address, budget=0)
+    migration.address = migration.relay.address
     migration.start_source(**(source or {}))
+    migration.source.open()
     migration.start_guest("source", "64M", 1).wait_word("running")
+    migration.relay.release()
 
 
 def check_destination_still_listens(migration):
@@ -140,9 +146,7 @@ def test_destination_refuses_another_id(migration):
 
 @pytest.mark.smoke
 def test_different_memory_is_refused_on_both_sides(migration):
-    migration.start_destination()
-    migration.start_source()
-    migration.start_guest("source", "64M", 1).wait_word("running")
+    start_both(migration)
     migration.start_guest("destination", "96M", 1)
     assert migration.source.wait() == 76
     assert migration.destination.wait() == 76
