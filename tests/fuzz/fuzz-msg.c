@@ -3,11 +3,13 @@
  * tests/fuzz/fuzz-msg.c - any bytes as the body of each control frame.
  *
  * Input: one byte that chooses the body, then the body.  What is accepted must come back the same
- * after packing and unpacking, fit into its frame, and hold only text that can be printed.
+ * after packing and unpacking, fit into its frame, and hold only text that can be printed.  What
+ * decodes at all is tried in its shortest form too, as in fuzz-vmm-msg.c.
  */
 #include <stdint.h>
 #include <string.h>
 
+#include "proto/wire.pb-c.h"
 #include "tests/fuzz/fuzz.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
@@ -112,16 +114,40 @@ static void try_failure(const uint8_t *data, size_t size)
 	FUZZ_ASSERT(strcmp(reason, back) == 0);
 }
 
-static void (*const tries[])(const uint8_t *data, size_t size) = {
-	try_hello, try_welcome, try_regions, try_paused, try_verdict, try_failure,
+static const struct {
+	void (*try)(const uint8_t *data, size_t size);
+	const ProtobufCMessageDescriptor *descriptor;
+} bodies[] = {
+	{try_hello, &pageferry__wire__hello__descriptor},
+	{try_welcome, &pageferry__wire__welcome__descriptor},
+	{try_regions, &pageferry__wire__regions__descriptor},
+	{try_paused, &pageferry__wire__paused__descriptor},
+	{try_verdict, &pageferry__wire__verdict__descriptor},
+	{try_failure, &pageferry__wire__failure__descriptor},
 };
+
+static void try_body(size_t body, const uint8_t *data, size_t size)
+{
+	err = (struct pf_err){0};
+	bodies[body].try(data, size);
+	FUZZ_ASSERT(err.class == PF_ERR_NONE || (err.class == PF_ERR_PROTOCOL && err.text[0]));
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static uint8_t shortest[PF_URGENT_BODY_MAX];
+	ProtobufCMessage *message;
+	size_t body;
+
 	if (size == 0 || size > 1 + PF_URGENT_BODY_MAX)
 		return 0;
-	err = (struct pf_err){0};
-	tries[data[0] % (sizeof(tries) / sizeof(tries[0]))](data + 1, size - 1);
-	FUZZ_ASSERT(err.class == PF_ERR_NONE || (err.class == PF_ERR_PROTOCOL && err.text[0]));
+	body = data[0] % (sizeof(bodies) / sizeof(bodies[0]));
+	try_body(body, data + 1, size - 1);
+	message = protobuf_c_message_unpack(bodies[body].descriptor, NULL, size - 1, data + 1);
+	if (!message)
+		return 0;
+	if (protobuf_c_message_get_packed_size(message) <= sizeof(shortest))
+		try_body(body, shortest, protobuf_c_message_pack(message, shortest));
+	protobuf_c_message_free_unpacked(message, NULL);
 	return 0;
 }

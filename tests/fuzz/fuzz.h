@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* -Wmissing-prototypes: libFuzzer has no header for C. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define FUZZ_ASSERT(condition)                                                                     \
