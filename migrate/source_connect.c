@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "core/switchover.h"
 #include "migrate/greet.h"
 #include "migrate/source.h"
 #include "net/tcp.h"
@@ -109,6 +110,11 @@ static int recv_welcome(const struct attempt *attempt, uint32_t number, struct p
 				  "the destination (%s) speaks protocol %u with features 0x%llx; "
 				  "this side speaks %u", welcome.software, welcome.protocol,
 				  (unsigned long long)welcome.features, PF_WIRE_PROTOCOL);
+	/* A destination that has decided already is not one to start with (DESIGN.md section 4.1). */
+	if (pf_record_meet(PF_RECORD_NONE, welcome.record) != PF_MEET_FRESH)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "the destination's record is %s; the one here is NONE",
+				  pf_record_name(welcome.record));
 	if (number == 0 && pf_session_secret(conn, attempt->out->secret, err))
 		return -1;
 	if (number == 0)

@@ -89,6 +89,36 @@ static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
 	return 0;
 }
 
+/* What this version cannot do is refused, never ignored. */
+static int check_region(const struct pf_vmm_region *region, bool destination, struct pf_err *err)
+{
+	const char *what = NULL;
+
+	if (destination && region->mapping_count == 0)
+		what = "it has no mapping, so that nothing of it could be trapped";
+	else if (!destination && region->mapping_count > 0)
+		what = "it has a userfaultfd, and nothing is trapped at the source";
+	else if (region->bitmap_fd != PF_VMM_NO_FD)
+		what = "it has a userfault bitmap, which this version cannot serve";
+	else if (destination && region->populated != PF_POPULATED_NONE)
+		what = "it declares populated pages, which this version cannot take over";
+	if (!what)
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL, "region %u: %s", region->id, what);
+}
+
+static int check_all(const struct pf_vmm_regions *regions, bool destination, struct pf_err *err)
+{
+	for (uint32_t i = 0; i < regions->count; i++)
+		if (check_region(&regions->region[i], destination, err))
+			return -1;
+	if (destination && !regions->no_other_mappings)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "the VMM does not declare that its memory has no other mapping; "
+				  "accesses through one (vhost-user, DMA) would not be trapped");
+	return check_roles(regions, err);
+}
+
 int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest *out,
 		 struct pf_err *err)
 {
@@ -98,7 +128,7 @@ int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest
 	for (uint32_t i = 0; i < PF_REGIONS_MAX; i++)
 		out->region[i].fd = -1;
 	memset(index_of, 0xff, sizeof(index_of));
-	if (check_roles(regions, err))
+	if (check_all(regions, true, err))
 		return -1;
 	sort_by_gpa(regions, order);
 	for (uint32_t i = 0; i < regions->count; i++) {
@@ -117,6 +147,8 @@ int pf_vmm_reader(const struct pf_vmm_regions *regions, int *fds, struct pf_read
 	memset(out, 0, sizeof(*out));
 	for (uint32_t i = 0; i < PF_REGIONS_MAX; i++)
 		out->region[i].fd = -1;
+	if (check_all(regions, false, err))
+		return -1;
 	sort_by_gpa(regions, order);
 	for (uint32_t i = 0; i < regions->count; i++) {
 		const struct pf_vmm_region *from = &regions->region[order[i]];
