@@ -333,6 +333,18 @@ def documents_name_what_exists(tree):
     return bad
 
 
+def the_map_shows_every_file(tree):
+    """ARCHITECTURE.md, "Files": each C file of src, and of migrate itself."""
+    if not (tree.root / "ARCHITECTURE.md").is_file():
+        return ["there is no ARCHITECTURE.md"]
+    shown = set(re.findall(r"`([\w-]+\.[ch])`", tree.text("ARCHITECTURE.md").split("## Files")[-1]))
+    return [
+        f"ARCHITECTURE.md does not show {path}"
+        for path in tree.kind(".c")
+        if (path.parts[0] == "src" or str(path.parent) == "migrate") and path.name not in shown
+    ]
+
+
 CHECKS = (
     includes_go_downwards,
     headers_form_no_cycle,
@@ -350,4 +362,5 @@ CHECKS = (
     skips_have_reasons,
     shell_is_sound,
     documents_name_what_exists,
+    the_map_shows_every_file,
 )

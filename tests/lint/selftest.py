@@ -21,6 +21,7 @@ GOOD = {
     + '\tfprintf(stderr, "skip f: no kvm\\n");\n\tskip();\n}\n',
     "tests/Makefile.inc": "y_SOURCES = %D%/unit/test-y.c\n",
     "NOTES.md": "See base/a.h.\n",
+    "ARCHITECTURE.md": "## Files\n`b.c`\n",
 }
 
 
@@ -86,6 +87,7 @@ BAD = (
     (checks.shell_is_sound, {"scripts/x.sh": "#!/bin/sh\nrm $1\n"}, "SC2086"),
     (checks.documents_name_what_exists, {"NOTES.md": "See base/gone.c.\n"}, "base/gone.c"),
     (checks.documents_name_what_exists, {"NOTES.md": "See pf_gone().\n"}, "pf_gone()"),
+    (checks.the_map_shows_every_file, {"src/base/x.c": c_file("")}, "base/x.c"),
 )
 
 
