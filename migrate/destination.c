@@ -366,12 +366,17 @@ static void act_fail(struct destination *destination)
 			"source-intact", "source");
 }
 
+static void act_lose(struct destination *destination)
+{
+	pf_agent_finish(&destination->agent, 65, "lost", NULL);
+}
+
 static void act_lost(struct destination *destination)
 {
 	pf_agent_emit(&destination->agent, "VMM_LOST",
 		      json_pack("{s:s, s:s}", "side", "destination", "reason",
 				destination->agent.why.text));
-	pf_agent_finish(&destination->agent, 65, "lost", NULL);
+	act_lose(destination);
 }
 
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
@@ -382,7 +387,7 @@ static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_REFUSED] = act_refused, [PF_DA_OUTAGE] = act_outage,
 	[PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
 	[PF_DA_ABORT] = act_abort,     [PF_DA_FAIL] = act_fail,
-	[PF_DA_LOST] = act_lost,
+	[PF_DA_LOST] = act_lost,       [PF_DA_LOSE] = act_lose,
 };
 
 static void destination_act(void *engine, uint8_t action)

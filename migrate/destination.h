@@ -93,6 +93,7 @@ struct pf_receiver {
 	struct pf_arrival arrival;
 	struct pf_mailbox *pager_outbox;
 	uint64_t max_device_state;
+	bool paused;  /* PAUSED has come on this connection */
 	int state_fd; /* device state that is arriving, or -1 */
 	uint64_t state_size, state_got;
 	struct {

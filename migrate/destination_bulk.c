@@ -36,9 +36,12 @@ static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 {
 	uint64_t size = 0;
 
-	if (link->number != 1 || receiver->state_size || receiver->state_fd >= 0)
+	/* Until the regions are agreed on, main may still be writing the guest's description. */
+	if (link->number != 1 || receiver->paused || !link->table)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "PAUSED twice, or not on the first bulk connection");
+				  "PAUSED twice, before the regions are agreed on, or not on the first "
+				  "bulk connection");
+	receiver->paused = true;
 	if (pf_msg_unpack_paused(body, frame->length, &size, err))
 		return -1;
 	if (size > receiver->max_device_state)
@@ -51,7 +54,7 @@ static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 		return pf_err_sys(err, "creating a memfd for the device state");
 	receiver->state_size = size;
 	receiver->state_got = 0;
-	pf_channel_expect(link->channel, link->origin, &receiver->arrival.guest->table, size);
+	pf_channel_expect(link->channel, link->origin, link->table, size);
 	if (pf_link_pass_on(link, frame, body, err))
 		return -1;
 	return size == 0 ? state_complete(receiver, link, err) : 0;

@@ -100,6 +100,7 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 			break;
 		case PF_MAIL_EXPECT:
 			expect = mail.data;
+			link->table = expect->table;
 			pf_channel_expect(link->channel, link->origin, expect->table,
 					  expect->device_state_size);
 			break;

@@ -84,6 +84,7 @@ struct pf_link {
 	uint32_t origin;	    /* put into every mail, so that main knows old ones */
 	const struct pf_link_user *user;
 	void *opaque;
+	const struct pf_region_table *table; /* the thread's: agreed, NULL before */
 	pthread_t thread;
 	bool started, stopping, goodbye;
 	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */

@@ -18,6 +18,8 @@
 #include "migrate/report.h"
 #include "migrate/status.h"
 
+#define STOOD_NS (5 * PF_NS_PER_S) /* a link that stood so long was a good one */
+
 struct source {
 	struct pf_agent agent;
 	struct pf_service service;
@@ -27,6 +29,8 @@ struct source {
 	struct pf_answers answers;
 	struct pf_pusher *pusher[PF_CHANNELS_MAX];
 	bool link_up;
+	uint64_t connected_ns; /* when the link last came up */
+	uint64_t deadline_ns;  /* of --connect-timeout */
 	uint32_t pauses_asked, pauses_answered;
 	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
 	struct pf_mail_state state;
@@ -64,15 +68,25 @@ static void give_up(struct source *source, const struct pf_err *err)
 	pf_agent_fail(&source->agent, PF_SE_GIVE_UP, err);
 }
 
-static void connect_again(struct source *source)
+static void connect_until_deadline(struct source *source, bool again)
 {
-	const struct pf_options *options = source->agent.options;
-	uint64_t deadline = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
 	struct pf_err err;
 
 	pf_connector_stop(&source->connector);
-	if (pf_connector_start(&source->connector, options, &source->agent.inbox, deadline, &err))
+	if (pf_connector_start(&source->connector, source->agent.options, &source->agent.inbox,
+			       source->deadline_ns, again, &err))
 		give_up(source, &err);
+}
+
+/* A destination that takes the connection and drops it at once gets no new --connect-timeout. */
+static void connect_again(struct source *source)
+{
+	uint64_t now = pf_now_ns();
+
+	if (now - source->connected_ns > STOOD_NS)
+		source->deadline_ns =
+			now + source->agent.options->connect_timeout_s * PF_NS_PER_S;
+	connect_until_deadline(source, true);
 }
 
 static int start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
@@ -127,6 +141,7 @@ static void on_connected(struct source *source, struct pf_connected *connected)
 		give_up(source, &err);
 	} else {
 		source->link_up = true;
+		source->connected_ns = pf_now_ns();
 		pf_agent_note(agent, PF_SE_LINK_UP);
 	}
 	explicit_bzero(connected->secret, sizeof(connected->secret));
@@ -553,7 +568,8 @@ int pf_source_main(const struct pf_options *options)
 		pf_report("source", &err);
 		return pf_err_exit_code(&err);
 	}
-	connect_again(source);
+	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
+	connect_until_deadline(source, false);
 	code = pf_agent_run(&source->agent);
 	source_close(source, true);
 	return code;

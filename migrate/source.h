@@ -75,6 +75,7 @@ struct pf_connector {
 	const struct pf_options *options;
 	struct pf_mailbox *inbox;
 	uint64_t deadline_ns;
+	bool again; /* a connection was lost: wait a moment before the first attempt */
 	int cancel_fd;
 	pthread_t thread;
 	bool started;
@@ -82,7 +83,7 @@ struct pf_connector {
 
 PF_MUST_USE int pf_connector_start(struct pf_connector *connector,
 				   const struct pf_options *options, struct pf_mailbox *inbox,
-				   uint64_t deadline_ns, struct pf_err *err);
+				   uint64_t deadline_ns, bool again, struct pf_err *err);
 /* Cancels and joins; takes one that never started. */
 void pf_connector_stop(struct pf_connector *connector);
 void pf_connected_free(struct pf_connected *connected);

@@ -163,6 +163,8 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 {
 	unsigned backoff_ms = BACKOFF_FIRST_MS;
 
+	if (connector->again && cancelled(connector, BACKOFF_FIRST_MS))
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "cancelled");
 	for (uint32_t i = 0;; i++) {
 		uint64_t now = pf_now_ns(), end = now + ATTEMPT_NS;
 		struct attempt attempt = {
@@ -189,7 +191,7 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 static void *connect_thread(void *opaque)
 {
 	struct pf_connector *connector = opaque;
-	struct pf_connected connected;
+	struct pf_connected connected = {0};
 	struct pf_err err = {0};
 
 	if (try_until_deadline(connector, &connected, &err) == 0) {
@@ -204,10 +206,13 @@ static void *connect_thread(void *opaque)
 }
 
 int pf_connector_start(struct pf_connector *connector, const struct pf_options *options,
-		       struct pf_mailbox *inbox, uint64_t deadline_ns, struct pf_err *err)
+		       struct pf_mailbox *inbox, uint64_t deadline_ns, bool again,
+		       struct pf_err *err)
 {
-	*connector = (struct pf_connector){
-		.options = options, .inbox = inbox, .deadline_ns = deadline_ns};
+	*connector = (struct pf_connector){.options = options,
+					   .inbox = inbox,
+					   .deadline_ns = deadline_ns,
+					   .again = again};
 	connector->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (connector->cancel_fd < 0)
 		return pf_err_sys(err, "creating an eventfd");

@@ -73,8 +73,8 @@ static const struct pf_transition rows[] = {
 	ON(OUTAGE,   VMM_REFUSED, FAILED,    REFUSED,  "no vCPU entered: the record says so"),
 	ON(SERVING,  VMM_LOST,    FAILED,    LOST,     "the guest died with its VMM"),
 	ON(OUTAGE,   VMM_LOST,    FAILED,    LOST,     "the guest died with its VMM"),
-	ON(SERVING,  LOSE,        FAILED,    LOST,     "given up on purpose"),
-	ON(OUTAGE,   LOSE,        FAILED,    LOST,     "given up on purpose"),
+	ON(SERVING,  LOSE,        FAILED,    LOSE,     "given up on purpose"),
+	ON(OUTAGE,   LOSE,        FAILED,    LOSE,     "given up on purpose"),
 	ON(SETUP,    LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
 	ON(ACTIVE,   LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
 	ON(DEVICE,   LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
@@ -121,7 +121,7 @@ static const char *const events[] = {
 };
 static const char *const actions[] = {
 	"-",	   "COMPARE", "ACCEPT",	"RESTART", "RECEIVE", "LOAD",  "READY", "RUN",
-	"RESUMED", "REFUSED", "OUTAGE", "COMPLETE", "FINISH", "ABORT", "FAIL",	"LOST",
+	"RESUMED", "REFUSED", "OUTAGE", "COMPLETE", "FINISH", "ABORT", "FAIL",	"LOST",	 "LOSE",
 };
 _Static_assert(ROWS(states) == PF_D_STATES_, "a name for every state");
 _Static_assert(ROWS(events) == PF_DE_EVENTS_, "a name for every event");

@@ -189,7 +189,8 @@ enum pf_destination_action {
 	PF_DA_FINISH,	/* end with 0 */
 	PF_DA_ABORT,	/* record ABORTED, then ABORTED; end with 130 */
 	PF_DA_FAIL,	/* record ABORTED, then FAILURE; end with the error's code */
-	PF_DA_LOST,	/* end with 65 */
+	PF_DA_LOST,	/* VMM_LOST; end with 65 */
+	PF_DA_LOSE,	/* end with 65 */
 	PF_DA_ACTIONS_
 };
 
