@@ -21,7 +21,7 @@ class Relay:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.wake, self.bell = socket.socketpair()
-        self.order = None  # what the other thread wants: "release", "cut" or "stop"
+        self.order = None  # what the other thread wants: "release", "hold", "cut" or "stop"
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
         self.thread.start()
@@ -36,6 +36,10 @@ class Relay:
     def release(self):
         """From now on everything passes."""
         self.obey("release")
+
+    def hold(self):
+        """From now on nothing passes towards the destination."""
+        self.obey("hold")
 
     def cut(self):
         """Every connection is reset, and nobody can connect again."""
@@ -95,8 +99,8 @@ class Relay:
             if self.wake in readable:
                 self.wake.recv(1)
                 order, self.order = self.order, None
-                if order == "release":
-                    self.budget = None
+                if order in ("release", "hold"):
+                    self.budget = None if order == "release" else 0
                 else:
                     self.close_pairs()
                     self.listener.close()

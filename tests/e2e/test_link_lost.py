@@ -60,24 +60,46 @@ def test_connection_cut_after_run_pauses_both_sides(migration):
         assert process.alive()
 
 
-def test_connection_cut_before_the_offer_is_made_again(migration):
-    """By the second address: set-up starts again by itself, and the guest arrives."""
+def start_with_second_address(migration):
+    """Through a relay; when that is cut, the source has another address to go on with."""
     migration.start_destination()
     direct = migration.address
-    first = migration.relay = Relay(direct)
-    migration.start_source(connect=[first.address, direct])
+    migration.relay = Relay(direct)
+    migration.start_source(connect=[migration.relay.address, direct])
     migration.source.open()
-    migration.start_guest("source", "64M", 1).wait_word("running")
-    migration.start_guest("destination", "64M", 1)
+    migration.start_guest("source", "64M", 2).wait_word("running")
+    migration.start_guest("destination", "64M", 2)
     migration.wait_state("active")
-    first.cut()
-    migration.wait_state("setup")
-    migration.wait_state("active")
+
+
+def check_guest_arrives(migration):
     migration.source.control.command("switchover")
     migration.destination_guest.wait_word("complete")
     assert migration.source.wait() == 0
     assert migration.destination.wait() == 0
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_connection_cut_while_active_is_made_again(migration):
+    start_with_second_address(migration)
+    migration.relay.cut()
+    migration.wait_state("setup")
+    migration.wait_state("active")
+    check_guest_arrives(migration)
+
+
+def test_connection_cut_while_the_guest_stands_gives_it_back(migration):
+    """Paused and not offered: it runs on at the source, and the next switch-over moves what it has
+    written since."""
+    start_with_second_address(migration)
+    migration.relay.hold()
+    migration.source.control.command("switchover")
+    migration.source_guest.wait_word("paused")
+    migration.relay.cut()
+    migration.source_guest.wait_word("continued")
+    migration.wait_state("setup")
+    migration.wait_state("active")
+    check_guest_arrives(migration)
 
 
 @pytest.mark.smoke

@@ -13,7 +13,7 @@ AGENT = "--vmm-socket {0}/v --control {0}/c --tls-dir {0}/t --state-dir {0}/s --
 
 def run(*arguments):
     return subprocess.run(
-        [program("PAGEFERRY"), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [program("PAGEFERRY"), *arguments], capture_output=True, text=True, timeout=20, check=False
     )
 
 
@@ -54,8 +54,16 @@ def test_unknown_verb_is_a_usage_error():
     assert run().returncode == 64
 
 
-def test_missing_certificates_are_a_configuration_error(folder):
-    result = run("source", *agent_options(folder), "--connect", "127.0.0.1:1")
+@pytest.mark.parametrize(
+    "side, more",
+    [
+        ("source", ["--connect", "127.0.0.1:1", "--connect-timeout", "1"]),
+        ("destination", ["--listen", "127.0.0.1:0", "--peer-name", "source.pageferry.test"]),
+    ],
+)
+def test_missing_certificates_are_a_configuration_error(folder, side, more):
+    """Said at once, and not only when the first peer is there."""
+    result = run(side, *agent_options(folder), *more)
     assert result.returncode == 78, result
     assert folder + "/t" in result.stderr
 
