@@ -176,6 +176,11 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 			pf_close_fd(&((struct pf_mail_state *)mail->data)->fd);
 		return; /* from a connection that is gone */
 	}
+	/* The source closes when it has acknowledged, and a bulk thread may notice before the urgent
+	 * one has read the acknowledgement. */
+	if (mail->kind == PF_MAIL_DOWN && mail->number > 0 &&
+	    destination->agent.state == PF_D_LINGERING)
+		return;
 	if (mail->kind == PF_MAIL_DOWN)
 		pf_session_down(destination, mail->data);
 	else if (mail->kind == PF_MAIL_STATE_HERE)
@@ -441,8 +446,10 @@ static const struct pf_agent_ops destination_ops = {
 static void destination_close(struct destination *destination)
 {
 	pf_acceptor_stop(destination->acceptor);
-	pf_session_stop_bulk(destination, true);
+	/* Urgent first: a source that saw a bulk connection close would not wait for the last word. */
 	pf_pager_stop(&destination->pager, true);
+	pf_session_stop_bulk(destination, true);
+	pf_pager_done(&destination->pager);
 	pf_agent_close(&destination->agent);
 	if (destination->armed)
 		pf_guest_done(&destination->guest);
@@ -466,6 +473,7 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	if (pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
 	    pf_acceptor_start(options, &agent->inbox, &destination->acceptor, &bound, err)) {
 		pf_pager_stop(&destination->pager, false);
+		pf_pager_done(&destination->pager);
 		pf_agent_close(agent);
 		return -1;
 	}

@@ -77,8 +77,10 @@ struct pf_pager {
 
 PF_MUST_USE int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox,
 			       _Atomic bool *filled_told, struct pf_err *err);
-/* goodbye: flush what was posted first. */
+/* Ends and joins the thread; goodbye: what was posted is heard by the peer first, within 2 s. */
 void pf_pager_stop(struct pf_pager *pager, bool goodbye);
+/* Once no bulk thread can post to it any more; takes one that was never started. */
+void pf_pager_done(struct pf_pager *pager);
 /* Main: hands the thread a channel, which becomes its own. */
 void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_t epoch);
 /* Main: posts a control frame for the connection of this epoch; dropped if it is gone. */

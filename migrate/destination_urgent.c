@@ -420,8 +420,12 @@ void pf_pager_stop(struct pf_pager *pager, bool goodbye)
 	atomic_store(&pager->stop, true);
 	post(pager, PF_MAIL_STOP, goodbye, 0, NULL, 0);
 	pthread_join(pager->thread, NULL);
-	pf_mailbox_done(&pager->outbox);
 	pager->started = false;
+}
+
+void pf_pager_done(struct pf_pager *pager)
+{
+	pf_mailbox_done(&pager->outbox);
 }
 
 void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_t epoch)
