@@ -15,6 +15,7 @@
 #include "migrate/commands.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
+#include "net/credentials.h"
 
 #define PROGRESS_US 200000u
 
@@ -81,6 +82,17 @@ void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *w
 {
 	agent->why = *why;
 	pf_agent_note(agent, event);
+}
+
+void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
+{
+	const char *ignored;
+
+	if (pf_machine_look(agent->machine, agent->state, event, &ignored))
+		pf_agent_emit(agent, "VMM_LOST",
+			      json_pack("{s:s, s:s}", "side", pf_agent_role(agent), "reason",
+					why->text));
+	pf_agent_fail(agent, event, why);
 }
 
 static json_t *outcome_object(const struct pf_agent *agent, bool final)
@@ -217,11 +229,22 @@ static int open_loop(struct pf_agent *agent, struct pf_err *err)
 	return 0;
 }
 
+/* What every handshake will read again is looked at before anybody waits for one. */
+static int check_credentials(const struct pf_options *options, struct pf_err *err)
+{
+	SSL_CTX *ctx = NULL;
+
+	if (pf_credentials_load(options->tls_dir, options->side, &ctx, err))
+		return -1;
+	SSL_CTX_free(ctx);
+	return 0;
+}
+
 static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	const struct pf_options *options = agent->options;
 
-	if (open_loop(agent, err) ||
+	if (check_credentials(options, err) || open_loop(agent, err) ||
 	    pf_statedir_open(&agent->dir, options->state_dir, options->side, options->id, err) ||
 	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err))
 		return -1;

@@ -73,6 +73,9 @@ void pf_agent_note(struct pf_agent *agent, uint8_t event);
 /* Remembers why (for the exit code and the outcome), then raises. */
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
 
+/* The same for a VMM that is gone, and VMM_LOST if that matters in this state. */
+void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
+
 /* Emits an event to the orchestrator; takes over data. */
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
 /* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */

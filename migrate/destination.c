@@ -206,7 +206,7 @@ static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int 
 		pf_guest_done(guest);
 		pf_err_prefix(&err, "the destination VMM's memory");
 		pf_vmm_hang_up(agent->vmm, err.text);
-		pf_agent_fail(agent, PF_DE_VMM_LOST, &err);
+		pf_agent_vmm_lost(agent, PF_DE_VMM_LOST, &err);
 		return;
 	}
 	destination->armed = true;
@@ -245,7 +245,7 @@ static void vmm_lost(void *engine, const char *reason)
 	struct pf_err err;
 
 	pf_err_set(&err, PF_ERR_SYSTEM, "the destination VMM: %s", reason);
-	pf_agent_fail(&destination->agent, PF_DE_VMM_LOST, &err);
+	pf_agent_vmm_lost(&destination->agent, PF_DE_VMM_LOST, &err);
 }
 
 static const struct pf_vmm_callbacks vmm_callbacks = {
@@ -363,25 +363,22 @@ static void act_fail(struct destination *destination)
 	size_t length = pf_msg_pack_failure(destination->agent.why.text, body, sizeof(body));
 
 	send_frame(destination, PF_FRAME_FAILURE, body, length);
-	/* A source that has offered the guest already asks for the record, not for reasons. */
-	send_verdict(destination, PF_FRAME_ABORTED, destination->agent.why.text);
 	pf_vmm_hang_up(destination->agent.vmm, destination->agent.why.text);
 	pf_report("destination", &destination->agent.why);
 	pf_agent_finish(&destination->agent, pf_err_exit_code(&destination->agent.why),
 			"source-intact", "source");
 }
 
-static void act_lose(struct destination *destination)
+/* A source that may have offered the guest already asks for the record, not for reasons. */
+static void act_fail_ready(struct destination *destination)
 {
-	pf_agent_finish(&destination->agent, 65, "lost", NULL);
+	send_verdict(destination, PF_FRAME_ABORTED, destination->agent.why.text);
+	act_fail(destination);
 }
 
 static void act_lost(struct destination *destination)
 {
-	pf_agent_emit(&destination->agent, "VMM_LOST",
-		      json_pack("{s:s, s:s}", "side", "destination", "reason",
-				destination->agent.why.text));
-	act_lose(destination);
+	pf_agent_finish(&destination->agent, 65, "lost", NULL);
 }
 
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
@@ -392,7 +389,7 @@ static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_REFUSED] = act_refused, [PF_DA_OUTAGE] = act_outage,
 	[PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
 	[PF_DA_ABORT] = act_abort,     [PF_DA_FAIL] = act_fail,
-	[PF_DA_LOST] = act_lost,       [PF_DA_LOSE] = act_lose,
+	[PF_DA_FAIL_READY] = act_fail_ready, [PF_DA_LOST] = act_lost,
 };
 
 static void destination_act(void *engine, uint8_t action)

@@ -113,6 +113,9 @@ static int start_links(struct source *source, struct pf_connected *connected, st
 {
 	struct pf_channel *urgent = pf_steal(&connected->channel[0]);
 
+	/* What an earlier connection carried, the destination has dropped. */
+	if (source->vmm_described)
+		pf_push_reset(&source->service.push);
 	memset(&source->answers, 0, sizeof(source->answers));
 	source->answers.service = &source->service;
 	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
@@ -283,7 +286,7 @@ static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int 
 		pf_reader_done(&service->reader);
 		pf_err_prefix(&err, "the source VMM's memory");
 		pf_vmm_hang_up(source->agent.vmm, err.text);
-		pf_agent_fail(&source->agent, PF_SE_VMM_LOST, &err);
+		pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, &err);
 		return;
 	}
 	source->vmm_described = true;
@@ -320,7 +323,7 @@ static void vmm_lost(void *engine, const char *reason)
 	struct pf_err err;
 
 	pf_err_set(&err, PF_ERR_SYSTEM, "the source VMM: %s", reason);
-	pf_agent_fail(&source->agent, PF_SE_VMM_LOST, &err);
+	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, &err);
 }
 
 static const struct pf_vmm_callbacks vmm_callbacks = {
@@ -428,13 +431,6 @@ static void act_doubt(struct source *source)
 	pf_agent_outcome(&source->agent, "in-doubt", NULL, false);
 }
 
-static void act_vmm_lost(struct source *source)
-{
-	pf_agent_emit(&source->agent, "VMM_LOST",
-		      json_pack("{s:s, s:s}", "side", "source", "reason",
-				source->agent.why.text));
-}
-
 static void act_commit(struct source *source)
 {
 	send_verdict(source, PF_FRAME_COMMIT, "");
@@ -483,7 +479,6 @@ static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_RELEASE] = act_complete,
 	[PF_SA_CANCEL] = act_cancel,
 	[PF_SA_FAIL] = act_fail,
-	[PF_SA_VMM_LOST] = act_vmm_lost,
 	[PF_SA_LOSE] = act_lose,
 	[PF_SA_LEAVE_DOUBT] = act_leave_doubt,
 	[PF_SA_LEAVE_PAUSED] = act_leave_paused,

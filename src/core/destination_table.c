@@ -62,19 +62,19 @@ static const struct pf_transition rows[] = {
 	ON(SETUP,    FAILED,      FAILED,    FAIL,     "it cannot work; the guest stays at the source"),
 	ON(ACTIVE,   FAILED,      FAILED,    FAIL,     "it cannot work; the guest stays at the source"),
 	ON(DEVICE,   FAILED,      FAILED,    FAIL,     "it cannot work; the guest stays at the source"),
-	ON(READY,    FAILED,      FAILED,    FAIL,     "it cannot work; the guest stays at the source"),
+	ON(READY,    FAILED,      FAILED,    FAIL_READY,  "it cannot work; the guest stays at the source"),
 	ON(SETUP,    VMM_LOST,    FAILED,    FAIL,     "nobody could run the guest here"),
 	ON(ACTIVE,   VMM_LOST,    FAILED,    FAIL,     "nobody could run the guest here"),
 	ON(DEVICE,   VMM_LOST,    FAILED,    FAIL,     "nobody could run the guest here"),
-	ON(READY,    VMM_LOST,    FAILED,    FAIL,     "nobody could run the guest here"),
-	ON(WAITING,  VMM_LOST,    FAILED,    FAIL,     "nobody could run the guest here"),
+	ON(READY,    VMM_LOST,    FAILED,    FAIL_READY,  "nobody could run the guest here"),
+	ON(WAITING,  VMM_LOST,    FAILED,    FAIL_READY,  "nobody could run the guest here"),
 
 	ON(SERVING,  VMM_REFUSED, FAILED,    REFUSED,  "no vCPU entered: the source may keep it"),
 	ON(OUTAGE,   VMM_REFUSED, FAILED,    REFUSED,  "no vCPU entered: the record says so"),
 	ON(SERVING,  VMM_LOST,    FAILED,    LOST,     "the guest died with its VMM"),
 	ON(OUTAGE,   VMM_LOST,    FAILED,    LOST,     "the guest died with its VMM"),
-	ON(SERVING,  LOSE,        FAILED,    LOSE,     "given up on purpose"),
-	ON(OUTAGE,   LOSE,        FAILED,    LOSE,     "given up on purpose"),
+	ON(SERVING,  LOSE,        FAILED,    LOST,     "given up on purpose"),
+	ON(OUTAGE,   LOSE,        FAILED,    LOST,     "given up on purpose"),
 	ON(SETUP,    LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
 	ON(ACTIVE,   LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
 	ON(DEVICE,   LOSE,        CANCELLED, ABORT,    "not committed: it is not lost"),
@@ -121,7 +121,7 @@ static const char *const events[] = {
 };
 static const char *const actions[] = {
 	"-",	   "COMPARE", "ACCEPT",	"RESTART", "RECEIVE", "LOAD",  "READY", "RUN",
-	"RESUMED", "REFUSED", "OUTAGE", "COMPLETE", "FINISH", "ABORT", "FAIL",	"LOST",	 "LOSE",
+	"RESUMED", "REFUSED", "OUTAGE", "COMPLETE", "FINISH", "ABORT", "FAIL",	"FAIL_READY", "LOST",
 };
 _Static_assert(ROWS(states) == PF_D_STATES_, "a name for every state");
 _Static_assert(ROWS(events) == PF_DE_EVENTS_, "a name for every event");
@@ -139,7 +139,7 @@ static const enum pf_phase phases[PF_D_STATES_] = {
 static const enum pf_record records[PF_DA_ACTIONS_] = {
 	[PF_DA_RESTART] = PF_RECORD_NONE,   [PF_DA_READY] = PF_RECORD_READY,
 	[PF_DA_RUN] = PF_RECORD_RUN,	    [PF_DA_REFUSED] = PF_RECORD_REFUSED,
-	[PF_DA_ABORT] = PF_RECORD_ABORTED, [PF_DA_FAIL] = PF_RECORD_ABORTED,
+	[PF_DA_ABORT] = PF_RECORD_ABORTED, [PF_DA_FAIL_READY] = PF_RECORD_ABORTED,
 };
 
 const struct pf_machine pf_destination_machine = {

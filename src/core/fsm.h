@@ -128,7 +128,6 @@ enum pf_source_action {
 	PF_SA_RELEASE,	   /* RELEASE without a connection, end with 0 */
 	PF_SA_CANCEL,	   /* record still NONE: ABORT to the peer, CONTINUE_SOURCE, end with 130 */
 	PF_SA_FAIL,	   /* record still NONE: CONTINUE_SOURCE if paused, end with the error's code */
-	PF_SA_VMM_LOST,	   /* tell the orchestrator; its memory files are still ours to read */
 	PF_SA_LOSE,	   /* end with 65 */
 	PF_SA_LEAVE_DOUBT, /* end with 72 */
 	PF_SA_LEAVE_PAUSED, /* end with 75 */
@@ -188,9 +187,9 @@ enum pf_destination_action {
 	PF_DA_COMPLETE, /* unregister, COMPLETE to the VMM, COMPLETE to the source */
 	PF_DA_FINISH,	/* end with 0 */
 	PF_DA_ABORT,	/* record ABORTED, then ABORTED; end with 130 */
-	PF_DA_FAIL,	/* record ABORTED, then FAILURE; end with the error's code */
-	PF_DA_LOST,	/* VMM_LOST; end with 65 */
-	PF_DA_LOSE,	/* end with 65 */
+	PF_DA_FAIL,	/* record still NONE: FAILURE; end with the error's code */
+	PF_DA_FAIL_READY, /* record ABORTED, then FAILURE and ABORTED; end with the error's code */
+	PF_DA_LOST,	/* end with 65 */
 	PF_DA_ACTIONS_
 };
 

@@ -12,23 +12,36 @@ static uint64_t pages_of(const struct pf_push *push, uint32_t region)
 	return pf_region_pages(&push->table->region[region]);
 }
 
-int pf_push_init(struct pf_push *push, const struct pf_region_table *table, struct pf_err *err)
+static uint64_t words_of(const struct pf_push *push, uint32_t region)
 {
-	push->table = table;
+	return pages_of(push, region) / 64 + 1;
+}
+
+void pf_push_reset(struct pf_push *push)
+{
 	push->hint = push->pivot = NO_HINT;
 	push->up = push->down = 0;
 	push->turn_down = false;
 	push->sweep_region = 0;
 	push->sweep_page = 0;
+	for (uint32_t i = 0; i < push->table->count; i++)
+		for (uint64_t w = 0; w < words_of(push, i); w++)
+			atomic_store_explicit(&push->sent[i][w], 0, memory_order_relaxed);
+}
+
+int pf_push_init(struct pf_push *push, const struct pf_region_table *table, struct pf_err *err)
+{
+	push->table = table;
 	pthread_mutex_init(&push->lock, NULL);
 	for (uint32_t i = 0; i < table->count; i++) {
-		push->sent[i] = calloc(pages_of(push, i) / 64 + 1, sizeof(uint64_t));
+		push->sent[i] = calloc(words_of(push, i), sizeof(uint64_t));
 		if (push->sent[i])
 			continue;
 		pf_push_done(push);
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for the bitmap of region %u",
 				  i);
 	}
+	pf_push_reset(push);
 	return 0;
 }
 

@@ -31,6 +31,8 @@ struct pf_push {
 /* Allocates the bitmaps: 1 bit a page.  The table is borrowed. */
 PF_MUST_USE int pf_push_init(struct pf_push *push, const struct pf_region_table *table,
 			     struct pf_err *err);
+/* Nothing has been sent: the destination starts again with no page.  No thread uses it meanwhile. */
+void pf_push_reset(struct pf_push *push);
 /* Takes a zeroed struct. */
 void pf_push_done(struct pf_push *push);
 /* A page was answered on urgent: push skips it and goes on around it. */

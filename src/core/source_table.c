@@ -76,11 +76,11 @@ static const struct pf_transition rows[] = {
 	ON(ACTIVE,   VMM_LOST,    FAILED,    FAIL,      "there is nothing left to move"),
 	ON(PAUSING,  VMM_LOST,    FAILED,    FAIL,      "there is nothing left to move"),
 	ON(SENDING,  VMM_LOST,    FAILED,    FAIL,      "not offered yet, so it must not run there"),
-	ON(OFFERED,  VMM_LOST,    OFFERED,   VMM_LOST,  "its memory files are ours to read on"),
-	ON(ABORTING, VMM_LOST,    ABORTING,  VMM_LOST,  "its memory files are ours to read on"),
-	ON(IN_DOUBT, VMM_LOST,    IN_DOUBT,  VMM_LOST,  "its memory files are ours to read on"),
-	ON(SERVING,  VMM_LOST,    SERVING,   VMM_LOST,  "its memory files are ours to read on"),
-	ON(OUTAGE,   VMM_LOST,    OUTAGE,    VMM_LOST,  "its memory files are ours to read on"),
+	ON(OFFERED,  VMM_LOST,    OFFERED,   NONE,      "its memory files are ours to read on"),
+	ON(ABORTING, VMM_LOST,    ABORTING,  NONE,      "its memory files are ours to read on"),
+	ON(IN_DOUBT, VMM_LOST,    IN_DOUBT,  NONE,      "its memory files are ours to read on"),
+	ON(SERVING,  VMM_LOST,    SERVING,   NONE,      "its memory files are ours to read on"),
+	ON(OUTAGE,   VMM_LOST,    OUTAGE,    NONE,      "its memory files are ours to read on"),
 
 	ON(IN_DOUBT, FENCED,      CANCELLED, KEEP,      "somebody made sure that it cannot run there"),
 	ON(OUTAGE,   FENCED,      CANCELLED, KEEP,      "somebody made sure that it does not run there"),
@@ -155,7 +155,7 @@ static const char *const actions[] = {
 	"-",	    "PROPOSE",	"AGREE",  "RECONNECT", "TAKE_BACK",   "PAUSE",
 	"SEND_STATE", "COMMIT", "ASK_ABORT", "GONE",   "DOWNTIME",    "KEEP",
 	"OUTAGE",   "DOUBT",	"COMPLETE", "RELEASE", "CANCEL",      "FAIL",
-	"VMM_LOST", "LOSE",	"LEAVE_DOUBT", "LEAVE_PAUSED",
+	"LOSE",	    "LEAVE_DOUBT", "LEAVE_PAUSED",
 };
 _Static_assert(ROWS(states) == PF_S_STATES_, "a name for every state");
 _Static_assert(ROWS(events) == PF_SE_EVENTS_, "a name for every event");

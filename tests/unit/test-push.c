@@ -97,6 +97,21 @@ static void a_requested_page_is_not_pushed(void **unused)
 	assert_int_equal(pages, 1077 - 143);
 }
 
+static void after_a_reset_every_page_comes_again(void **unused)
+{
+	unsigned pages = 0;
+	struct pf_run run;
+
+	(void)unused;
+	pf_push_requested(&push, 0, 500);
+	for (unsigned i = 0; i < 20; i++)
+		assert_true(pf_push_next(&push, FRAME, &run));
+	pf_push_reset(&push);
+	while (pf_push_next(&push, FRAME, &run))
+		pages += run.count;
+	assert_int_equal(pages, 1077);
+}
+
 static void a_page_larger_than_a_frame_is_still_taken(void **unused)
 {
 	static const struct pf_region_table huge = {
@@ -158,6 +173,7 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(a_newer_fault_moves_the_centre, begin, end),
 		cmocka_unit_test_setup_teardown(a_requested_page_is_not_pushed, begin, end),
+		cmocka_unit_test_setup_teardown(after_a_reset_every_page_comes_again, begin, end),
 		cmocka_unit_test_setup_teardown(a_page_larger_than_a_frame_is_still_taken, begin,
 						end),
 		cmocka_unit_test_setup_teardown(threads_take_each_page_at_most_once, begin, end),

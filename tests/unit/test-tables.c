@@ -169,7 +169,7 @@ static void each_destination_state_has_its_record(void **unused)
 		[PF_D_DEVICE] = R(NONE),       [PF_D_READY] = R(READY),
 		[PF_D_WAITING] = R(READY),     [PF_D_SERVING] = R(RUN),
 		[PF_D_OUTAGE] = R(RUN),	       [PF_D_LINGERING] = R(RUN),
-		[PF_D_COMPLETED] = R(RUN),     [PF_D_FAILED] = R(ABORTED) | R(REFUSED) | R(RUN),
+		[PF_D_COMPLETED] = R(RUN),     [PF_D_FAILED] = R(NONE) | R(ABORTED) | R(REFUSED) | R(RUN),
 		[PF_D_CANCELLED] = R(ABORTED),
 	};
 
