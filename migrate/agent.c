@@ -130,6 +130,29 @@ void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *o
 	pf_agent_emit(agent, "OUTCOME", outcome_object(agent, final));
 }
 
+static int on_outage_deadline(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+
+	(void)source, (void)usec;
+	pf_agent_emit(agent, "OUTAGE_DEADLINE",
+		      json_pack("{s:I}", "blocked-ms",
+				(json_int_t)((pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS)));
+	return 0;
+}
+
+static void watch_outage(struct pf_agent *agent)
+{
+	uint64_t limit_us = agent->options->outage_deadline_ms * 1000;
+
+	agent->outage_ns = pf_now_ns();
+	if (limit_us && sd_event_add_time_relative(agent->loop, &agent->outage_timer,
+						   CLOCK_MONOTONIC, limit_us, 0,
+						   on_outage_deadline, agent) < 0)
+		fprintf(stderr, "pageferry %s: no timer for --outage-deadline\n",
+			pf_agent_role(agent));
+}
+
 void pf_agent_outage(struct pf_agent *agent)
 {
 	struct timespec now;
@@ -140,6 +163,7 @@ void pf_agent_outage(struct pf_agent *agent)
 				(json_int_t)now.tv_sec, "microseconds",
 				(json_int_t)(now.tv_nsec / 1000), "reason", agent->why.text));
 	pf_agent_outcome(agent, "paused", "destination", false);
+	watch_outage(agent);
 }
 
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome, const char *owner)
@@ -300,6 +324,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);
+	sd_event_source_disable_unref(agent->outage_timer);
 	sd_event_unref(agent->loop);
 	pf_statedir_close(&agent->dir);
 }

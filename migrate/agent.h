@@ -40,7 +40,8 @@ struct pf_agent {
 	struct pf_control *control;
 	struct pf_vmm *vmm;
 	struct pf_mailbox inbox; /* every thread -> main */
-	sd_event_source *progress_timer;
+	sd_event_source *progress_timer, *outage_timer;
+	uint64_t outage_ns; /* when the connection was lost */
 	struct pf_progress progress;
 	uint8_t state;
 	enum pf_record record;
@@ -80,7 +81,8 @@ void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_er
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
 /* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */
 void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final);
-/* The connection is lost after RUN: OUTAGE with the reason in agent->why, outcome `paused`. */
+/* The connection is lost after RUN: OUTAGE with the reason in agent->why, outcome `paused`, and
+ * OUTAGE_DEADLINE once --outage-deadline has passed. */
 void pf_agent_outage(struct pf_agent *agent);
 /* Ends the loop with this exit code, after the final OUTCOME. */
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,

@@ -131,6 +131,7 @@ static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
 	enum pf_io io = pf_channel_flush(link->channel, err);
 	int more = 0;
 
+	link->wake_ns = 0;
 	if (io == PF_IO_OK && !link->stopping && link->user->produce)
 		more = link->user->produce(link->opaque, link, err);
 	if (more < 0)
@@ -141,6 +142,15 @@ static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
 	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;
 }
 
+static int timeout_ms(const struct pf_link *link)
+{
+	uint64_t now = pf_now_ns();
+
+	if (link->wake_ns == 0)
+		return -1;
+	return link->wake_ns > now ? (int)((link->wake_ns - now) / PF_NS_PER_MS) + 1 : 0;
+}
+
 static void wait_for_work(struct pf_link *link)
 {
 	struct pf_conn *conn = pf_channel_conn(link->channel);
@@ -149,7 +159,7 @@ static void wait_for_work(struct pf_link *link)
 		{.fd = link->outbox.event_fd, .events = POLLIN},
 	};
 
-	(void)poll(pfd, 2, -1);
+	(void)poll(pfd, 2, timeout_ms(link));
 }
 
 static int serve(struct pf_link *link, struct pf_err *err)

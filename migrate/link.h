@@ -84,6 +84,7 @@ struct pf_link {
 	uint32_t origin;	    /* put into every mail, so that main knows old ones */
 	const struct pf_link_user *user;
 	void *opaque;
+	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
 	const struct pf_region_table *table; /* the thread's: agreed, NULL before */
 	pthread_t thread;
 	bool started, stopping, goodbye;

@@ -563,6 +563,7 @@ int pf_source_main(const struct pf_options *options)
 		pf_report("source", &err);
 		return pf_err_exit_code(&err);
 	}
+	source->service.pace.bytes_per_s = options->max_bandwidth;
 	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
 	connect_until_deadline(source, false);
 	code = pf_agent_run(&source->agent);

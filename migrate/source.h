@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "core/pace.h"
 #include "core/push.h"
 #include "memory/reader.h"
 #include "migrate/agent.h"
@@ -26,6 +27,7 @@
 struct pf_service {
 	struct pf_reader reader;
 	struct pf_push push;
+	struct pf_pace pace; /* of push, all bulk threads together */
 	struct {
 		_Atomic uint64_t requests; /* frames received */
 		_Atomic uint64_t answered; /* pages sent on urgent */

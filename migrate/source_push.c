@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "migrate/source.h"
 
 static int pusher_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
@@ -70,30 +71,42 @@ static int produce_state(struct pf_pusher *pusher, struct pf_channel *channel, s
 	return 1;
 }
 
-/* true: a run was put; false: the channel is full, or nothing is left to push. */
-static bool put_run(struct pf_pusher *pusher, struct pf_channel *channel)
+static bool take_run(struct pf_pusher *pusher, uint64_t *out_wake_ns)
 {
 	struct pf_service *service = pusher->service;
-	uint32_t before;
+	uint64_t bytes;
 
 	if (pusher->left.count == 0 &&
 	    !pf_push_next(&service->push, PF_RUN_BYTES_MAX, &pusher->left)) {
 		pusher->pushing = false;
 		return false;
 	}
+	bytes = (uint64_t)pusher->left.count *
+		service->reader.table.region[pusher->left.region].page_size;
+	return pf_pace_take(&service->pace, bytes, pf_now_ns(), out_wake_ns);
+}
+
+/* true: a run was put; false: the channel is full, nothing is left to push, or not yet. */
+static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
+{
+	struct pf_service *service = pusher->service;
+	uint32_t before;
+
+	if (!take_run(pusher, &link->wake_ns))
+		return false;
 	before = pusher->left.count;
-	(void)!pf_service_put(service, channel, &pusher->left, pusher->scratch);
+	(void)!pf_service_put(service, link->channel, &pusher->left, pusher->scratch);
 	atomic_fetch_add_explicit(&service->count.pushed, before - pusher->left.count,
 				  memory_order_relaxed);
 	return pusher->left.count == 0;
 }
 
 /* As many frames as fit: flushed alone, each would end in a TLS record of a few bytes. */
-static int produce_pages(struct pf_pusher *pusher, struct pf_channel *channel)
+static int produce_pages(struct pf_pusher *pusher, struct pf_link *link)
 {
-	while (put_run(pusher, channel))
+	while (put_run(pusher, link))
 		;
-	return pf_channel_unsent(channel) > 0;
+	return pf_channel_unsent(link->channel) > 0;
 }
 
 static int pusher_produce(void *opaque, struct pf_link *link, struct pf_err *err)
@@ -102,7 +115,7 @@ static int pusher_produce(void *opaque, struct pf_link *link, struct pf_err *err
 
 	if (pusher->state_fd >= 0)
 		return produce_state(pusher, link->channel, err);
-	return pusher->pushing ? produce_pages(pusher, link->channel) : 0;
+	return pusher->pushing ? produce_pages(pusher, link) : 0;
 }
 
 const struct pf_link_user pf_pusher_user = {

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* core/pace.c - see core/pace.h. */
+#include "core/pace.h"
+
+#define BURST_NS UINT64_C(10000000)
+#define NS_PER_S UINT64_C(1000000000)
+
+bool pf_pace_take(struct pf_pace *pace, uint64_t bytes, uint64_t now_ns, uint64_t *out_when_ns)
+{
+	uint64_t next = atomic_load_explicit(&pace->next_ns, memory_order_relaxed);
+	uint64_t begin;
+
+	if (pace->bytes_per_s == 0)
+		return true;
+	do {
+		begin = next + BURST_NS < now_ns ? now_ns - BURST_NS : next;
+		if (begin > now_ns) {
+			*out_when_ns = begin;
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak_explicit(
+		&pace->next_ns, &next, begin + bytes * NS_PER_S / pace->bytes_per_s,
+		memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
