@@ -176,10 +176,10 @@ class Migration:
         assert report["verdict"].startswith("identical"), report
         return report
 
-    def start_serving(self, vcpus=1):
+    def start_serving(self, vcpus=1, source=None):
         """The guest runs at the destination, most of its 64 MiB are still at the source, and the
         network stands still until relay.release()."""
-        self.start("64M", vcpus, budget=8 << 20)
+        self.start("64M", vcpus, source=source, budget=8 << 20)
         self.source.control.command("switchover")
         self.wait_state("postcopy-active")
 

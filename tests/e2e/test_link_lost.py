@@ -60,6 +60,15 @@ def test_connection_cut_after_run_pauses_both_sides(migration):
         assert process.alive()
 
 
+def test_outage_deadline_is_told_and_ends_nothing(migration):
+    migration.start_serving(source={"outage_deadline": 300})
+    migration.destination.kill()
+    data = migration.source.control.wait_event("OUTAGE_DEADLINE")["data"]
+    assert 300 <= data["blocked-ms"] < 10000
+    assert migration.source.control.command("query-migrate")["state"] == "postcopy-paused"
+    assert migration.source.alive()
+
+
 def start_with_second_address(migration):
     """Through a relay; when that is cut, the source has another address to go on with."""
     migration.start_destination()

@@ -88,3 +88,21 @@ def test_query_migrate_half_way(migration):
     migration.destination_guest.wait_word("complete")
     check_ends(migration)
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_max_bandwidth_limits_push(migration):
+    """64 MiB at 32 MiB a second: push alone cannot be done in less than two seconds."""
+    migration.start("64M", 1, source={"max_bandwidth": "32M"})
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    check_ends(migration)
+    events = {event["data"]["state"]: event["timestamp"]
+              for event in migration.source.control.events if event["event"] == "STATE"}
+    took = seconds(events["completed"]) - seconds(events["postcopy-active"])
+    pushed = migration.source.outcome()["migrate"]["pages"]["pushed"] * PAGE
+    assert took >= (pushed - (1 << 20)) / (32 << 20) > 0.5, (took, pushed)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def seconds(timestamp):
+    return timestamp["seconds"] + timestamp["microseconds"] / 1e6
