@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
+#include "tests/guest/layout.h"
 
 #define WAIT_MS 60000
 #define PAGE 4096u
@@ -30,12 +31,12 @@ struct received {
 	int fd[PF_UNIX_FDS_MAX];
 };
 
-static void wait_readable(int fd)
+static void wait_readable(int fd, const char *what)
 {
 	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
 
 	if (poll(&pollfd, 1, WAIT_MS) != 1)
-		fail_msg("the VMM said nothing for %d ms", WAIT_MS);
+		fail_msg("no %s for %d ms", what, WAIT_MS);
 }
 
 static void receive(struct pf_double *agent, struct received *out)
@@ -44,7 +45,7 @@ static void receive(struct pf_double *agent, struct received *out)
 	struct pf_err err = {0};
 	ssize_t length;
 
-	wait_readable(agent->socket);
+	wait_readable(agent->socket, "message of the VMM");
 	length = pf_unix_recv(agent->socket, buffer, sizeof(buffer), 0, out->fd, &out->fd_count,
 			      &err);
 	if (length <= 0)
@@ -63,12 +64,14 @@ static void expect(struct pf_double *agent, struct received *out, enum pf_vmm_ty
 
 void pf_double_listen(struct pf_double *agent, const char *directory, const char *name)
 {
+	static unsigned number; /* a test that failed may have left its sockets */
 	struct pf_err err = {0};
 
 	memset(agent, 0, sizeof(*agent));
 	agent->socket = agent->memory_fd = agent->uffd = -1;
-	assert_in_range(snprintf(agent->path, sizeof(agent->path), "%s/%s", directory, name), 1,
-			sizeof(agent->path) - 1);
+	assert_in_range(
+		snprintf(agent->path, sizeof(agent->path), "%s/%s-%u", directory, name, number++),
+		1, sizeof(agent->path) - 1);
 	agent->listener = pf_unix_listen(agent->path, SOCK_SEQPACKET, &err);
 	if (agent->listener < 0)
 		fail_msg("%s", err.text);
@@ -79,7 +82,7 @@ void pf_double_meet(struct pf_double *agent)
 	static struct received got;
 	struct stat st;
 
-	wait_readable(agent->listener);
+	wait_readable(agent->listener, "VMM connected");
 	agent->socket = accept4(agent->listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(agent->socket >= 0);
 	expect(agent, &got, PF_VMM_HELLO);
@@ -135,14 +138,6 @@ int pf_double_wait_paused(struct pf_double *agent, uint64_t *size)
 	assert_int_equal(got.fd_count, 1);
 	*size = got.message.state.size;
 	return got.fd[0];
-}
-
-void pf_double_wait_gone(struct pf_double *agent)
-{
-	char byte;
-
-	wait_readable(agent->socket);
-	assert_int_equal(recv(agent->socket, &byte, 1, 0), 0);
 }
 
 void pf_double_trap(struct pf_double *agent)
@@ -208,17 +203,27 @@ static void place(struct pf_double *agent, int source_memory, uint64_t page)
 	}
 }
 
-static void serve_faults(struct pf_double *agent, int source_memory)
+static bool serve_one(struct pf_double *agent, int source_memory)
 {
 	struct uffd_msg fault;
-	ssize_t got;
+	ssize_t got = read(agent->uffd, &fault, sizeof(fault));
 
-	while ((got = read(agent->uffd, &fault, sizeof(fault))) == sizeof(fault)) {
-		assert_int_equal(fault.event, UFFD_EVENT_PAGEFAULT);
-		place(agent, source_memory, page_at(agent, fault.arg.pagefault.address));
-		agent->faults++;
+	if (got < 0) {
+		assert_int_equal(errno, EAGAIN);
+		return false;
 	}
-	assert_true(got < 0 && errno == EAGAIN);
+	assert_int_equal(got, sizeof(fault));
+	assert_int_equal(fault.event, UFFD_EVENT_PAGEFAULT);
+	place(agent, source_memory, page_at(agent, fault.arg.pagefault.address));
+	agent->faults++;
+	return true;
+}
+
+/* Once every page that the vCPUs walk is here, no fault need ever come again. */
+static bool faults_can_come(const struct pf_double *agent)
+{
+	return memchr(agent->present + PF_GUEST_LOW_END / PAGE, 0,
+		      agent->pages - PF_GUEST_LOW_END / PAGE);
 }
 
 void pf_double_serve_until(struct pf_double *agent, int source_memory, enum pf_vmm_type type)
@@ -236,7 +241,25 @@ void pf_double_serve_until(struct pf_double *agent, int source_memory, enum pf_v
 			expect(agent, &got, type);
 			return;
 		}
-		serve_faults(agent, source_memory);
+		/* One at a time: a guest that faults without end must not drown its VMM's word. */
+		serve_one(agent, source_memory);
+	}
+}
+
+void pf_double_serve_until_gone(struct pf_double *agent, int source_memory)
+{
+	for (;;) {
+		struct pollfd fds[] = {{.fd = agent->uffd, .events = POLLIN},
+				       {.fd = agent->socket, .events = POLLIN}};
+		char byte;
+
+		if (poll(fds, 2, WAIT_MS) < 1)
+			fail_msg("neither a fault nor an end for %d ms", WAIT_MS);
+		if (fds[1].revents) {
+			assert_int_equal(recv(agent->socket, &byte, 1, 0), 0);
+			return;
+		}
+		serve_one(agent, source_memory);
 	}
 }
 
@@ -244,14 +267,15 @@ void pf_double_serve_all(struct pf_double *agent, int source_memory, uint64_t fa
 {
 	uint64_t enough = agent->faults + faults_first;
 
-	while (agent->faults < enough) {
-		wait_readable(agent->uffd);
-		serve_faults(agent, source_memory);
+	while (agent->faults < enough && faults_can_come(agent)) {
+		wait_readable(agent->uffd, "fault");
+		serve_one(agent, source_memory);
 	}
 	for (uint64_t page = 0; page < agent->pages; page++) {
 		if (!agent->present[page])
 			place(agent, source_memory, page);
-		serve_faults(agent, source_memory);
+		while (serve_one(agent, source_memory))
+			;
 	}
 }
 

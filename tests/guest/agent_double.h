@@ -35,14 +35,15 @@ void pf_double_close(struct pf_double *agent);
 void pf_double_tell(struct pf_double *agent, enum pf_vmm_type type, int fd, uint64_t size);
 /* Source: waits for PAUSED; returns the device state. */
 int pf_double_wait_paused(struct pf_double *agent, uint64_t *size);
-/* The VMM closes the connection. */
-void pf_double_wait_gone(struct pf_double *agent);
 
 /* Destination: registers every region with the VMM's userfaultfd, and says so. */
 void pf_double_trap(struct pf_double *agent);
 /* Destination: resolves faults from the source's memory file until the VMM says this. */
 void pf_double_serve_until(struct pf_double *agent, int source_memory, enum pf_vmm_type type);
-/* Destination: resolves so many faults, then pushes all other pages between faults. */
+/* Destination: the same until the VMM closes the connection. */
+void pf_double_serve_until_gone(struct pf_double *agent, int source_memory);
+/* Destination: resolves so many faults, or all there can be; then pushes the rest between faults.
+ */
 void pf_double_serve_all(struct pf_double *agent, int source_memory, uint64_t faults_first);
 /* Destination: lets go of the memory, and says COMPLETE. */
 void pf_double_complete(struct pf_double *agent);

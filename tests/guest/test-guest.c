@@ -309,12 +309,36 @@ static void a_byte_lost_on_the_way_is_named(void **state)
 	let_it_run(&move.source, 500);
 	switch_over(&move);
 	pf_double_serve_all(&move.destination_agent, move.source_agent.memory_fd, 100);
-	before = pf_vm_damage(move.destination_agent.memory_fd, address, 0xff);
 	end_source(&move);
 	pf_double_complete(&move.destination_agent);
+	pf_vm_expect(&move.destination, "complete");
+	/* Not before: the guest may find it, and the VMM end, while it is still being served. */
+	before = pf_vm_damage(move.destination_agent.memory_fd, address, 0xff);
 	pf_vm_say(&move.destination, "finish");
 	expect_different(&move.destination, address, before, before ^ 0xff);
 	pf_double_close(&move.destination_agent);
+}
+
+/* The VMM does not wait for the end of a migration that has gone wrong. */
+static void a_wrong_page_is_reported_before_the_end(void **state)
+{
+	const uint64_t page = 0x999000;
+	struct move move;
+	char verdict[256];
+	unsigned long long address;
+
+	start_move(&move, *state, "2");
+	switch_over(&move);
+	pf_double_serve_all(&move.destination_agent, move.source_agent.memory_fd, 100);
+	for (uint64_t word = 1; word < 1024; word += 2)
+		pf_vm_damage(move.destination_agent.memory_fd, page + 4 * word, 0x01);
+	pf_double_serve_until_gone(&move.destination_agent, move.source_agent.memory_fd);
+	pf_vm_skip_to(&move.destination, "verdict: ", verdict, sizeof(verdict));
+	assert_int_equal(sscanf(verdict, "DIFFERENT at 0x%llx", &address), 1);
+	assert_int_equal(address / PF_GUEST_PAGE, page / PF_GUEST_PAGE);
+	assert_int_equal(pf_vm_wait(&move.destination), 1);
+	pf_double_close(&move.destination_agent);
+	end_source(&move);
 }
 
 /* Stopped 40 times at whatever instruction it was at, it is still the same guest. */
@@ -366,7 +390,7 @@ static void damaged_device_state_is_refused(void **state)
 	pf_vm_expect(&move.destination, "loading");
 	pf_vm_expect_prefix(&move.destination, "error: ", reason, sizeof(reason));
 	assert_non_null(strstr(reason, "checksum"));
-	pf_double_wait_gone(&move.destination_agent);
+	pf_double_serve_until_gone(&move.destination_agent, move.source_agent.memory_fd);
 	assert_int_equal(pf_vm_wait(&move.destination), 0);
 	pf_double_close(&move.destination_agent);
 	/* And the source, which has never left, goes on. */
@@ -412,6 +436,7 @@ int main(void)
 		ON_BOTH(a_source_can_be_paused_and_continued),
 		ON_BOTH(a_guest_that_moved_is_identical),
 		ON_BOTH(a_byte_lost_on_the_way_is_named),
+		ON_BOTH(a_wrong_page_is_reported_before_the_end),
 		ON_BOTH(damaged_device_state_is_refused),
 	};
 
