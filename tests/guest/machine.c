@@ -192,6 +192,12 @@ const struct pf_vcpu *pf_machine_casualty(struct pf_machine *machine)
 	return found;
 }
 
+void pf_machine_complete(struct pf_machine *machine)
+{
+	for (uint32_t i = 0; i < machine->plan.vcpus; i++)
+		machine->vcpu[i].visits_complete = atomic_load(&machine->vcpu[i].visits);
+}
+
 uint64_t pf_machine_visits(struct pf_machine *machine)
 {
 	uint64_t visits = 0;

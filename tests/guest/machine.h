@@ -43,7 +43,8 @@ struct pf_vcpu {
 	enum pf_vcpu_state state; /* under the machine's lock */
 	_Atomic uint64_t visits;  /* up to the last heartbeat; anybody may read it */
 
-	uint64_t visits_before; /* this VMM ran it */
+	uint64_t visits_before;	  /* this VMM ran it */
+	uint64_t visits_complete; /* when every page had come; 0: that has not been */
 	uint64_t heartbeats;	/* here */
 	uint64_t last_beat_ns;	/* 0: none ever */
 	uint64_t worst_stall_ns;
@@ -108,6 +109,8 @@ void pf_machine_finish(struct pf_machine *machine);
 bool pf_machine_all_finished(struct pf_machine *machine);
 const struct pf_vcpu *pf_machine_casualty(struct pf_machine *machine);
 uint64_t pf_machine_visits(struct pf_machine *machine);
+/* Every page has come: what is visited from here on says nothing about the migration. */
+void pf_machine_complete(struct pf_machine *machine);
 
 /* For the backends, in the vCPU's thread: the guest has reported its visit count. */
 void pf_vcpu_heartbeat(struct pf_vcpu *vcpu, uint32_t visits_low);

@@ -33,11 +33,13 @@ static struct totals add_up(const struct pf_machine *machine)
 	for (uint32_t i = 0; i < machine->plan.vcpus; i++) {
 		const struct pf_vcpu *vcpu = &machine->vcpu[i];
 		uint64_t here = atomic_load(&vcpu->visits) - vcpu->visits_before;
+		uint64_t moving = vcpu->visits_complete ?
+					  vcpu->visits_complete - vcpu->visits_before : here;
 		uint32_t pages = pf_replay_walk(&machine->plan, i, 0).count;
 
 		sum.visits_here += here;
 		/* A full-period walk comes back to a page only after all others. */
-		sum.pages_touched += here < pages ? here : pages;
+		sum.pages_touched += moving < pages ? moving : pages;
 		sum.heartbeats += vcpu->heartbeats;
 		if (vcpu->worst_stall_ns > sum.worst_stall_ns)
 			sum.worst_stall_ns = vcpu->worst_stall_ns;

@@ -127,6 +127,7 @@ static void on_complete(void *opaque)
 
 	vmm->complete = true;
 	vmm->agent_may_go = true;
+	pf_machine_complete(&vmm->machine);
 	pf_close_fd(&vmm->memory.uffd);
 	pf_report_word("complete");
 	if (vmm->finish_wanted)
