@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/switchover.h"
 #include "migrate/commands.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
 #include "net/credentials.h"
 
 #define PROGRESS_US 200000u
+#define RETRY_US 200000u
 
 const char *pf_agent_role(const struct pf_agent *agent)
 {
@@ -43,6 +45,9 @@ static int write_record(struct pf_agent *agent, enum pf_record record, struct pf
 {
 	if (record == 0 || record == agent->record)
 		return 0;
+	if (!pf_record_may_follow(agent->options->side, agent->record, record))
+		return pf_err_set(err, PF_ERR_STATE, "the record %s cannot follow %s",
+				  pf_record_name(record), pf_record_name(agent->record));
 	if (pf_statedir_write_record(&agent->dir, record, agent->epoch, err))
 		return pf_err_prefix(err, "writing the record %s", pf_record_name(record));
 	agent->record = record;
@@ -62,20 +67,37 @@ int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 	if (write_record(agent, machine->action_record[row->action], err))
 		return -1;
 	agent->state = row->to;
-	if (machine->phase[row->to] != before)
+	if (machine->phase[row->to] != before) {
 		emit_state(agent, row->why);
+		agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+	}
 	agent->ops->act(agent->engine, row->action);
 	return 0;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+	struct pf_err err = {0};
+
+	if (pf_agent_raise(agent, agent->retry_event, &err) == 0 || err.class == PF_ERR_STATE)
+		return 0;
+	sd_event_source_set_time(source, usec + RETRY_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 void pf_agent_note(struct pf_agent *agent, uint8_t event)
 {
 	struct pf_err err = {0};
 
-	if (pf_agent_raise(agent, event, &err) && err.class != PF_ERR_STATE) {
-		agent->why = err;
-		pf_report(pf_agent_role(agent), &err);
-	}
+	if (pf_agent_raise(agent, event, &err) == 0 || err.class == PF_ERR_STATE)
+		return;
+	pf_report(pf_agent_role(agent), &err);
+	agent->retry_event = event;
+	agent->retry_timer = sd_event_source_disable_unref(agent->retry_timer);
+	if (sd_event_add_time_relative(agent->loop, &agent->retry_timer, CLOCK_MONOTONIC, RETRY_US,
+				       0, on_retry, agent) < 0)
+		fprintf(stderr, "pageferry %s: no timer to try again\n", pf_agent_role(agent));
 }
 
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
@@ -325,6 +347,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);
 	sd_event_source_disable_unref(agent->outage_timer);
+	sd_event_source_disable_unref(agent->retry_timer);
 	sd_event_unref(agent->loop);
 	pf_statedir_close(&agent->dir);
 }

@@ -40,7 +40,8 @@ struct pf_agent {
 	struct pf_control *control;
 	struct pf_vmm *vmm;
 	struct pf_mailbox inbox; /* every thread -> main */
-	sd_event_source *progress_timer, *outage_timer;
+	sd_event_source *progress_timer, *outage_timer, *retry_timer;
+	uint8_t retry_event; /* whose record could not be written */
 	uint64_t outage_ns; /* when the connection was lost */
 	struct pf_progress progress;
 	uint8_t state;
@@ -69,7 +70,11 @@ void pf_agent_close(struct pf_agent *agent);
  * other class: the record could not be written, and the state is what it was.
  */
 int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err);
-/* For events whose being ignored is nobody's error. */
+/*
+ * For events whose being ignored is nobody's error.  If the record cannot be written it is said on
+ * stderr and tried again until it can, or until the table ignores the event: what the peer has said
+ * stays true.
+ */
 void pf_agent_note(struct pf_agent *agent, uint8_t event);
 /* Remembers why (for the exit code and the outcome), then raises. */
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why);

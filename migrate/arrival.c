@@ -81,7 +81,8 @@ enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct p
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t left = frame->count;
 
-	while (left > 0) {
+	/* A ZERO frame can name a whole region: stopping must not wait for that. */
+	while (left > 0 && !atomic_load(arrival->stop)) {
 		enum pf_place_result result;
 
 		run.count = left < PF_RUN_PAGES_MAX ? left : PF_RUN_PAGES_MAX;

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
@@ -48,8 +49,9 @@ static void send_verdict(struct destination *destination, enum pf_frame_type typ
 static int take_regions(struct destination *destination, const struct pf_mail *mail,
 			struct pf_err *err)
 {
-	if (destination->theirs_known)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "REGIONS twice");
+	if (destination->theirs_known || !destination->link_up)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "REGIONS twice, or before every bulk connection stands");
 	if (pf_msg_unpack_regions(mail->data, mail->length, &destination->theirs, err) ||
 	    pf_table_check(&destination->theirs, err))
 		return -1;
@@ -72,7 +74,7 @@ static int take_commit(struct destination *destination, const struct pf_mail *ma
 				  pf_record_name(verdict.record), verdict.epoch, agent->epoch);
 	/* A record that cannot be written is no RUN: the tombstone gives the guest back. */
 	if (pf_agent_raise(agent, PF_DE_COMMIT, &failed) && failed.class != PF_ERR_STATE)
-		pf_agent_fail(agent, PF_DE_ABORT, &failed);
+		pf_agent_fail(agent, PF_DE_FAILED, &failed);
 	return 0;
 }
 
@@ -112,7 +114,9 @@ static void on_state(struct destination *destination, const struct pf_mail_state
 
 static void maybe_filled(struct destination *destination)
 {
-	if (destination->filled && destination->resumed)
+	/* The journal is asked, not the mail: a mail can be older than a restart. */
+	if (destination->armed && destination->resumed &&
+	    pf_journal_complete(&destination->guest.journal))
 		pf_agent_note(&destination->agent, PF_DE_FILLED);
 }
 
@@ -125,12 +129,13 @@ static void tell_page(struct destination *destination, const char *event,
 				strerror((int)page->sys)));
 }
 
-static void vmm_lost(void *engine, const char *reason);
+static void vmm_lost(void *engine, const struct pf_err *why);
 
 /* From a thread that is of no session. */
 static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 {
 	struct pf_stranger *stranger = mail->data;
+	struct pf_err err;
 
 	switch ((enum pf_mail_kind)mail->kind) {
 	case PF_MAIL_GREETING:
@@ -140,11 +145,11 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 		pf_session_stranger(destination, stranger->address, stranger->why.text);
 		return true;
 	case PF_MAIL_FILLED:
-		destination->filled = atomic_load(&destination->filled_told);
 		maybe_filled(destination);
 		return true;
 	case PF_MAIL_VMM_GONE:
-		vmm_lost(destination, "its address space is gone");
+		pf_err_set(&err, PF_ERR_SYSTEM, "its address space is gone");
+		vmm_lost(destination, &err);
 		return true;
 	case PF_MAIL_TROUBLE:
 		tell_page(destination, "OUT_OF_MEMORY", mail->data);
@@ -176,12 +181,10 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 			pf_close_fd(&((struct pf_mail_state *)mail->data)->fd);
 		return; /* from a connection that is gone */
 	}
-	/* The source closes when it has acknowledged, and a bulk thread may notice before the urgent
-	 * one has read the acknowledgement. */
-	if (mail->kind == PF_MAIL_DOWN && mail->number > 0 &&
-	    destination->agent.state == PF_D_LINGERING)
-		return;
-	if (mail->kind == PF_MAIL_DOWN)
+	if (mail->kind == PF_MAIL_DOWN && mail->number > 0)
+		/* The last word on urgent may not have been read yet: the session ends behind it. */
+		pf_pager_tell(&destination->pager, PF_MAIL_DETACH, NULL, 0);
+	else if (mail->kind == PF_MAIL_DOWN)
 		pf_session_down(destination, mail->data);
 	else if (mail->kind == PF_MAIL_STATE_HERE)
 		on_state(destination, mail->data);
@@ -191,38 +194,41 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 
 /* ---- the VMM ---- */
 
-static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds)
+static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
+		       struct pf_err *err)
 {
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 	struct pf_guest *guest = &destination->guest;
-	struct pf_err err;
 
-	if (destination->armed) {
-		pf_vmm_hang_up(agent->vmm, "REGIONS twice");
-		return;
-	}
-	if (pf_vmm_guest(regions, fds, guest, &err) || pf_guest_arm(guest, agent->dir.fd, &err)) {
+	if (destination->armed)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
 		pf_guest_done(guest);
-		pf_err_prefix(&err, "the destination VMM's memory");
-		pf_vmm_hang_up(agent->vmm, err.text);
-		pf_agent_vmm_lost(agent, PF_DE_VMM_LOST, &err);
-		return;
+		return pf_err_prefix(err, "its memory");
 	}
 	destination->armed = true;
 	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	return 0;
 }
 
-static void vmm_ready(void *engine)
+/* Every LOAD has one READY; that of a load which was dropped must not pass for the next one's. */
+static int vmm_ready(void *engine, struct pf_err *err)
 {
 	struct destination *destination = engine;
-	struct pf_err err = {0};
+	struct pf_err failed = {0};
 
-	if (pf_agent_raise(&destination->agent, PF_DE_VMM_READY, &err) &&
-	    err.class != PF_ERR_STATE)
-		pf_agent_fail(&destination->agent, PF_DE_FAILED, &err);
+	if (destination->readies == destination->loads)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said READY without LOAD");
+	destination->readies++;
+	if (destination->readies != destination->loads)
+		return 0;
+	if (pf_agent_raise(&destination->agent, PF_DE_VMM_READY, &failed) &&
+	    failed.class != PF_ERR_STATE)
+		pf_agent_fail(&destination->agent, PF_DE_FAILED, &failed);
+	return 0;
 }
 
 static void vmm_resumed(void *engine)
@@ -239,12 +245,13 @@ static void vmm_refused(void *engine, const char *reason)
 	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
 }
 
-static void vmm_lost(void *engine, const char *reason)
+static void vmm_lost(void *engine, const struct pf_err *why)
 {
 	struct destination *destination = engine;
-	struct pf_err err;
+	struct pf_err err = *why;
 
-	pf_err_set(&err, PF_ERR_SYSTEM, "the destination VMM: %s", reason);
+	err.class = why->class == PF_ERR_UNREACHABLE ? PF_ERR_SYSTEM : why->class;
+	pf_err_prefix(&err, "the destination VMM");
 	pf_agent_vmm_lost(&destination->agent, PF_DE_VMM_LOST, &err);
 }
 
@@ -273,19 +280,18 @@ static void act_compare(struct destination *destination)
 
 static void act_accept(struct destination *destination)
 {
-	struct pf_mail_expect expect = {.table = &destination->guest.table};
+	const struct pf_region_table *table = &destination->guest.table;
 
 	/* Every thread knows the table before the source can learn that it may use it. */
 	for (uint32_t i = 0; i < destination->channels; i++)
-		pf_link_tell(&destination->bulk[i], PF_MAIL_EXPECT, &expect, sizeof(expect));
+		pf_link_agree(&destination->bulk[i], table);
 	send_frame(destination, PF_FRAME_REGIONS_OK, NULL, 0);
-	pf_pager_tell(&destination->pager, PF_MAIL_EXPECT, &expect, sizeof(expect));
+	pf_pager_agree(&destination->pager, destination->agent.epoch, table);
 }
 
 static void act_restart(struct destination *destination)
 {
 	pf_close_fd(&destination->state.fd);
-	destination->filled = false;
 	pf_pager_tell(&destination->pager, PF_MAIL_RESET, NULL, 0);
 }
 
@@ -298,6 +304,7 @@ static void act_load(struct destination *destination)
 {
 	pf_agent_emit(&destination->agent, "NEED_DEVICE_LOAD",
 		      json_pack("{s:I}", "size", (json_int_t)destination->state.size));
+	destination->loads++;
 	pf_vmm_load(destination->agent.vmm, destination->state.fd, destination->state.size);
 }
 
@@ -308,6 +315,11 @@ static void act_ready(struct destination *destination)
 
 static void act_run(struct destination *destination)
 {
+	/* The rule of DESIGN.md section 4.1, asked once more where it matters. */
+	if (!pf_destination_may_run(destination->agent.record))
+		return;
+	for (uint32_t i = 0; i < destination->channels; i++)
+		atomic_store(&destination->receiver[i]->may_push, true);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME);
 	send_verdict(destination, PF_FRAME_RUN, "");
 	pf_agent_emit(&destination->agent, "RUN_GRANTED", NULL);
@@ -338,7 +350,7 @@ static void act_complete(struct destination *destination)
 {
 	struct pf_err err;
 
-	/* Whatever it says: every page is here, and threads that are blocked go on with it. */
+	/* Every page is here and mapped, or is when the VMM closes its uffd at COMPLETE. */
 	if (pf_guest_disarm(&destination->guest, &err))
 		pf_report("destination", &err);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);

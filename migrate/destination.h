@@ -49,7 +49,8 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor);
 /* ---- destination_urgent.c ---- */
 
 struct pf_pager {
-	struct pf_mailbox outbox; /* main and the bulk threads -> this thread */
+	struct pf_mailbox outbox; /* main -> this thread */
+	struct pf_mailbox maps;	  /* bulk threads -> this thread: PF_MAIL_MAP only */
 	struct pf_mailbox *inbox; /* this thread -> main */
 	pthread_t thread;
 	bool started;
@@ -69,7 +70,6 @@ struct pf_pager {
 		_Atomic uint64_t requested; /* pages placed that came on urgent */
 		_Atomic uint64_t zero;
 		_Atomic uint64_t open;
-		_Atomic uint64_t removes;
 		_Atomic uint64_t sent, received; /* bytes */
 	} count;
 	struct pf_hist latency_ns; /* a fault is read from the uffd -> its page is mapped */
@@ -86,6 +86,9 @@ void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_
 /* Main: posts a control frame for the connection of this epoch; dropped if it is gone. */
 void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type type,
 		   const void *body, size_t length);
+/* Main: the regions of this epoch's connection are agreed, pages may be asked for; the table outlives
+ * the thread. */
+void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
 		   size_t length);
 
@@ -93,7 +96,8 @@ void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *d
 
 struct pf_receiver {
 	struct pf_arrival arrival;
-	struct pf_mailbox *pager_outbox;
+	struct pf_mailbox *maps; /* the urgent thread's */
+	_Atomic bool may_push;	 /* set by main before the source can learn of RUN */
 	uint64_t max_device_state;
 	bool paused;  /* PAUSED has come on this connection */
 	int state_fd; /* device state that is arriving, or -1 */

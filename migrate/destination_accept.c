@@ -20,6 +20,7 @@
 #include "net/tcp.h"
 
 #define GREETERS 8u
+#define ACCEPT_AGAIN_MS 100
 #define GREET_NS (5 * PF_NS_PER_S)
 
 struct greeter {
@@ -107,13 +108,24 @@ static struct greeter *free_greeter(struct pf_acceptor *acceptor)
 	return NULL;
 }
 
+/* Out of descriptors, say: the connection stays in the kernel's queue, and poll would not wait. */
+static void pause_accepting(const struct pf_acceptor *acceptor)
+{
+	struct pollfd pfd = {.fd = acceptor->cancel_fd, .events = POLLIN};
+
+	(void)poll(&pfd, 1, ACCEPT_AGAIN_MS);
+}
+
 static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 {
 	struct sockaddr_storage peer;
 	int fd = -1;
 
-	if (pf_tcp_accept(acceptor->listen_fd, &fd, &peer))
+	if (pf_tcp_accept(acceptor->listen_fd, &fd, &peer)) {
+		if (errno != EAGAIN)
+			pause_accepting(acceptor);
 		return;
+	}
 	pf_tcp_tune(fd, false);
 	greeter->acceptor = acceptor;
 	greeter->fd = fd;

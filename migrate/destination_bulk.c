@@ -37,7 +37,7 @@ static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 	uint64_t size = 0;
 
 	/* Until the regions are agreed on, main may still be writing the guest's description. */
-	if (link->number != 1 || receiver->paused || !link->table)
+	if (link->number != 1 || receiver->paused || !atomic_load(&link->agreed))
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "PAUSED twice, before the regions are agreed on, or not on the first "
 				  "bulk connection");
@@ -54,7 +54,7 @@ static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 		return pf_err_sys(err, "creating a memfd for the device state");
 	receiver->state_size = size;
 	receiver->state_got = 0;
-	pf_channel_expect(link->channel, link->origin, link->table, size);
+	pf_channel_expect(link->channel, link->origin, atomic_load(&link->agreed), size);
 	if (pf_link_pass_on(link, frame, body, err))
 		return -1;
 	return size == 0 ? state_complete(receiver, link, err) : 0;
@@ -87,14 +87,14 @@ static int take_state(struct pf_receiver *receiver, struct pf_link *link,
 
 /*
  * FILLED, but an event that only the urgent thread reads is in the way of mapping: it maps them.
- * Its box can be full for a moment, never for long, since it takes all mail each time around.
+ * Its box for this can be full for a moment, never for long: it takes all of it each time around.
  */
 static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *frame)
 {
 	struct pf_run run = {
 		.region = frame->region, .first = frame->page, .count = frame->count};
 
-	pf_mail_main_surely(receiver->pager_outbox, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
+	pf_mail_main_surely(receiver->maps, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
 			    receiver->arrival.stop);
 }
 
@@ -112,10 +112,12 @@ static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *fr
 
 static int tell_lost_pages(struct pf_link *link, const struct pf_frame *frame)
 {
-	struct pf_mail_page page = {
-		.region = frame->region, .sys = frame->extra, .page = frame->page};
+	for (uint32_t i = 0; i < frame->count; i++) {
+		struct pf_mail_page page = {
+			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
 
-	(void)pf_mail_main(link->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+		(void)pf_mail_main(link->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+	}
 	return 0;
 }
 
@@ -127,6 +129,8 @@ static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_fr
 	switch (frame->type) {
 	case PF_FRAME_PAGES:
 	case PF_FRAME_ZERO:
+		if (!atomic_load(&receiver->may_push))
+			return pf_err_set(err, PF_ERR_PROTOCOL, "pages pushed before RUN");
 		place_pushed(receiver, frame, body);
 		return 0;
 	case PF_FRAME_PAUSED:

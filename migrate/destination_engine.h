@@ -27,7 +27,8 @@ struct destination {
 	uint64_t sent_before, received_before;
 	struct pf_mail_state state;
 	_Atomic bool filled_told;
-	bool filled, resumed;
+	bool resumed;
+	uint32_t loads, readies; /* LOADs sent, READYs heard */
 	uint64_t paused_ns, downtime_ns;
 	char address[PF_ENDPOINT_TEXT_MAX], cipher[64];
 };

@@ -74,7 +74,8 @@ static void refuse(struct destination *destination, struct pf_greeting *greeting
 	uint8_t body[512];
 
 	frame.length = (uint32_t)pf_msg_pack_failure(why->text, body, sizeof(body));
-	if (pf_channel_put(greeting->channel, &frame, body))
+	/* Without a channel it was not a thread's fault but ours: it could not be started. */
+	if (greeting->channel && pf_channel_put(greeting->channel, &frame, body))
 		(void)pf_channel_flush(greeting->channel, &ignored);
 	pf_channel_free(pf_steal(&greeting->channel));
 	pf_session_stranger(destination, greeting->address, why->text);
@@ -191,6 +192,11 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 	}
 	if (agent->state == PF_D_WAITING)
 		pf_agent_note(agent, PF_DE_LINK_UP); /* back to set-up, record NONE */
+	if (agent->state != PF_D_SETUP) {
+		pf_err_set(&err, PF_ERR_SYSTEM, "the destination cannot write its record now");
+		refuse(destination, greeting, &err);
+		return;
+	}
 	if (start_session(destination, greeting, &err))
 		refuse(destination, greeting, &err);
 }
@@ -210,7 +216,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		return -1;
 	receiver->state_fd = -1;
 	receiver->max_device_state = destination->agent.options->max_device_state;
-	receiver->pager_outbox = &destination->pager.outbox;
+	receiver->maps = &destination->pager.maps;
 	receiver->arrival = (struct pf_arrival){
 		.guest = &destination->guest,
 		.inbox = &destination->agent.inbox,

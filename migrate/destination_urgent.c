@@ -24,6 +24,8 @@
 #include "migrate/destination.h"
 #include "migrate/greet.h"
 
+#define FRAMES_AT_ONCE 32u
+
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -123,7 +125,6 @@ static bool handle_event(struct pf_pager *pager, uint32_t uffd, const struct uff
 	case UFFD_EVENT_REMOVE:
 		/* DONTNEED and REMOVE look the same, and the data may be kept: a real hole shows
 		 * as MISSING on a FILLED page (DESIGN.md section 3.2). */
-		add(&pager->count.removes, 1);
 		return true;
 	default:
 		return true; /* FORK, REMAP and UNMAP were refused when the uffd was adopted */
@@ -175,32 +176,54 @@ static void close_requests(struct pf_pager *pager, const struct pf_frame *frame)
 {
 	uint64_t now = pf_now_ns(), since;
 
-	for (uint32_t i = 0; i < frame->count && pager->requests.open > 0; i++)
+	for (uint32_t i = 0; i < frame->count; i++)
 		if (pf_requests_close(&pager->requests, frame->region, frame->page + i, &since))
 			pf_hist_record(&pager->latency_ns, now - since);
 }
 
-static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body)
+/* Nothing is placed here that was not asked for: the source may only answer on this connection. */
+static int check_owed(const struct pf_pager *pager, const struct pf_frame *frame,
+		      struct pf_err *err)
+{
+	for (uint32_t i = 0; i < frame->count; i++)
+		if (!pf_requests_owed(&pager->requests, frame->region, frame->page + i))
+			return pf_err_set(err, PF_ERR_PROTOCOL,
+					  "%s for page %llu of region %u, which nobody asked for",
+					  pf_frame_name(frame->type),
+					  (unsigned long long)frame->page + i, frame->region);
+	return 0;
+}
+
+static int place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
+			struct pf_err *err)
 {
 	struct pf_arrival *arrival = &pager->arrival;
 	uint64_t placed = arrival->placed, zero = arrival->zero;
-	enum pf_place_result result = pf_arrival_place(arrival, frame, body);
 	struct pf_run run = {
 		.region = frame->region, .first = frame->page, .count = frame->count};
+	enum pf_place_result result;
 
+	if (check_owed(pager, frame, err))
+		return -1;
+	result = pf_arrival_place(arrival, frame, body);
 	if (result == PF_PLACE_AGAIN)
 		map_now(pager, &run);
 	add(&pager->count.requested, arrival->placed - placed);
 	add(&pager->count.zero, arrival->zero - zero);
-	close_requests(pager, frame);
+	/* What could not be placed stays owed. */
+	if (result <= PF_PLACE_AGAIN)
+		close_requests(pager, frame);
+	return 0;
 }
 
 static void tell_lost_pages(struct pf_pager *pager, const struct pf_frame *frame)
 {
-	struct pf_mail_page page = {
-		.region = frame->region, .sys = frame->extra, .page = frame->page};
+	for (uint32_t i = 0; i < frame->count; i++) {
+		struct pf_mail_page page = {
+			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
 
-	(void)pf_mail_main(pager->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
+	}
 }
 
 static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
@@ -209,8 +232,7 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 	switch (frame->type) {
 	case PF_FRAME_PAGES:
 	case PF_FRAME_ZERO:
-		place_answer(pager, frame, body);
-		return 0;
+		return place_answer(pager, frame, body, err);
 	case PF_FRAME_PAGE_ERROR:
 		tell_lost_pages(pager, frame);
 		return 0;
@@ -223,24 +245,23 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 	}
 }
 
-/* true: something arrived. */
+/* true: something arrived, and there may be more. */
 static bool take_frames(struct pf_pager *pager)
 {
 	const uint8_t *body;
 	struct pf_frame frame;
 	struct pf_err err = {0};
-	bool any = false;
 
-	while (pager->channel) {
+	/* Not for ever: faults and mail must not wait for a source that never pauses. */
+	for (unsigned i = 0; pager->channel && i < FRAMES_AT_ONCE; i++) {
 		enum pf_io io = pf_channel_recv(pager->channel, &frame, &body, &err);
 
 		if (io == PF_IO_AGAIN)
-			break;
-		any = true;
+			return i > 0;
 		if (io != PF_IO_OK || handle_frame(pager, &frame, body, &err))
 			lose_channel(pager, &err);
 	}
-	return any;
+	return true;
 }
 
 static void flush(struct pf_pager *pager)
@@ -281,12 +302,27 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	pf_requests_resend(&pager->requests);
 }
 
-static void expect(struct pf_pager *pager, const struct pf_mail_expect *expect)
+static void expect(struct pf_pager *pager, const struct pf_mail *mail)
 {
-	if (!pager->channel)
+	const struct pf_region_table *table;
+
+	if (!pager->channel || mail->origin != pager->origin)
 		return;
-	pf_channel_expect(pager->channel, pager->origin, expect->table, 0);
+	memcpy(&table, mail->data, sizeof(table));
+	pf_channel_expect(pager->channel, pager->origin, table, 0);
 	pager->may_ask = true;
+}
+
+/* The session is over for main, but what the source has said on urgent still counts. */
+static void detach(struct pf_pager *pager)
+{
+	struct pf_err err;
+
+	while (pager->channel && !atomic_load(&pager->stop) && take_frames(pager))
+		;
+	pf_err_set(&err, PF_ERR_UNREACHABLE, "a bulk connection is gone");
+	if (pager->channel)
+		lose_channel(pager, &err);
 }
 
 static void take_guest(struct pf_pager *pager, const struct pf_mail *mail)
@@ -324,19 +360,16 @@ static void take_mail(struct pf_pager *pager)
 			attach(pager, &mail);
 			break;
 		case PF_MAIL_DETACH:
-			drop_channel(pager);
+			detach(pager);
 			break;
 		case PF_MAIL_RESET:
 			reset_guest(pager);
 			break;
 		case PF_MAIL_EXPECT:
-			expect(pager, mail.data);
+			expect(pager, &mail);
 			break;
 		case PF_MAIL_GUEST:
 			take_guest(pager, &mail);
-			break;
-		case PF_MAIL_MAP:
-			map_now(pager, mail.data);
 			break;
 		default:
 			break;
@@ -345,14 +378,27 @@ static void take_mail(struct pf_pager *pager)
 	}
 }
 
+/* Pages that bulk threads have filled and could not map; a box of its own, so that main's mail
+ * always finds room in the other. */
+static void take_maps(struct pf_pager *pager)
+{
+	struct pf_mail mail;
+
+	while (!atomic_load(&pager->stop) && pf_mailbox_take(&pager->maps, &mail)) {
+		map_now(pager, mail.data);
+		free(mail.data);
+	}
+}
+
 /* ---- the loop ---- */
 
 static void wait_for_work(struct pf_pager *pager)
 {
-	struct pollfd pfd[PF_UFFDS_MAX + 2];
+	struct pollfd pfd[PF_UFFDS_MAX + 3];
 	nfds_t count = 0;
 
 	pfd[count++] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
+	pfd[count++] = (struct pollfd){.fd = pager->maps.event_fd, .events = POLLIN};
 	if (pager->channel)
 		pfd[count++] = (struct pollfd){
 			.fd = pf_conn_fd(pf_channel_conn(pager->channel)),
@@ -376,6 +422,7 @@ static void *pager_thread(void *opaque)
 		take_mail(pager);
 		if (pager->stopping)
 			break;
+		take_maps(pager);
 		busy = read_events(pager);
 		send_requests(pager);
 		flush(pager);
@@ -396,7 +443,7 @@ int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox, _Atomic boo
 	pager->filled_told = filled_told;
 	pager->arrival = (struct pf_arrival){
 		.inbox = inbox, .stop = &pager->stop, .filled_told = filled_told};
-	if (pf_mailbox_init(&pager->outbox, err))
+	if (pf_mailbox_init(&pager->outbox, err) || pf_mailbox_init(&pager->maps, err))
 		return -1;
 	errno = pthread_create(&pager->thread, NULL, pager_thread, pager);
 	if (errno)
@@ -426,6 +473,7 @@ void pf_pager_stop(struct pf_pager *pager, bool goodbye)
 void pf_pager_done(struct pf_pager *pager)
 {
 	pf_mailbox_done(&pager->outbox);
+	pf_mailbox_done(&pager->maps);
 }
 
 void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_t epoch)
@@ -437,6 +485,11 @@ void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type ty
 		   const void *body, size_t length)
 {
 	post(pager, PF_MAIL_SEND, type, epoch, body, length);
+}
+
+void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table)
+{
+	post(pager, PF_MAIL_EXPECT, 0, epoch, &table, sizeof(table));
 }
 
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data, size_t length)

@@ -11,6 +11,7 @@
 #include "base/urgency.h"
 #include "migrate/greet.h"
 
+#define FRAMES_AT_ONCE 32u
 #define FULL_BOX_MS 1
 #define FLUSH_NS (2 * PF_NS_PER_S) /* the longest that a control frame waits for room */
 
@@ -46,16 +47,27 @@ void pf_mail_main_surely(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail
 
 void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length)
 {
-	struct pf_mail mail = make_mail(kind, 0, link->origin, data, length);
+	struct pf_mail mail;
 
+	if (!link->started)
+		return;
+	mail = make_mail(kind, 0, link->origin, data, length);
 	/* Main posts a handful of mails in a migration; the box cannot be full. */
 	(void)!pf_mailbox_post(&link->outbox, &mail);
 }
 
+void pf_link_agree(struct pf_link *link, const struct pf_region_table *table)
+{
+	atomic_store(&link->agreed, table);
+}
+
 void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length)
 {
-	struct pf_mail mail = make_mail(PF_MAIL_SEND, type, link->origin, body, length);
+	struct pf_mail mail;
 
+	if (!link->started)
+		return;
+	mail = make_mail(PF_MAIL_SEND, type, link->origin, body, length);
 	(void)!pf_mailbox_post(&link->outbox, &mail);
 }
 
@@ -85,7 +97,6 @@ static int put_control(struct pf_link *link, const struct pf_mail *mail, struct 
 
 static int take_mail(struct pf_link *link, struct pf_err *err)
 {
-	const struct pf_mail_expect *expect;
 	struct pf_mail mail;
 	int failed = 0;
 
@@ -98,12 +109,6 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 		case PF_MAIL_SEND:
 			failed = put_control(link, &mail, err);
 			break;
-		case PF_MAIL_EXPECT:
-			expect = mail.data;
-			link->table = expect->table;
-			pf_channel_expect(link->channel, link->origin, expect->table,
-					  expect->device_state_size);
-			break;
 		default:
 			link->user->mail(link->opaque, link, &mail);
 			break;
@@ -113,16 +118,34 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 	return failed;
 }
 
+static void apply_agreement(struct pf_link *link)
+{
+	const struct pf_region_table *agreed = atomic_load(&link->agreed);
+
+	if (agreed == link->table)
+		return;
+	link->table = agreed;
+	pf_channel_expect(link->channel, link->origin, agreed, 0);
+}
+
+/* 0: nothing more is here; 1: there may be; -1: the connection is of no more use. */
 static int take_frames(struct pf_link *link, struct pf_err *err)
 {
 	const uint8_t *body;
 	struct pf_frame frame;
-	enum pf_io io;
 
-	while ((io = pf_channel_recv(link->channel, &frame, &body, err)) == PF_IO_OK)
-		if (link->user->frame(link->opaque, link, &frame, body, err))
+	/* Not for ever: a peer that never pauses must not keep mail, and a stop, waiting. */
+	for (unsigned i = 0; i < FRAMES_AT_ONCE; i++) {
+		enum pf_io io;
+
+		apply_agreement(link);
+		io = pf_channel_recv(link->channel, &frame, &body, err);
+		if (io == PF_IO_AGAIN)
+			return 0;
+		if (io != PF_IO_OK || link->user->frame(link->opaque, link, &frame, body, err))
 			return -1;
-	return io == PF_IO_AGAIN ? 0 : -1;
+	}
+	return 1;
 }
 
 /* Flushes, then produces and flushes; *out_busy: there is more to send, and the socket takes it. */
@@ -165,12 +188,15 @@ static void wait_for_work(struct pf_link *link)
 static int serve(struct pf_link *link, struct pf_err *err)
 {
 	while (!link->stopping) {
-		bool busy = false;
+		bool sending = false;
+		int receiving;
 
-		if (take_mail(link, err) || take_frames(link, err) ||
-		    send_frames(link, &busy, err))
+		if (take_mail(link, err))
 			return -1;
-		if (!busy && !link->stopping)
+		receiving = take_frames(link, err);
+		if (receiving < 0 || send_frames(link, &sending, err))
+			return -1;
+		if (!sending && !receiving && !link->stopping)
 			wait_for_work(link);
 	}
 	if (link->goodbye)

@@ -20,15 +20,15 @@ enum pf_mail_kind {
 	/* main -> a thread */
 	PF_MAIL_SEND = 1, /* number: frame type; data: body */
 	PF_MAIL_STOP,	  /* number: 1 to flush what is there first; then end */
-	PF_MAIL_EXPECT,	  /* data: struct pf_mail_expect */
+	PF_MAIL_EXPECT,	  /* destination urgent: data: const struct pf_region_table *[1], agreed */
 	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
 	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
 	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
 	PF_MAIL_CHANNEL,  /* destination urgent: data: struct pf_channel *[1], now its own */
-	PF_MAIL_DETACH,	  /* destination urgent: give the connection up */
+	PF_MAIL_DETACH,	  /* destination urgent: hear the connection out, then PF_MAIL_DOWN */
 	PF_MAIL_GUEST,	  /* destination urgent: data: struct pf_guest *[1], armed */
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
-	PF_MAIL_MAP,	  /* destination urgent, from a bulk thread: data: struct pf_run, FILLED */
+	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
@@ -43,11 +43,6 @@ enum pf_mail_kind {
 	PF_MAIL_PAGE_LOST,  /* destination: data: struct pf_mail_page; the source cannot read it */
 	PF_MAIL_RESET_FAILED, /* destination: data: struct pf_err; the pages could not be dropped */
 	PF_MAIL_OUTSIDE,    /* destination: data: uint64_t[1], a fault outside every region */
-};
-
-struct pf_mail_expect {
-	const struct pf_region_table *table; /* borrowed; outlives the thread */
-	uint64_t device_state_size;
 };
 
 struct pf_mail_state {
@@ -67,7 +62,7 @@ struct pf_link_user {
 	/* A frame arrived.  -1 ends the connection, with err as the reason. */
 	int (*frame)(void *opaque, struct pf_link *link, const struct pf_frame *frame,
 		     const uint8_t *body, struct pf_err *err);
-	/* Mail other than SEND, STOP and EXPECT; the caller frees its data. */
+	/* Mail other than SEND and STOP; the caller frees its data. */
 	void (*mail)(void *opaque, struct pf_link *link, struct pf_mail *mail);
 	/*
 	 * Put frames into the channel; called when its buffer is empty.  1: some were put, or more
@@ -85,7 +80,10 @@ struct pf_link {
 	const struct pf_link_user *user;
 	void *opaque;
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
-	const struct pf_region_table *table; /* the thread's: agreed, NULL before */
+	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
+	 * anew for each frame, so that no frame can overtake it. */
+	_Atomic(const struct pf_region_table *) agreed;
+	const struct pf_region_table *table; /* the thread's: what the channel goes by */
 	pthread_t thread;
 	bool started, stopping, goodbye;
 	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */
@@ -100,7 +98,9 @@ PF_MUST_USE int pf_link_start(struct pf_link *link, struct pf_channel *channel,
  * within 2 s; else the connection is taken for dead. */
 void pf_link_stop(struct pf_link *link, bool goodbye);
 
-/* Main: posts a control frame. */
+/* Main: frames that name pages of this table may come from here on; it outlives the thread. */
+void pf_link_agree(struct pf_link *link, const struct pf_region_table *table);
+/* Main: posts a control frame; nothing happens on a link that does not run. */
 void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length);
 /* Main: posts mail with a copy of data. */
 void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length);

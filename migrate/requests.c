@@ -60,6 +60,13 @@ static void close_hole(struct pf_requests *requests, uint32_t hole)
 	requests->slot[hole].used = false;
 }
 
+bool pf_requests_owed(const struct pf_requests *requests, uint32_t region, uint64_t page)
+{
+	const struct pf_request *slot = &requests->slot[find(requests, region, page)];
+
+	return slot->used && slot->sent;
+}
+
 bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t page,
 		       uint64_t *out_since_ns)
 {

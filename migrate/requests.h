@@ -36,6 +36,8 @@ static inline bool pf_requests_full(const struct pf_requests *requests)
 /* Opens one that is not open yet; the table must not be full. */
 void pf_requests_open(struct pf_requests *requests, uint32_t region, uint64_t page,
 		      uint64_t now_ns);
+/* It was asked for on this connection and has not been closed. */
+bool pf_requests_owed(const struct pf_requests *requests, uint32_t region, uint64_t page);
 /* The page has come.  false: it was not open; else *out_since_ns is when it was opened. */
 bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t page,
 		       uint64_t *out_since_ns);

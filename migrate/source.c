@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
@@ -34,7 +35,8 @@ struct source {
 	uint32_t pauses_asked, pauses_answered;
 	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
 	struct pf_mail_state state;
-	uint64_t pause_ns, downtime_ns;
+	bool resumed; /* the destination said so: the guest has run there */
+	uint64_t paused_ns, downtime_ns;
 	uint64_t sent_before, received_before; /* bytes of connections that are gone */
 	char address[PF_ENDPOINT_TEXT_MAX];
 	char cipher[64];
@@ -151,11 +153,26 @@ static void on_connected(struct source *source, struct pf_connected *connected)
 	pf_connected_free(connected);
 }
 
+static void on_frame(struct source *source, const struct pf_mail *mail);
+
+/* What the destination had said before the connection ended, and main had not read yet. */
+static void take_last_words(struct source *source)
+{
+	struct pf_mail mail;
+
+	while (!source->agent.ending && pf_mailbox_take(&source->agent.inbox, &mail)) {
+		if (mail.kind == PF_MAIL_FRAME && mail.origin == source->agent.epoch)
+			on_frame(source, &mail);
+		free(mail.data);
+	}
+}
+
 static void on_down(struct source *source, const struct pf_err *err)
 {
 	if (!source->link_up)
 		return;
 	stop_links(source, false);
+	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)
 		pf_agent_fail(&source->agent, PF_SE_FAILURE, err);
@@ -221,6 +238,28 @@ static void on_failure(struct source *source, const struct pf_mail *mail)
 	pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
 }
 
+static int take_verdict(struct source *source, const struct pf_mail *mail, unsigned row,
+			struct pf_err *err)
+{
+	struct pf_err failed = {0};
+
+	if (frame_events[row].record &&
+	    check_verdict(source, mail, frame_events[row].record, err))
+		return -1;
+	if (mail->number == PF_FRAME_REFUSED && source->resumed)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "REFUSED after RESUMED: the guest has run there");
+	if (mail->number == PF_FRAME_RESUMED)
+		source->resumed = true;
+	if (mail->number != PF_FRAME_READY) {
+		pf_agent_note(&source->agent, frame_events[row].event);
+		return 0;
+	}
+	/* OFFERED that cannot be written: nothing was offered, so nothing is lost. */
+	if (pf_agent_raise(&source->agent, PF_SE_READY, &failed) && failed.class != PF_ERR_STATE)
+		pf_agent_fail(&source->agent, PF_SE_FAILURE, &failed);
+	return 0;
+}
+
 static void on_frame(struct source *source, const struct pf_mail *mail)
 {
 	struct pf_err err = {0};
@@ -232,15 +271,8 @@ static void on_frame(struct source *source, const struct pf_mail *mail)
 	for (unsigned i = 0; i < PF_ARRAY_LEN(frame_events); i++) {
 		if (frame_events[i].type != mail->number)
 			continue;
-		if (frame_events[i].record &&
-		    check_verdict(source, mail, frame_events[i].record, &err)) {
+		if (take_verdict(source, mail, i, &err))
 			on_down(source, &err);
-			return;
-		}
-		if (pf_agent_raise(&source->agent, frame_events[i].event, &err) &&
-		    err.class != PF_ERR_STATE)
-			/* OFFERED could not be written: nothing was offered, so nothing is lost. */
-			pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
 		return;
 	}
 	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination sent %s",
@@ -260,7 +292,7 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		give_up(source, mail->data);
 		return;
 	}
-	if (mail->origin != source->agent.epoch)
+	if (mail->origin != source->agent.epoch || !source->link_up)
 		return; /* from a connection that is gone */
 	if (mail->kind == PF_MAIL_FRAME)
 		on_frame(source, mail);
@@ -270,59 +302,66 @@ static void source_mail(void *engine, struct pf_mail *mail)
 
 /* ---- the VMM ---- */
 
-static void vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds)
+static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
+		       struct pf_err *err)
 {
 	struct source *source = engine;
 	struct pf_service *service = &source->service;
-	struct pf_err err;
 
-	if (source->vmm_described) {
-		pf_vmm_hang_up(source->agent.vmm, "REGIONS twice");
-		return;
-	}
-	if (pf_vmm_reader(regions, fds, &service->reader, &err) ||
-	    pf_reader_check(&service->reader, &err) ||
-	    pf_push_init(&service->push, &service->reader.table, &err)) {
+	if (source->vmm_described)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	if (pf_vmm_reader(regions, fds, &service->reader, err) ||
+	    pf_reader_check(&service->reader, err) ||
+	    pf_push_init(&service->push, &service->reader.table, err)) {
 		pf_reader_done(&service->reader);
-		pf_err_prefix(&err, "the source VMM's memory");
-		pf_vmm_hang_up(source->agent.vmm, err.text);
-		pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, &err);
-		return;
+		return pf_err_prefix(err, "its memory");
 	}
 	source->vmm_described = true;
 	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
+	return 0;
 }
 
-static void vmm_paused(void *engine, int state_fd, uint64_t size)
+static int check_state_size(const struct source *source, uint64_t size, struct pf_err *err)
+{
+	uint64_t most = source->agent.options->max_device_state;
+
+	if (size <= most)
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL,
+			  "a device state of %llu bytes; --max-device-state allows %llu",
+			  (unsigned long long)size, (unsigned long long)most);
+}
+
+/* Every PAUSE has one PAUSED; the answer to one that was taken back must not pass for a later one's. */
+static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *err)
 {
 	struct source *source = engine;
-	struct pf_err err;
+	pf_auto_fd int fd = state_fd;
+	struct pf_err failed;
 
+	if (source->pauses_answered == source->pauses_asked)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said PAUSED without PAUSE");
 	source->pauses_answered++;
-	if (source->pauses_answered != source->pauses_asked || !source->guest_paused) {
-		pf_close_fd(&state_fd);
-		return;
+	if (source->pauses_answered != source->pauses_asked || !source->guest_paused)
+		return 0;
+	if (check_state_size(source, size, &failed)) {
+		pf_agent_fail(&source->agent, PF_SE_FAILURE, &failed);
+		return 0;
 	}
-	if (size > source->agent.options->max_device_state) {
-		pf_close_fd(&state_fd);
-		pf_err_set(&err, PF_ERR_PROTOCOL,
-			   "a device state of %llu bytes; --max-device-state allows %llu",
-			   (unsigned long long)size,
-			   (unsigned long long)source->agent.options->max_device_state);
-		pf_agent_fail(&source->agent, PF_SE_FAILURE, &err);
-		return;
-	}
+	source->paused_ns = pf_now_ns();
 	pf_close_fd(&source->state.fd);
-	source->state = (struct pf_mail_state){.fd = state_fd, .size = size};
+	source->state = (struct pf_mail_state){.fd = pf_steal_fd(&fd), .size = size};
 	pf_agent_note(&source->agent, PF_SE_VMM_PAUSED);
+	return 0;
 }
 
-static void vmm_lost(void *engine, const char *reason)
+static void vmm_lost(void *engine, const struct pf_err *why)
 {
 	struct source *source = engine;
-	struct pf_err err;
+	struct pf_err err = *why;
 
-	pf_err_set(&err, PF_ERR_SYSTEM, "the source VMM: %s", reason);
+	err.class = why->class == PF_ERR_UNREACHABLE ? PF_ERR_SYSTEM : why->class;
+	pf_err_prefix(&err, "the source VMM");
 	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, &err);
 }
 
@@ -334,7 +373,8 @@ static const struct pf_vmm_callbacks vmm_callbacks = {
 
 static void continue_guest(struct source *source)
 {
-	if (!source->guest_paused)
+	/* The rule of DESIGN.md section 4.1, asked once more where it matters. */
+	if (!source->guest_paused || !pf_source_may_run(source->agent.record, true))
 		return;
 	source->guest_paused = false;
 	pf_close_fd(&source->state.fd);
@@ -345,14 +385,13 @@ static void continue_guest(struct source *source)
 
 static void act_propose(struct source *source)
 {
-	struct pf_mail_expect expect = {.table = &source->service.reader.table};
 	uint8_t body[PF_URGENT_BODY_MAX];
 	size_t length;
 
 	if (!source->link_up || !source->vmm_described)
 		return;
 	length = pf_msg_pack_regions(&source->service.reader.table, body, sizeof(body));
-	pf_link_tell(&source->urgent, PF_MAIL_EXPECT, &expect, sizeof(expect));
+	pf_link_agree(&source->urgent, &source->service.reader.table);
 	pf_link_send(&source->urgent, PF_FRAME_REGIONS, body, length);
 }
 
@@ -360,7 +399,6 @@ static void act_pause(struct source *source)
 {
 	source->pauses_asked++;
 	source->guest_paused = true;
-	source->pause_ns = pf_now_ns();
 	pf_agent_emit(&source->agent, "NEED_PAUSE", NULL);
 	pf_vmm_say(source->agent.vmm, PF_VMM_PAUSE);
 }
@@ -369,7 +407,7 @@ static void act_send_state(struct source *source)
 {
 	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
 	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
-	source->state.fd = -1; /* the bulk thread's now */
+	source->state.fd = -1; /* the bulk thread's now; in this state the link stands */
 }
 
 static void act_gone(struct source *source)
@@ -381,7 +419,7 @@ static void act_gone(struct source *source)
 
 static void act_downtime(struct source *source)
 {
-	source->downtime_ns = pf_now_ns() - source->pause_ns;
+	source->downtime_ns = pf_now_ns() - source->paused_ns;
 }
 
 static void act_complete(struct source *source)

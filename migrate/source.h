@@ -33,7 +33,6 @@ struct pf_service {
 		_Atomic uint64_t answered; /* pages sent on urgent */
 		_Atomic uint64_t pushed;   /* pages sent on bulk */
 		_Atomic uint64_t zero;	   /* pages that went as zero runs, either way */
-		_Atomic uint64_t unreadable;
 	} count;
 };
 
@@ -53,6 +52,7 @@ struct pf_pusher {
 	int state_fd; /* device state that is being sent, or -1 */
 	uint64_t state_size, state_sent;
 	struct pf_run left; /* taken from push, not put yet */
+	bool paid;	    /* the pace has let `left` pass */
 	uint8_t scratch[PF_RUN_BYTES_MAX];
 };
 extern const struct pf_link_user pf_pusher_user;

@@ -71,6 +71,7 @@ static int produce_state(struct pf_pusher *pusher, struct pf_channel *channel, s
 	return 1;
 }
 
+/* Another run, paid for; what was left of the last one has been. */
 static bool take_run(struct pf_pusher *pusher, uint64_t *out_wake_ns)
 {
 	struct pf_service *service = pusher->service;
@@ -81,9 +82,12 @@ static bool take_run(struct pf_pusher *pusher, uint64_t *out_wake_ns)
 		pusher->pushing = false;
 		return false;
 	}
+	if (pusher->paid)
+		return true;
 	bytes = (uint64_t)pusher->left.count *
 		service->reader.table.region[pusher->left.region].page_size;
-	return pf_pace_take(&service->pace, bytes, pf_now_ns(), out_wake_ns);
+	pusher->paid = pf_pace_take(&service->pace, bytes, pf_now_ns(), out_wake_ns);
+	return pusher->paid;
 }
 
 /* true: a run was put; false: the channel is full, nothing is left to push, or not yet. */
@@ -98,7 +102,8 @@ static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 	(void)!pf_service_put(service, link->channel, &pusher->left, pusher->scratch);
 	atomic_fetch_add_explicit(&service->count.pushed, before - pusher->left.count,
 				  memory_order_relaxed);
-	return pusher->left.count == 0;
+	pusher->paid = pusher->left.count > 0;
+	return !pusher->paid;
 }
 
 /* As many frames as fit: flushed alone, each would end in a TLS record of a few bytes. */

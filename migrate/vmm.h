@@ -17,16 +17,20 @@
 #include "memory/reader.h"
 #include "wire/vmm_msg.h"
 
-/* What the VMM says, in the main thread.  Descriptors handed over are the callee's. */
+/*
+ * What the VMM says, in the main thread.  Descriptors handed over are the callee's.  -1: the VMM has
+ * broken the protocol; it is told by ERROR, its connection ends, and `lost` is called.
+ */
 struct pf_vmm_callbacks {
 	/* fds: those that the message names by index (checked); what the callee wants to keep it
 	 * takes out, putting -1 in its place. */
-	void (*regions)(void *engine, const struct pf_vmm_regions *regions, int *fds);
-	void (*paused)(void *engine, int state_fd, uint64_t size); /* source */
-	void (*ready)(void *engine);				   /* destination */
-	void (*resumed)(void *engine);				   /* destination */
-	void (*refused)(void *engine, const char *reason);	   /* destination */
-	void (*lost)(void *engine, const char *reason);
+	int (*regions)(void *engine, const struct pf_vmm_regions *regions, int *fds,
+		       struct pf_err *err);
+	int (*paused)(void *engine, int state_fd, uint64_t size, struct pf_err *err); /* source */
+	int (*ready)(void *engine, struct pf_err *err); /* destination */
+	void (*resumed)(void *engine);			/* destination */
+	void (*refused)(void *engine, const char *reason); /* destination */
+	void (*lost)(void *engine, const struct pf_err *why);
 };
 
 struct pf_vmm;
@@ -41,8 +45,6 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason);
 void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
 /* LOAD; the descriptor stays the caller's. */
 void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size);
-/* The vCPUs' thread ids as HELLO gave them. */
-uint32_t pf_vmm_vcpus(const struct pf_vmm *vmm);
 
 /*
  * The described memory as the layer below wants it: sorted by GPA, checked (pf_table_check), each

@@ -25,7 +25,6 @@ struct pf_vmm {
 	int listen_fd, fd; /* fd: -1 while no VMM is connected */
 	sd_event_source *listen_source, *source;
 	bool said_hello;
-	uint32_t vcpus;
 	struct pf_vmm_message message;	 /* the one that is being read or written */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX];
 };
@@ -52,12 +51,6 @@ static void send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
 	(void)shutdown(vmm->fd, SHUT_RDWR);
 }
 
-static void lose_client(struct pf_vmm *vmm, const char *reason)
-{
-	close_client(vmm);
-	vmm->callbacks->lost(vmm->engine, reason);
-}
-
 void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason)
 {
 	vmm->message.type = PF_VMM_ERROR;
@@ -67,10 +60,20 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason)
 	close_client(vmm);
 }
 
-static void refuse_client(struct pf_vmm *vmm, const char *reason)
+/*
+ * The connection is of no more use.  Somebody who never said HELLO was no VMM (a second agent that
+ * looks whether anybody answers on the path, say), and his going changes nothing.
+ */
+static void lose_client(struct pf_vmm *vmm, const struct pf_err *why)
 {
-	pf_vmm_hang_up(vmm, reason);
-	vmm->callbacks->lost(vmm->engine, reason);
+	bool was_vmm = vmm->said_hello;
+
+	if (why->class == PF_ERR_UNREACHABLE)
+		close_client(vmm);
+	else
+		pf_vmm_hang_up(vmm, why->text);
+	if (was_vmm)
+		vmm->callbacks->lost(vmm->engine, why);
 }
 
 static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
@@ -84,7 +87,6 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 				  hello->destination ? "destination" : "source",
 				  hello->destination ? "source" : "destination");
 	vmm->said_hello = true;
-	vmm->vcpus = hello->vcpu_count;
 	return 0;
 }
 
@@ -100,13 +102,13 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s before HELLO",
 				  pf_vmm_type_name(type));
 	if (type == PF_VMM_REGIONS)
-		call->regions(vmm->engine, &vmm->message.regions, fds);
-	else if (type == PF_VMM_PAUSED && !destination)
-		call->paused(vmm->engine, pf_steal_fd(&fds[vmm->message.state.fd]),
-			     vmm->message.state.size);
-	else if (type == PF_VMM_READY && destination)
-		call->ready(vmm->engine);
-	else if (type == PF_VMM_RESUMED && destination)
+		return call->regions(vmm->engine, &vmm->message.regions, fds, err);
+	if (type == PF_VMM_PAUSED && !destination)
+		return call->paused(vmm->engine, pf_steal_fd(&fds[vmm->message.state.fd]),
+				    vmm->message.state.size, err);
+	if (type == PF_VMM_READY && destination)
+		return call->ready(vmm->engine, err);
+	if (type == PF_VMM_RESUMED && destination)
 		call->resumed(vmm->engine);
 	else if (type == PF_VMM_RESUME_REFUSED && destination)
 		call->refused(vmm->engine, vmm->message.reason);
@@ -128,10 +130,11 @@ static int read_message(struct pf_vmm *vmm, struct pf_err *err)
 	if (length < 0)
 		return errno == EAGAIN ? 1 : -1;
 	if (length == 0)
-		return pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
-	failed = pf_vmm_msg_unpack(vmm->buffer, (size_t)length, false, fd_count, &vmm->message,
-				   err) ||
-		 handle_message(vmm, fds, err);
+		failed = pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
+	else
+		failed = pf_vmm_msg_unpack(vmm->buffer, (size_t)length, false, fd_count,
+					   &vmm->message, err) ||
+			 handle_message(vmm, fds, err);
 	for (size_t i = 0; i < fd_count; i++)
 		pf_close_fd(&fds[i]);
 	return failed ? -1 : 0;
@@ -147,10 +150,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *o
 	result = read_message(vmm, &err);
 	if (result >= 0 || vmm->fd < 0)
 		return 0;
-	if (err.class == PF_ERR_PROTOCOL)
-		refuse_client(vmm, err.text);
-	else
-		lose_client(vmm, err.text);
+	lose_client(vmm, &err);
 	return 0;
 }
 
@@ -226,9 +226,4 @@ void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
 	send_message(vmm, &state_fd, 1);
-}
-
-uint32_t pf_vmm_vcpus(const struct pf_vmm *vmm)
-{
-	return vmm->vcpus;
 }

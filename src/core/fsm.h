@@ -137,11 +137,14 @@ enum pf_source_action {
 enum pf_destination_state {
 	PF_D_SETUP,
 	PF_D_ACTIVE,
-	PF_D_DEVICE,   /* the source is paused: device state arrives and is loaded */
+	PF_D_DEVICE,   /* the source is paused: device state arrives */
+	PF_D_LOADING,  /* LOAD sent to the VMM */
 	PF_D_READY,    /* record READY */
 	PF_D_WAITING,  /* record READY and no connection */
-	PF_D_SERVING,  /* record RUN */
-	PF_D_OUTAGE,   /* record RUN and no connection */
+	PF_D_GRANTED,  /* record RUN; the VMM has not answered RESUME */
+	PF_D_CUT,      /* GRANTED and no connection */
+	PF_D_SERVING,  /* record RUN, and the guest has run here */
+	PF_D_OUTAGE,   /* SERVING and no connection */
 	PF_D_LINGERING, /* every page is here; the source has not acknowledged */
 	PF_D_COMPLETED,
 	PF_D_FAILED,

@@ -18,7 +18,7 @@
 struct pf_push {
 	const struct pf_region_table *table; /* borrowed */
 	_Atomic uint64_t *sent[PF_REGIONS_MAX]; /* one bit a page: pushed or answered */
-	_Atomic uint64_t hint; /* latest fault: region << 48 | page, or PF_PUSH_NO_HINT */
+	_Atomic uint64_t hint; /* latest fault: region << 48 | page, or all ones: none yet */
 	pthread_mutex_t lock;
 	/* Under the lock: */
 	uint64_t pivot;	       /* the hint that up and down belong to */

@@ -89,7 +89,7 @@ static const struct pf_transition rows[] = {
 	ON(OUTAGE,   DEST_COMPLETED, COMPLETED, RELEASE, "the destination has every page"),
 	ON(COMPLETED, DEST_COMPLETED, COMPLETED, NONE,  "done already"),
 
-	ON(OFFERED,  LOSE,        FAILED,    LOSE,      "given up on purpose"),
+	ON(OFFERED,  LOSE,        ABORTING,  ASK_ABORT, "it may still be given back; asked again, it is lost"),
 	ON(ABORTING, LOSE,        FAILED,    LOSE,      "given up on purpose"),
 	ON(IN_DOUBT, LOSE,        FAILED,    LOSE,      "given up on purpose"),
 	ON(SERVING,  LOSE,        FAILED,    LOSE,      "given up on purpose"),

@@ -33,7 +33,10 @@ static void one_that_was_opened_is_sent_once_and_closed_once(void **unused)
 	assert_non_null(request);
 	assert_int_equal(request->region, 3);
 	assert_int_equal(request->page, 70);
+	assert_false(pf_requests_owed(&requests, 3, 70));
 	pf_requests_sent(&requests, request);
+	assert_true(pf_requests_owed(&requests, 3, 70));
+	assert_false(pf_requests_owed(&requests, 3, 71));
 	assert_null(pf_requests_next(&requests));
 	assert_true(pf_requests_close(&requests, 3, 70, &since));
 	assert_int_equal(since, 1234);

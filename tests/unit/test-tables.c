@@ -166,8 +166,10 @@ static void each_destination_state_has_its_record(void **unused)
 	bool seen[16][PF_RECORD_COUNT_] = {{0}};
 	static const unsigned allowed[PF_D_STATES_] = {
 		[PF_D_SETUP] = R(NONE),	       [PF_D_ACTIVE] = R(NONE),
-		[PF_D_DEVICE] = R(NONE),       [PF_D_READY] = R(READY),
-		[PF_D_WAITING] = R(READY),     [PF_D_SERVING] = R(RUN),
+		[PF_D_DEVICE] = R(NONE),       [PF_D_LOADING] = R(NONE),
+		[PF_D_READY] = R(READY),       [PF_D_WAITING] = R(READY),
+		[PF_D_GRANTED] = R(RUN),       [PF_D_CUT] = R(RUN),
+		[PF_D_SERVING] = R(RUN),
 		[PF_D_OUTAGE] = R(RUN),	       [PF_D_LINGERING] = R(RUN),
 		[PF_D_COMPLETED] = R(RUN),     [PF_D_FAILED] = R(NONE) | R(ABORTED) | R(REFUSED) | R(RUN),
 		[PF_D_CANCELLED] = R(ABORTED),
