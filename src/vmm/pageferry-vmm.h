@@ -24,6 +24,13 @@
  * A source that has said paused() runs again only on continue_source, whatever becomes of the agent:
  * its guest may be running at the destination.
  *
+ * `load` can be called again until `resume` is: the connection to the source was lost, and another
+ * switch-over has begun.  Drop what was loaded before, load this state, and say ready() once for each
+ * `load`, also for one that was overtaken before it was done; vCPUs stay stopped until `resume`,
+ * which comes after the last ready().  While an older state is still being loaded, the memory under
+ * it may already be the newer one's: if the two do not fit each other, say ready() all the same, and
+ * answer `resume`, if it comes, with resume_refused().
+ *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */
 #ifndef PAGEFERRY_VMM_H
@@ -72,7 +79,8 @@ struct pageferry_vmm_ops {
 						  answered yet needs no answer any more */
 	void (*release)(void *opaque);			     /* source */
 	void (*load)(void *opaque, int state_fd, size_t size); /* destination: state_fd is yours;
-								  answer with ready() */
+								  answer with ready(); may be
+								  called again, see above */
 	void (*resume)(void *opaque);  /* destination: answer resumed() or resume_refused() */
 	void (*complete)(void *opaque); /* destination */
 	/* The migration ends for this VMM; the text says who owns the guest now. */
@@ -102,6 +110,7 @@ int pageferry_vmm_regions(struct pageferry_vmm *vmm, const struct pageferry_regi
 			  size_t count);
 /* Source: the guest is quiescent; device state (size bytes) is copied into a sealed memfd. */
 int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size);
+/* Destination: once for each load. */
 int pageferry_vmm_ready(struct pageferry_vmm *vmm);
 int pageferry_vmm_resumed(struct pageferry_vmm *vmm);
 /* Only if no vCPU has entered the guest and none ever will here. */

@@ -29,7 +29,7 @@ enum stage {
 	PAUSING,   /* source: PAUSE came */
 	PAUSED,
 	ACCEPTED, /* destination: every range is trapped */
-	LOADING,  /* LOAD came */
+	LOADING,  /* a LOAD has not been answered yet */
 	LOADED,
 	RESUMING, /* RESUME came */
 	RUNNING,
@@ -54,7 +54,8 @@ struct pageferry_vmm {
 	int fd;
 	enum pageferry_role role;
 	enum stage stage;
-	bool broken; /* nothing more can come of this connection */
+	bool broken;	       /* nothing more can come of this connection */
+	uint32_t readies_owed; /* LOADs that were not answered yet */
 	const struct pageferry_vmm_ops *ops;
 	void *opaque;
 	struct pf_err err;
@@ -75,6 +76,9 @@ static const struct step {
 	{PF_VMM_RELEASE, PAGEFERRY_SOURCE, PAUSED, ENDED},
 	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, DESCRIBED, ACCEPTED},
 	{PF_VMM_LOAD, PAGEFERRY_DESTINATION, ACCEPTED, LOADING},
+	/* The connection to the source was lost, and another switch-over has begun. */
+	{PF_VMM_LOAD, PAGEFERRY_DESTINATION, LOADING, LOADING},
+	{PF_VMM_LOAD, PAGEFERRY_DESTINATION, LOADED, LOADING},
 	{PF_VMM_RESUME, PAGEFERRY_DESTINATION, LOADED, RESUMING},
 	{PF_VMM_COMPLETE, PAGEFERRY_DESTINATION, RUNNING, ENDED},
 };
@@ -342,10 +346,16 @@ int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, si
 	return 0;
 }
 
+/* One for each LOAD: the agent counts them, or the one to a state that was overtaken could pass for
+ * the one to the newest. */
 int pageferry_vmm_ready(struct pageferry_vmm *vmm)
 {
 	vmm->message.type = PF_VMM_READY;
-	return say(vmm, "pageferry_vmm_ready", PAGEFERRY_DESTINATION, LOADING, LOADED);
+	if (say(vmm, "pageferry_vmm_ready", PAGEFERRY_DESTINATION, LOADING, LOADING))
+		return -1;
+	if (--vmm->readies_owed == 0)
+		vmm->stage = LOADED;
+	return 0;
 }
 
 int pageferry_vmm_resumed(struct pageferry_vmm *vmm)
@@ -459,6 +469,8 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 		return -1;
 	if (message.type == PF_VMM_LOAD && check_state(fds[0], message.state.size, &vmm->err))
 		return -1;
+	if (message.type == PF_VMM_LOAD)
+		vmm->readies_owed++;
 	/* Taken back before it was answered.  Answers are counted by the agent, or the one to this
 	 * pause, late, could be taken for the answer to the next one, and its state be stale. */
 	if (message.type == PF_VMM_CONTINUE_SOURCE && unanswered && send_paused(vmm, "", 0))

@@ -3,6 +3,7 @@
 #include "tests/guest/agent_double.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -201,6 +202,19 @@ static void place(struct pf_double *agent, int source_memory, uint64_t page)
 		}
 		assert_int_equal(errno, EAGAIN);
 	}
+}
+
+void pf_double_wait_fault(struct pf_double *agent)
+{
+	wait_readable(agent->uffd, "fault");
+}
+
+void pf_double_drop_pages(struct pf_double *agent)
+{
+	assert_int_equal(fallocate(agent->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   (off_t)(agent->pages * PAGE)),
+			 0);
+	memset(agent->present, 0, agent->pages);
 }
 
 static bool serve_one(struct pf_double *agent, int source_memory)

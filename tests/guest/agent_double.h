@@ -38,6 +38,10 @@ int pf_double_wait_paused(struct pf_double *agent, uint64_t *size);
 
 /* Destination: registers every region with the VMM's userfaultfd, and says so. */
 void pf_double_trap(struct pf_double *agent);
+/* Destination: until somebody waits for a page, which stays so. */
+void pf_double_wait_fault(struct pf_double *agent);
+/* Destination: drops every page, as after a lost connection. */
+void pf_double_drop_pages(struct pf_double *agent);
 /* Destination: resolves faults from the source's memory file until the VMM says this. */
 void pf_double_serve_until(struct pf_double *agent, int source_memory, enum pf_vmm_type type);
 /* Destination: the same until the VMM closes the connection. */

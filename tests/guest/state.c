@@ -115,21 +115,6 @@ static int check_record(const struct pf_device_state *state, uint32_t index, str
 	return 0;
 }
 
-static int check_memory(const struct pf_machine *machine, const struct pf_device_state *state,
-			struct pf_err *err)
-{
-	for (uint32_t i = 0; i < state->vcpus; i++) {
-		const struct pf_walk *walk = pf_memory_walk(machine->memory, i);
-
-		if (memcmp(walk, &state->vcpu[i].walk, sizeof(*walk)) != 0)
-			return pf_err_set(err, PF_ERR_STATE,
-					  "vCPU %u: device state says %" PRIu64
-					  " visits, guest memory says %" PRIu64,
-					  i, state->vcpu[i].walk.visits, walk->visits);
-	}
-	return 0;
-}
-
 int pf_state_load(struct pf_machine *machine, const struct pf_device_state *state,
 		  struct pf_err *err)
 {
@@ -139,8 +124,6 @@ int pf_state_load(struct pf_machine *machine, const struct pf_device_state *stat
 		if (check_record(state, i, err))
 			return -1;
 	}
-	if (check_memory(machine, state, err))
-		return -1;
 	machine->plan.seed = state->seed;
 	for (uint32_t i = 0; i < state->vcpus; i++) {
 		struct pf_vcpu *vcpu = &machine->vcpu[i];
@@ -150,6 +133,21 @@ int pf_state_load(struct pf_machine *machine, const struct pf_device_state *stat
 		vcpu->last_beat_ns = state->vcpu[i].last_beat_ns;
 		if (machine->ops->load(vcpu, &state->vcpu[i].registers, err))
 			return pf_err_prefix(err, "loading vCPU %u", i);
+	}
+	return 0;
+}
+
+int pf_state_compare(const struct pf_machine *machine, const struct pf_device_state *state,
+		     struct pf_err *err)
+{
+	for (uint32_t i = 0; i < state->vcpus; i++) {
+		const struct pf_walk *walk = pf_memory_walk(machine->memory, i);
+
+		if (memcmp(walk, &state->vcpu[i].walk, sizeof(*walk)) != 0)
+			return pf_err_set(err, PF_ERR_STATE,
+					  "vCPU %u: device state says %" PRIu64
+					  " visits, guest memory says %" PRIu64,
+					  i, state->vcpu[i].walk.visits, walk->visits);
 	}
 	return 0;
 }

@@ -51,11 +51,14 @@ PF_MUST_USE int pf_state_save(struct pf_machine *machine, struct pf_device_state
 			      struct pf_err *err);
 /* Reads device state from a file; refuses anything that is not whole and ours. */
 PF_MUST_USE int pf_state_read(int fd, size_t size, struct pf_device_state *out, struct pf_err *err);
-/*
- * Destination: gives the machine the state, if it is this machine's, and compares the generators
- * with guest memory: that access waits until the agent has brought the page.
- */
+/* Destination: gives the machine the state, if it is this machine's, in place of any before. */
 PF_MUST_USE int pf_state_load(struct pf_machine *machine, const struct pf_device_state *state,
 			      struct pf_err *err);
+/*
+ * Destination: compares the generators with guest memory: that access waits until the agent has
+ * brought the page.
+ */
+PF_MUST_USE int pf_state_compare(const struct pf_machine *machine,
+				 const struct pf_device_state *state, struct pf_err *err);
 
 #endif

@@ -245,20 +245,41 @@ static void pause_source(struct move *move)
 	pf_vm_expect(&move->source, "paused");
 }
 
-static void switch_over(struct move *move)
+static void load(struct move *move)
 {
 	struct pf_double *agent = &move->destination_agent;
-	int memory = move->source_agent.memory_fd;
+	uint64_t faults = agent->faults;
 
-	pause_source(move);
 	pf_double_tell(agent, PF_VMM_LOAD, move->state_fd, move->state_size);
-	pf_double_serve_until(agent, memory, PF_VMM_READY);
-	assert_true(agent->faults > 0); /* loading looked at the generators in guest memory */
+	pf_double_serve_until(agent, move->source_agent.memory_fd, PF_VMM_READY);
+	assert_true(agent->faults > faults); /* it looked at the generators in guest memory */
 	pf_vm_expect(&move->destination, "loading");
 	pf_vm_expect(&move->destination, "ready");
+}
+
+static void resume(struct move *move)
+{
+	struct pf_double *agent = &move->destination_agent;
+
 	pf_double_tell(agent, PF_VMM_RESUME, -1, 0);
-	pf_double_serve_until(agent, memory, PF_VMM_RESUMED);
+	pf_double_serve_until(agent, move->source_agent.memory_fd, PF_VMM_RESUMED);
 	pf_vm_expect(&move->destination, "resumed");
+}
+
+static void switch_over(struct move *move)
+{
+	pause_source(move);
+	load(move);
+	resume(move);
+}
+
+/* The connection is lost: the source's guest runs on, and what the destination has is dropped. */
+static void take_back(struct move *move, uint64_t visits)
+{
+	pf_double_tell(&move->source_agent, PF_VMM_CONTINUE_SOURCE, -1, 0);
+	pf_vm_expect(&move->source, "continued");
+	let_it_run(&move->source, visits);
+	pf_double_drop_pages(&move->destination_agent);
 }
 
 static void end_source(struct move *move)
@@ -297,6 +318,100 @@ static void a_guest_that_moved_is_identical(void **state)
 	check_move(*state, "2", 3000);
 	check_move(*state, "4", 9000);
 	check_move(*state, "3", 1);
+}
+
+/* The source, which has never left, goes on. */
+static void take_back_for_good(struct move *move)
+{
+	pf_double_tell(&move->source_agent, PF_VMM_CONTINUE_SOURCE, -1, 0);
+	pf_vm_expect(&move->source, "continued");
+	pf_vm_say(&move->source, "finish");
+	expect_identical(&move->source, 16 * MIB);
+	pf_double_close(&move->source_agent);
+	pf_close_fd(&move->state_fd);
+}
+
+static void complete_identical(struct move *move)
+{
+	struct pf_double *agent = &move->destination_agent;
+
+	pf_double_serve_all(agent, move->source_agent.memory_fd, 100);
+	end_source(move);
+	pf_double_complete(agent);
+	pf_vm_expect(&move->destination, "complete");
+	pf_vm_say(&move->destination, "finish");
+	expect_identical(&move->destination, 16 * MIB);
+	pf_double_close(agent);
+}
+
+static void a_state_that_was_loaded_is_replaced_by_the_next(void **state)
+{
+	uint64_t visits, before = 0;
+	struct move move;
+
+	start_move(&move, *state, "3");
+	for (int i = 0; i < 3; i++) {
+		let_it_run(&move.source, 500);
+		pause_source(&move);
+		load(&move);
+		/* Loaded and stopped: nobody runs a guest that may yet be another. */
+		visits = let_it_run(&move.destination, 0);
+		assert_true(visits > before);
+		assert_int_equal(let_it_run(&move.destination, 0), visits);
+		before = visits;
+		take_back(&move, 500);
+		pf_close_fd(&move.state_fd);
+	}
+	switch_over(&move);
+	complete_identical(&move);
+}
+
+/* It blocks in the memory of one switch-over, and what it gets is the memory of the next. */
+static void a_load_that_is_overtaken_does_not_end_the_vmm(void **state)
+{
+	struct pf_double *agent;
+	struct move move;
+
+	start_move(&move, *state, "2");
+	agent = &move.destination_agent;
+	pause_source(&move);
+	pf_double_tell(agent, PF_VMM_LOAD, move.state_fd, move.state_size);
+	pf_vm_expect(&move.destination, "loading");
+	pf_double_wait_fault(agent);
+	take_back(&move, 500);
+	pf_close_fd(&move.state_fd);
+	pause_source(&move);
+	pf_double_serve_until(agent, move.source_agent.memory_fd, PF_VMM_READY);
+	pf_vm_expect(&move.destination, "ready");
+	pf_double_drop_pages(agent);
+	load(&move);
+	resume(&move);
+	complete_identical(&move);
+}
+
+static void a_state_that_does_not_fit_memory_is_not_run(void **state)
+{
+	struct move move;
+	char reason[512];
+	int old_state;
+
+	start_move(&move, *state, "2");
+	pause_source(&move);
+	old_state = pf_steal_fd(&move.state_fd);
+	take_back(&move, 500);
+	pause_source(&move);
+	pf_close_fd(&move.state_fd);
+	move.state_fd = old_state;
+	load(&move);
+	pf_double_tell(&move.destination_agent, PF_VMM_RESUME, -1, 0);
+	pf_double_serve_until(&move.destination_agent, move.source_agent.memory_fd,
+			      PF_VMM_RESUME_REFUSED);
+	pf_vm_expect_prefix(&move.destination, "error: ", reason, sizeof(reason));
+	assert_non_null(strstr(reason, "visits, guest memory says"));
+	pf_double_close(&move.destination_agent);
+	pf_vm_say(&move.destination, "quit");
+	assert_int_equal(pf_vm_wait(&move.destination), 0);
+	take_back_for_good(&move);
 }
 
 static void a_byte_lost_on_the_way_is_named(void **state)
@@ -393,13 +508,7 @@ static void damaged_device_state_is_refused(void **state)
 	pf_double_serve_until_gone(&move.destination_agent, move.source_agent.memory_fd);
 	assert_int_equal(pf_vm_wait(&move.destination), 0);
 	pf_double_close(&move.destination_agent);
-	/* And the source, which has never left, goes on. */
-	pf_double_tell(&move.source_agent, PF_VMM_CONTINUE_SOURCE, -1, 0);
-	pf_vm_expect(&move.source, "continued");
-	pf_vm_say(&move.source, "finish");
-	expect_identical(&move.source, 16 * MIB);
-	pf_double_close(&move.source_agent);
-	pf_close_fd(&move.state_fd);
+	take_back_for_good(&move);
 }
 
 static int choose_seed(void **state)
@@ -435,6 +544,9 @@ int main(void)
 		ON_BOTH(the_guest_itself_reports_a_wrong_word),
 		ON_BOTH(a_source_can_be_paused_and_continued),
 		ON_BOTH(a_guest_that_moved_is_identical),
+		ON_BOTH(a_state_that_was_loaded_is_replaced_by_the_next),
+		ON_BOTH(a_load_that_is_overtaken_does_not_end_the_vmm),
+		ON_BOTH(a_state_that_does_not_fit_memory_is_not_run),
 		ON_BOTH(a_byte_lost_on_the_way_is_named),
 		ON_BOTH(a_wrong_page_is_reported_before_the_end),
 		ON_BOTH(damaged_device_state_is_refused),

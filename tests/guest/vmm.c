@@ -100,6 +100,8 @@ static void on_load(void *opaque, int state_fd, size_t size)
 		refuse(vmm, &err);
 		return;
 	}
+	/* Not the end yet: this state may be overtaken, and the memory that of the next one. */
+	vmm->unfit = pf_state_compare(&vmm->machine, &vmm->state, &vmm->why_unfit) != 0;
 	check_sent(vmm, pageferry_vmm_ready(vmm->agent), "ready");
 	pf_report_word("ready");
 }
@@ -108,6 +110,13 @@ static void on_resume(void *opaque)
 {
 	struct pf_vmm *vmm = opaque;
 
+	if (vmm->unfit) {
+		check_sent(vmm, pageferry_vmm_resume_refused(vmm->agent, vmm->why_unfit.text),
+			   "resume refused");
+		vmm->agent_may_go = true;
+		pf_report_error(&vmm->why_unfit);
+		return;
+	}
 	vmm->running = true;
 	pf_machine_run(&vmm->machine);
 	check_sent(vmm, pageferry_vmm_resumed(vmm->agent), "resumed");

@@ -35,6 +35,9 @@ struct pf_vmm {
 	struct pageferry_vmm *agent; /* NULL: none, or gone */
 	struct pf_device_state state;
 
+	bool unfit; /* destination: the state that was loaded last is not that of the memory */
+	struct pf_err why_unfit;
+
 	bool running;	    /* the guest is this VMM's now, and not stopped */
 	bool complete;	    /* destination: no access can fault any more */
 	bool agent_may_go;  /* its work here is done: an end of connection is no error */

@@ -1,270 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/unit/test-vmm-lib.c - the client library for VMMs, against an agent played by the test over
- * a real socket: both roles from beginning to end, wrong turns on both sides, descriptors.
+ * tests/unit/test-vmm-lib.c - the client library for VMMs, against an agent played by the test:
+ * both roles from beginning to end, wrong turns on both sides, descriptors.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/unixsock.h"
-#include "vmm/pageferry-vmm.h"
-#include "wire/vmm_msg.h"
-
-#define MIB (UINT64_C(1) << 20)
-
-/* One VMM and its agent; the VMM notes what it is told. */
-struct scene {
-	char dir[32], path[64];
-	int listen_fd, agent; /* the agent's end */
-	struct pageferry_vmm *vmm;
-	int fds_before;
-	char told[256];
-	bool answer; /* to PAUSE, LOAD and RESUME, from within the call */
-	int state_fd;
-	size_t state_size;
-	struct pf_vmm_message heard; /* the VMM's last message, and what came with it */
-	int fds[PF_UNIX_FDS_MAX];
-	size_t fd_count;
-};
-
-static int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
-static void note(struct scene *scene, const char *what)
-{
-	size_t used = strlen(scene->told);
-
-	snprintf(scene->told + used, sizeof(scene->told) - used, "%s ", what);
-}
-
-static void assert_told(struct scene *scene, const char *what)
-{
-	assert_string_equal(scene->told, what);
-	scene->told[0] = '\0';
-}
-
-#define ONLY_NOTES(call)                                                                           \
-	static void on_##call(void *opaque)                                                        \
-	{                                                                                          \
-		note(opaque, #call);                                                               \
-	}
-ONLY_NOTES(regions_accepted)
-ONLY_NOTES(continue_source)
-ONLY_NOTES(release)
-ONLY_NOTES(complete)
-
-static void on_pause(void *opaque)
-{
-	struct scene *scene = opaque;
-
-	note(scene, "pause");
-	if (scene->answer)
-		assert_int_equal(pageferry_vmm_paused(scene->vmm, "device state", 12), 0);
-}
-
-static void on_load(void *opaque, int state_fd, size_t size)
-{
-	struct scene *scene = opaque;
-
-	note(scene, "load");
-	scene->state_fd = state_fd;
-	scene->state_size = size;
-	if (scene->answer)
-		assert_int_equal(pageferry_vmm_ready(scene->vmm), 0);
-}
-
-static void on_resume(void *opaque)
-{
-	struct scene *scene = opaque;
-
-	note(scene, "resume");
-	if (scene->answer)
-		assert_int_equal(pageferry_vmm_resumed(scene->vmm), 0);
-}
-
-static void on_error(void *opaque, const char *reason)
-{
-	note(opaque, "error:");
-	note(opaque, reason);
-}
-
-static const struct pageferry_vmm_ops ops = {
-	.regions_accepted = on_regions_accepted,
-	.pause = on_pause,
-	.continue_source = on_continue_source,
-	.release = on_release,
-	.load = on_load,
-	.resume = on_resume,
-	.complete = on_complete,
-	.error = on_error,
-};
-
-static int set_up(void **state)
-{
-	struct scene *scene = calloc(1, sizeof(*scene));
-	struct pf_err err;
-
-	assert_non_null(scene);
-	*scene = (struct scene){.dir = "/tmp/pf-vmm-lib-XXXXXX", .agent = -1, .state_fd = -1};
-	scene->fds_before = open_fds();
-	assert_non_null(mkdtemp(scene->dir));
-	snprintf(scene->path, sizeof(scene->path), "%s/vmm", scene->dir);
-	scene->listen_fd = pf_unix_listen(scene->path, SOCK_SEQPACKET, &err);
-	assert_true(scene->listen_fd >= 0);
-	scene->answer = true;
-	*state = scene;
-	return 0;
-}
-
-static void close_heard(struct scene *scene)
-{
-	while (scene->fd_count > 0)
-		close(scene->fds[--scene->fd_count]);
-}
-
-/* Nothing of a scene outlives it: this is the test for leaks of descriptors. */
-static int tear_down(void **state)
-{
-	struct scene *scene = *state;
-
-	pageferry_vmm_close(scene->vmm);
-	close_heard(scene);
-	pf_close_fd(&scene->agent);
-	pf_close_fd(&scene->listen_fd);
-	pf_close_fd(&scene->state_fd);
-	assert_int_equal(open_fds(), scene->fds_before);
-	unlink(scene->path);
-	rmdir(scene->dir);
-	free(scene);
-	return 0;
-}
-
-/* ---- the agent ---- */
-
-static void agent_says(struct scene *scene, const struct pf_vmm_message *msg, const int *fds,
-		       size_t count)
-{
-	uint8_t bytes[PF_VMM_MESSAGE_MAX];
-	struct pf_err err;
-
-	assert_int_equal(pf_unix_send(scene->agent, bytes, pf_vmm_msg_pack(msg, bytes), fds, count,
-				      &err), 0);
-}
-
-static void agent_says_word(struct scene *scene, enum pf_vmm_type type)
-{
-	agent_says(scene, &(struct pf_vmm_message){.type = type}, NULL, 0);
-}
-
-/* A memfd of `size` bytes, announced as `announced`. */
-static void agent_says_load(struct scene *scene, size_t size, uint64_t announced)
-{
-	const struct pf_vmm_message msg = {.type = PF_VMM_LOAD, .state = {0, announced}};
-	pf_auto_fd int fd = memfd_create("state", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)size), 0);
-	agent_says(scene, &msg, &fd, 1);
-}
-
-/* The next message of the VMM, which must be of that type. */
-static void agent_hears(struct scene *scene, enum pf_vmm_type type)
-{
-	uint8_t bytes[PF_VMM_MESSAGE_MAX];
-	struct pf_err err = {0};
-	ssize_t length;
-
-	close_heard(scene);
-	length = pf_unix_recv(scene->agent, bytes, sizeof(bytes), MSG_DONTWAIT, scene->fds,
-			      &scene->fd_count, &err);
-	assert_true(length > 0);
-	if (pf_vmm_msg_unpack(bytes, (size_t)length, false, scene->fd_count, &scene->heard, &err))
-		fail_msg("%s", err.text);
-	assert_int_equal(scene->heard.type, type);
-}
-
-static void agent_hears_nothing(struct scene *scene)
-{
-	char byte;
-
-	assert_int_equal(recv(scene->agent, &byte, 1, MSG_DONTWAIT), -1);
-	assert_int_equal(errno, EAGAIN);
-}
-
-/* ---- the VMM ---- */
-
-static void connect_as(struct scene *scene, enum pageferry_role role)
-{
-	const uint32_t tids[] = {1001, 1002};
-	char reason[256] = "";
-
-	scene->vmm = pageferry_vmm_connect(scene->path, role, tids, 2, &ops, scene, reason,
-					   sizeof(reason));
-	if (!scene->vmm)
-		fail_msg("%s", reason);
-	scene->agent = accept4(scene->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	assert_true(scene->agent >= 0);
-}
-
-static void describe(struct scene *scene, bool destination)
-{
-	pf_auto_fd int memory = memfd_create("memory", MFD_CLOEXEC);
-	pf_auto_fd int uffd = memfd_create("in place of a userfaultfd", MFD_CLOEXEC);
-	const struct pageferry_region regions[] = {
-		{.id = 2, .gpa = 4096 * MIB, .size = MIB, .page_size = 4096,
-		 .kind = PAGEFERRY_MEMFD, .fd = memory, .offset = 16 * MIB,
-		 .uffd = destination ? uffd : -1, .base = 0x7f0001000000, .discards = true},
-		{.id = 1, .gpa = 0, .size = 16 * MIB, .page_size = 4096, .kind = PAGEFERRY_MEMFD,
-		 .fd = memory, .uffd = destination ? uffd : -1, .base = 0x7f0000000000},
-	};
-
-	assert_true(memory >= 0 && uffd >= 0);
-	assert_int_equal(pageferry_vmm_regions(scene->vmm, regions, 2), 0);
-}
-
-static void dispatch(struct scene *scene, const char *told)
-{
-	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
-	assert_told(scene, told);
-}
-
-static void assert_fails_with(struct scene *scene, int result, const char *text)
-{
-	assert_int_equal(result, -1);
-	assert_string_equal(pageferry_vmm_error(scene->vmm), text);
-}
-
-/* Through hello and regions, with everything that the agent got taken off the socket. */
-static void begin(struct scene *scene, enum pageferry_role role)
-{
-	connect_as(scene, role);
-	agent_hears(scene, PF_VMM_HELLO);
-	describe(scene, role == PAGEFERRY_DESTINATION);
-	agent_hears(scene, PF_VMM_REGIONS);
-}
+#include "tests/unit/vmm_scene.h"
 
 static void hello_says_role_version_and_threads(void **state)
 {
@@ -335,6 +82,93 @@ static void a_destination_loads_resumes_and_completes(void **state)
 	agent_says_word(scene, PF_VMM_COMPLETE);
 	dispatch(scene, "complete ");
 	agent_hears_nothing(scene);
+}
+
+/* The connection to the source was lost, and another switch-over brings another state. */
+static void a_destination_loads_again_before_it_resumes(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	for (size_t size = 100; size <= 300; size += 100) {
+		agent_says_load(scene, 8192, size);
+		dispatch(scene, size == 100 ? "regions_accepted load " : "load ");
+		assert_int_equal(scene->state_size, size);
+		pf_close_fd(&scene->state_fd);
+		agent_hears(scene, PF_VMM_READY);
+		assert_fails_with(scene, pageferry_vmm_ready(scene->vmm),
+				  "pageferry_vmm_ready: not possible while it is ready to run");
+	}
+	agent_says_word(scene, PF_VMM_RESUME);
+	dispatch(scene, "resume ");
+	agent_hears(scene, PF_VMM_RESUMED);
+	agent_hears_nothing(scene);
+}
+
+/* The agent counts: the READY of the first LOAD must not pass for that of the second. */
+static void each_load_is_answered_by_one_ready(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 1, 1);
+	dispatch(scene, "regions_accepted load ");
+	pf_close_fd(&scene->state_fd);
+	agent_says_load(scene, 2, 2);
+	dispatch(scene, "load ");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pageferry_vmm_ready(scene->vmm), 0);
+		agent_hears(scene, PF_VMM_READY);
+		agent_hears_nothing(scene);
+	}
+	assert_fails_with(scene, pageferry_vmm_ready(scene->vmm),
+			  "pageferry_vmm_ready: not possible while it is ready to run");
+	agent_says_word(scene, PF_VMM_RESUME);
+	dispatch(scene, "resume ");
+	assert_int_equal(pageferry_vmm_resumed(scene->vmm), 0);
+	agent_hears(scene, PF_VMM_RESUMED);
+	agent_hears_nothing(scene);
+}
+
+static void resume_is_refused_while_a_ready_is_owed(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 1, 1);
+	dispatch(scene, "regions_accepted load ");
+	pf_close_fd(&scene->state_fd);
+	agent_says_load(scene, 1, 1);
+	dispatch(scene, "load ");
+	assert_int_equal(pageferry_vmm_ready(scene->vmm), 0);
+	agent_says_word(scene, PF_VMM_RESUME);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "the agent told the VMM RESUME while it loads the device state");
+	assert_told(scene, "");
+}
+
+/* Its vCPUs have entered: whatever it says now, the guest is here. */
+static void a_vmm_that_has_resumed_cannot_refuse(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_DESTINATION);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	agent_says_load(scene, 0, 0);
+	agent_says_word(scene, PF_VMM_RESUME);
+	dispatch(scene, "regions_accepted load resume ");
+	agent_hears(scene, PF_VMM_READY);
+	agent_hears(scene, PF_VMM_RESUMED);
+	assert_fails_with(scene, pageferry_vmm_resume_refused(scene->vmm, "too late"),
+			  "pageferry_vmm_resume_refused: not possible while it runs");
+	agent_hears_nothing(scene);
+	agent_says_word(scene, PF_VMM_COMPLETE);
+	dispatch(scene, "complete ");
 }
 
 static void the_device_state_travels_sealed(void **state)
@@ -486,9 +320,9 @@ static const struct wrong {
 	{DST, BEGUN, PF_VMM_LOAD, "the VMM LOAD after its regions were described"},
 	{DST, BEGUN, PF_VMM_RESUME, "the VMM RESUME after its regions were described"},
 	{DST, ACCEPTED, PF_VMM_RESUME, "the VMM RESUME while it waits for the device state"},
-	{DST, LOADED, PF_VMM_LOAD, "the VMM LOAD while it is ready to run"},
 	{DST, LOADED, PF_VMM_COMPLETE, "the VMM COMPLETE while it is ready to run"},
 	{DST, RUNNING, PF_VMM_RESUME, "the VMM RESUME while it runs"},
+	{DST, RUNNING, PF_VMM_LOAD, "the VMM LOAD while it runs"},
 	/* nobody's in this version of the library */
 	{DST, RUNNING, PF_VMM_RESOLVED, "a VMM that is the destination: RESOLVED"},
 };
@@ -604,10 +438,10 @@ static void nobody_on_the_socket_is_said_with_advice(void **state)
 	snprintf(path, sizeof(path), "%s/none", scene->dir);
 	snprintf(want, sizeof(want), "connecting to %s: No such file or directory; is the agent "
 		 "running with --vmm-socket %s?", path, path);
-	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &ops, scene, reason,
+	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &scene_ops, scene, reason,
 					  sizeof(reason)));
 	assert_string_equal(reason, want);
-	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &ops, scene, NULL, 0));
+	assert_null(pageferry_vmm_connect(path, PAGEFERRY_SOURCE, NULL, 0, &scene_ops, scene, NULL, 0));
 }
 
 static void too_many_vcpus_are_refused(void **state)
@@ -617,7 +451,7 @@ static void too_many_vcpus_are_refused(void **state)
 	char reason[128];
 
 	assert_null(pageferry_vmm_connect(scene->path, PAGEFERRY_SOURCE, tids,
-					  PF_ARRAY_LEN(tids), &ops, scene, reason,
+					  PF_ARRAY_LEN(tids), &scene_ops, scene, reason,
 					  sizeof(reason)));
 	assert_string_equal(reason, "1025 vCPUs; 1024 are allowed");
 }
@@ -675,6 +509,10 @@ int main(void)
 		TEST(regions_share_their_descriptors),
 		TEST(a_source_is_paused_taken_back_paused_again_and_released),
 		TEST(a_destination_loads_resumes_and_completes),
+		TEST(a_destination_loads_again_before_it_resumes),
+		TEST(each_load_is_answered_by_one_ready),
+		TEST(resume_is_refused_while_a_ready_is_owed),
+		TEST(a_vmm_that_has_resumed_cannot_refuse),
 		TEST(the_device_state_travels_sealed),
 		TEST(a_vmm_may_answer_later_and_may_refuse),
 		TEST(the_reason_of_an_error_arrives),
