@@ -17,11 +17,15 @@ class Relay:
         host, port = address.rsplit(":", 1)
         self.target = (host, int(port))
         self.budget = budget  # bytes towards the destination; None: no limit
+        self.back = True  # bytes pass towards the source
+        self.stalled = threading.Event()  # the budget is used up, down to its last byte
         self.pairs = []  # (from the source, to the destination)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.wake, self.bell = socket.socketpair()
-        self.order = None  # what the other thread wants: "release", "hold", "cut" or "stop"
+        self.order = None  # what the other thread wants: "release", "hold", "let", "hold back",
+        # "cut" or "stop"
+        self.let_pass = 0
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
         self.thread.start()
@@ -40,6 +44,21 @@ class Relay:
     def hold(self):
         """From now on nothing passes towards the destination."""
         self.obey("hold")
+
+    def let(self, size):
+        """After hold(): so many bytes pass towards the destination, and no more."""
+        self.let_pass = size
+        self.stalled.clear()
+        self.obey("let")
+
+    def wait_stalled(self, seconds=60):
+        """Until all of the budget has passed."""
+        if not self.stalled.wait(seconds):
+            raise AssertionError(f"the relay still waits for {self.budget} bytes")
+
+    def hold_back(self):
+        """From now on nothing passes towards the source."""
+        self.obey("hold back")
 
     def cut(self):
         """Every connection is reset, and nobody can connect again."""
@@ -77,6 +96,8 @@ class Relay:
                 destination.sendall(data)
                 if self.budget is not None:
                     self.budget -= len(data)
+                    if self.budget == 0:
+                        self.stalled.set()
                 if not data:
                     return False
             if destination in readable:
@@ -92,7 +113,8 @@ class Relay:
         while True:
             inputs = [self.wake, self.listener] if self.listener.fileno() >= 0 else [self.wake]
             for source, destination in self.pairs:
-                inputs.append(destination)
+                if self.back:
+                    inputs.append(destination)
                 if self.budget is None or self.budget > 0:
                     inputs.append(source)
             readable = select.select(inputs, [], [])[0]
@@ -101,6 +123,10 @@ class Relay:
                 order, self.order = self.order, None
                 if order in ("release", "hold"):
                     self.budget = None if order == "release" else 0
+                elif order == "let":
+                    self.budget += self.let_pass
+                elif order == "hold back":
+                    self.back = False
                 else:
                     self.close_pairs()
                     self.listener.close()

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_link_lost.py - an agent dies: before the offer nothing is lost, after the commit all is kept.
 
-Reconnecting is not built yet: a connection lost from OFFERED on ends in postcopy-paused or in-doubt,
-with its event, and the process stays.
+Before the offer the source connects again.  From OFFERED on that is not built yet: a lost connection
+ends in postcopy-paused or in-doubt, with its event, and the process stays.
 """
+import time
+
 import pytest
 
 from control import Refused
+from processes import DEADLINE
 from relay import Relay
+
+# On the wire, the guest's device state has 2.5 KB, and an answer with a page of it 4.1 KB.
+PART_OF_STATE = 1000
+STATE_AND_PART_OF_PAGE = 4000
 
 
 @pytest.mark.smoke
@@ -109,6 +116,62 @@ def test_connection_cut_while_the_guest_stands_gives_it_back(migration):
     migration.wait_state("setup")
     migration.wait_state("active")
     check_guest_arrives(migration)
+
+
+def cut_and_arrive(migration, loads):
+    """The guest runs on at the source, which connects again; a second switch-over moves it.  The
+    destination's VMM has been asked to load so many device states in all."""
+    migration.relay.cut()
+    migration.source_guest.wait_word("continued")
+    migration.wait_state("setup")
+    migration.wait_state("active")
+    assert migration.destination_guest.alive()
+    check_guest_arrives(migration)
+    for agent in (migration.source, migration.destination):
+        assert agent.outcome()["outcome"] == "completed"
+    events = migration.destination.control.drain()
+    assert [event["event"] for event in events].count("NEED_DEVICE_LOAD") == loads
+
+
+def test_connection_cut_in_the_device_state(migration):
+    """PAUSED has arrived, and the device state has not."""
+    start_with_second_address(migration)
+    migration.relay.hold()
+    migration.relay.let(PART_OF_STATE)
+    migration.source.control.command("switchover")
+    migration.source_guest.wait_word("paused")
+    migration.relay.wait_stalled()
+    migration.destination.control.wait_state("postcopy-device")
+    cut_and_arrive(migration, loads=1)
+
+
+def switch_over_up_to_the_load(migration):
+    """The device state has arrived, and the destination's VMM is blocked in it: loading touches
+    memory, and of the page that it waits for only the beginning has come."""
+    start_with_second_address(migration)
+    migration.relay.hold()
+    migration.relay.let(STATE_AND_PART_OF_PAGE)
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("loading")
+    migration.relay.wait_stalled()
+
+
+def test_connection_cut_while_the_state_is_loaded(migration):
+    """What the VMM waits for in the first load comes from the memory of the second switch-over."""
+    switch_over_up_to_the_load(migration)
+    cut_and_arrive(migration, loads=2)
+
+
+def test_connection_cut_when_ready_is_on_its_way(migration):
+    """READY is on record at the destination, and the source does not hear of it."""
+    switch_over_up_to_the_load(migration)
+    migration.relay.hold_back()
+    migration.relay.release()
+    migration.destination_guest.wait_word("ready")
+    until = time.monotonic() + DEADLINE
+    while migration.destination.control.command("query-migrate")["record"] != "READY":
+        assert time.monotonic() < until  # the VMM has said it already; no event tells of a record
+    cut_and_arrive(migration, loads=2)
 
 
 @pytest.mark.smoke
