@@ -108,13 +108,18 @@ void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *w
 
 void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
 {
+	struct pf_err err = *why;
 	const char *ignored;
 
+	/* 69 is for a peer that cannot be reached. */
+	if (err.class == PF_ERR_UNREACHABLE)
+		err.class = PF_ERR_SYSTEM;
+	pf_err_prefix(&err, "the %s VMM", pf_agent_role(agent));
 	if (pf_machine_look(agent->machine, agent->state, event, &ignored))
 		pf_agent_emit(agent, "VMM_LOST",
 			      json_pack("{s:s, s:s}", "side", pf_agent_role(agent), "reason",
-					why->text));
-	pf_agent_fail(agent, event, why);
+					err.text));
+	pf_agent_fail(agent, event, &err);
 }
 
 static json_t *outcome_object(const struct pf_agent *agent, bool final)

@@ -247,12 +247,7 @@ static void vmm_refused(void *engine, const char *reason)
 
 static void vmm_lost(void *engine, const struct pf_err *why)
 {
-	struct destination *destination = engine;
-	struct pf_err err = *why;
-
-	err.class = why->class == PF_ERR_UNREACHABLE ? PF_ERR_SYSTEM : why->class;
-	pf_err_prefix(&err, "the destination VMM");
-	pf_agent_vmm_lost(&destination->agent, PF_DE_VMM_LOST, &err);
+	pf_agent_vmm_lost(&((struct destination *)engine)->agent, PF_DE_VMM_LOST, why);
 }
 
 static const struct pf_vmm_callbacks vmm_callbacks = {

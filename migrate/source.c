@@ -357,12 +357,7 @@ static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *
 
 static void vmm_lost(void *engine, const struct pf_err *why)
 {
-	struct source *source = engine;
-	struct pf_err err = *why;
-
-	err.class = why->class == PF_ERR_UNREACHABLE ? PF_ERR_SYSTEM : why->class;
-	pf_err_prefix(&err, "the source VMM");
-	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, &err);
+	pf_agent_vmm_lost(&((struct source *)engine)->agent, PF_SE_VMM_LOST, why);
 }
 
 static const struct pf_vmm_callbacks vmm_callbacks = {
