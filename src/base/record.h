@@ -2,7 +2,7 @@
 /*
  * base/record.h - the switch-over records' names (DESIGN.md section 4.1).
  *
- * What may follow what, and what two records mean together, is core/record.h; the words are here
+ * What may follow what, and what two records mean together, is core/switchover.h; the words are here
  * because the wire carries them too.
  */
 #ifndef PF_BASE_RECORD_H

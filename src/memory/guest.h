@@ -50,6 +50,7 @@ struct pf_guest {
 		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE, each mapping counts */
 		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
 		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
+		_Atomic uint64_t unmapped;   /* pages that a mapping no longer has, each counts */
 	} count;
 };
 

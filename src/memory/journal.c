@@ -289,9 +289,12 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
 	return moved.requested;
 }
 
-void pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first, uint32_t mask)
+uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
+			    uint32_t mask)
 {
-	move_run(journal, region, first, mask, lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_ABSENT);
+	return move_run(journal, region, first, mask, lanes_filling,
+			PF_PAGE_FILLING ^ PF_PAGE_ABSENT)
+		.requested;
 }
 
 bool pf_journal_complete(const struct pf_journal *journal)

@@ -60,9 +60,12 @@ uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t 
  * Bit i of the result: page first + i was REQUESTED. */
 uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t first,
 			 uint32_t mask);
-/* FILLING -> ABSENT for claimed pages that could not be written. */
-void pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
-			uint32_t mask);
+/*
+ * FILLING -> ABSENT for claimed pages that could not be written.  Bit i of the result: page first +
+ * i is REQUESTED, perhaps by a trap that met FILLING (PF_TRAP_WAIT), so that nobody asks for it.
+ */
+PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
+					uint32_t mask);
 /* Every page ABSENT and unrequested again; nobody else may use the journal meanwhile. */
 void pf_journal_clear(struct pf_journal *journal);
 /* true once every page of every region is FILLED. */

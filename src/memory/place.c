@@ -124,39 +124,54 @@ static enum pf_place_result fill_hole(struct pf_guest *guest, uint32_t region, u
 	return PF_PLACE_FAILED;
 }
 
-/* Mapped already, but somebody may have trapped before it was: he faults again, and finds it. */
-static enum pf_place_result wake_page(struct pf_guest *guest, uint32_t region, uint32_t mapping,
-				      uint64_t page, struct pf_err *err)
+/* as: what the pages are, for the error's text. */
+static enum pf_place_result wake(const struct pf_guest *guest, const struct pf_run *run,
+				 uint32_t mapping, const char *as, struct pf_err *err)
 {
-	uint64_t page_size = guest->table.region[region].page_size;
-	uint64_t base = guest->region[region].mapping[mapping].base;
-	int uffd = guest->uffd[guest->region[region].mapping[mapping].uffd].fd;
+	uint64_t page_size = guest->table.region[run->region].page_size;
+	uint64_t base = guest->region[run->region].mapping[mapping].base;
+	int uffd = guest->uffd[guest->region[run->region].mapping[mapping].uffd].fd;
 
-	switch (pf_uffd_wake(uffd, base + page * page_size, page_size)) {
-	case PF_MAP_DONE:
-		count_up(&guest->count.woken, 1);
+	if (pf_uffd_wake(uffd, base + run->first * page_size, run->count * page_size) ==
+	    PF_MAP_DONE)
 		return PF_PLACE_OK;
-	case PF_MAP_GONE:
-		return PF_PLACE_GONE;
-	default:
-		pf_err_sys(err,
-			   "waking the waiters of page %" PRIu64 " of region %" PRIu32
-			   ", FILLED and mapped",
-			   page, region);
-		return PF_PLACE_FAILED;
-	}
+	pf_err_sys(err,
+		   "waking the waiters of %" PRIu32 " pages from page %" PRIu64
+		   " of region %" PRIu32 ", %s",
+		   run->count, run->first, run->region, as);
+	return PF_PLACE_FAILED;
+}
+
+/* Mapped already, but somebody may have trapped before it was: he faults again, and finds it. */
+static enum pf_place_result wake_mapped(struct pf_guest *guest, const struct pf_run *page,
+					uint32_t mapping, struct pf_err *err)
+{
+	count_up(&guest->count.woken, 1);
+	return wake(guest, page, mapping, "FILLED and mapped", err);
+}
+
+/* The VMM has taken the page out of this mapping: whoever trapped there before finds that out. */
+static enum pf_place_result wake_unmapped(struct pf_guest *guest, const struct pf_run *page,
+					  uint32_t mapping, struct pf_err *err)
+{
+	count_up(&guest->count.unmapped, 1);
+	return wake(guest, page, mapping, "FILLED and unmapped by the VMM", err);
 }
 
 /* What to do about the page where mapping stopped. */
 static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_result why,
-					const struct pf_run *at, uint32_t mapping,
+					const struct pf_run *left, uint32_t mapping,
 					struct pf_err *err)
 {
+	const struct pf_run at = {.region = left->region, .first = left->first, .count = 1};
+
 	switch (why) {
 	case PF_MAP_EXISTS:
-		return wake_page(guest, at->region, mapping, at->first, err);
+		return wake_mapped(guest, &at, mapping, err);
+	case PF_MAP_UNMAPPED:
+		return wake_unmapped(guest, &at, mapping, err);
 	case PF_MAP_ABSENT:
-		return fill_hole(guest, at->region, at->first, err);
+		return fill_hole(guest, at.region, at.first, err);
 	case PF_MAP_AGAIN:
 		return PF_PLACE_AGAIN;
 	case PF_MAP_GONE:
@@ -166,9 +181,15 @@ static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_resu
 			return PF_PLACE_NOMEM;
 		pf_err_sys(err,
 			   "mapping page %" PRIu64 " of region %" PRIu32 ", FILLED and not mapped",
-			   at->first, at->region);
+			   at.first, at.region);
 		return PF_PLACE_FAILED;
 	}
+}
+
+static void skip(struct pf_run *run, uint32_t pages)
+{
+	run->first += pages;
+	run->count -= pages;
 }
 
 static enum pf_place_result worse(enum pf_place_result a, enum pf_place_result b)
@@ -178,7 +199,9 @@ static enum pf_place_result worse(enum pf_place_result a, enum pf_place_result b
 
 /*
  * A page that fails is passed over, since somebody may be waiting for the next one; AGAIN, NOMEM
- * and GONE would be the answer for all the others too.
+ * and GONE would be the answer for all the others too.  What is not all in one VMA is asked for in
+ * halves until it is, or until it is one page, which is then not mapped at all; what follows such a
+ * page is most likely of its kind.
  */
 static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, uint32_t mapping,
 				   struct pf_err *err)
@@ -186,31 +209,34 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 	const struct pf_placer *placer = guest->region[left.region].placer;
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint64_t refilled = UINT64_MAX;
+	uint32_t ask = left.count;
 
 	while (left.count > 0) {
-		enum pf_place_result result;
+		enum pf_place_result result = PF_PLACE_OK;
 		uint32_t mapped;
 		enum pf_map_result why =
-			placer->map(guest, left.region, mapping, left.first, left.count, &mapped);
+			placer->map(guest, left.region, mapping, left.first, ask, &mapped);
 
 		count_up(&guest->count.mapped, mapped);
-		left.first += mapped;
-		left.count -= mapped;
-		if (why == PF_MAP_DONE)
-			break;
+		skip(&left, mapped);
+		ask -= mapped;
+		if (why == PF_MAP_UNMAPPED && ask > 1) {
+			ask /= 2;
+			continue;
+		}
 		/* Punched again at once: whoever does that must not hold this thread for ever. */
 		if (why == PF_MAP_ABSENT && refilled == left.first)
 			return worse(worst, PF_PLACE_AGAIN);
-		result = map_stopped(guest, why, &left, mapping, err);
+		if (why != PF_MAP_DONE)
+			result = map_stopped(guest, why, &left, mapping, err);
 		worst = worse(worst, result);
 		if (result != PF_PLACE_OK && result != PF_PLACE_FAILED)
 			break;
-		if (why == PF_MAP_ABSENT && result == PF_PLACE_OK) {
+		if (why == PF_MAP_ABSENT && result == PF_PLACE_OK)
 			refilled = left.first;
-			continue;
-		}
-		left.first++;
-		left.count--;
+		else if (why != PF_MAP_DONE)
+			skip(&left, 1);
+		ask = why == PF_MAP_UNMAPPED ? 1 : left.count;
 	}
 	return worst;
 }
@@ -255,6 +281,43 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 	return 0;
 }
 
+/*
+ * Nothing of mine is placed, also not what was written: nobody can have seen it, and the caller,
+ * who comes again with the same bytes, need not know how far it went.  Whoever trapped meanwhile met
+ * FILLING, so that nobody asks for his page: woken, he traps again and meets ABSENT.
+ */
+static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_run *run,
+				      uint32_t mine, struct pf_err *err)
+{
+	uint32_t waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
+	enum pf_place_result worst = PF_PLACE_OK;
+	uint32_t at, count;
+
+	while (next_stretch(&waited, &at, &count)) {
+		struct pf_run stretch = {
+			.region = run->region, .first = run->first + at, .count = count};
+
+		for (uint32_t m = 0; m < guest->region[run->region].mappings; m++)
+			worst = worse(worst, wake(guest, &stretch, m, "unclaimed again", err));
+	}
+	return worst;
+}
+
+static enum pf_place_result not_written(struct pf_guest *guest, const struct pf_run *run,
+					uint32_t mine, int sys, struct pf_err *err)
+{
+	if (give_back(guest, run, mine, err) != PF_PLACE_OK)
+		return PF_PLACE_FAILED;
+	if (is_room_errno(sys))
+		return PF_PLACE_NOMEM;
+	errno = sys;
+	pf_err_sys(err,
+		   "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
+		   " into the memory file, unclaimed again",
+		   run->count, run->first, run->region);
+	return PF_PLACE_FAILED;
+}
+
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err)
 {
@@ -266,23 +329,8 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 		return refuse_run(run, err);
 	mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
 	placed = (uint32_t)__builtin_popcount(mine);
-	if (populate_mask(guest, run, mine, bytes)) {
-		int sys = errno;
-
-		/*
-		 * All of it, also what was written: nobody can have seen it, and the caller, who
-		 * comes again with the same bytes, need not know how far this went.
-		 */
-		pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
-		if (is_room_errno(sys))
-			return PF_PLACE_NOMEM;
-		errno = sys;
-		pf_err_sys(err,
-			   "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
-			   " into the memory file, unclaimed again",
-			   run->count, run->first, run->region);
-		return PF_PLACE_FAILED;
-	}
+	if (populate_mask(guest, run, mine, bytes))
+		return not_written(guest, run, mine, errno, err);
 	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
 	pf_journal_fill(&guest->journal, run->region, run->first, mine);
 	count_up(&guest->count.duplicates, run->count - placed);
@@ -312,12 +360,4 @@ enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run
 		worst = worse(worst, map_mask(guest, &part, filled, err));
 	}
 	return worst;
-}
-
-enum pf_place_result pf_place_hole(struct pf_guest *guest, uint32_t region, uint64_t page,
-				   struct pf_err *err)
-{
-	const struct pf_run run = {.region = region, .first = page, .count = 1};
-
-	return pf_map_run(guest, &run, err);
 }

@@ -41,31 +41,25 @@ enum pf_place_result {
 	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read: the
 			    urgent thread maps it with pf_map_run() after draining */
 	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
-			    unclaimed all of it again, for the others it is FILLED as before */
-	PF_PLACE_GONE,	 /* the VMM's process or its mapping is gone; what was ours is FILLED */
+			    unclaimed all of it again, for pf_map_run() it is FILLED as before */
+	PF_PLACE_GONE,	 /* the VMM's process is gone; what was ours is FILLED */
 	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or FILLED and not mapped */
 };
 
 /*
  * Places run (checked against the table) from bytes, or zeros where bytes is NULL, and maps it in
  * every mapping.  *out_placed: pages that were ours and are FILLED now, whether mapping them
- * succeeded or not; the others were duplicates.
+ * succeeded or not; the others were duplicates.  What is unclaimed again and was REQUESTED is woken
+ * in every mapping: a waiter that met FILLING, for whom nobody asks, traps again and meets ABSENT.
  */
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err);
 /*
- * Maps the FILLED pages of a run of any length in every mapping: CONTINUE, and WAKE where one was mapped already; a
- * page that the file no longer has is placed as zeros, as by pf_place_hole().  Pages that are not
- * FILLED are passed over: whoever fills them maps them.
+ * Maps the FILLED pages of a run of any length in every mapping: CONTINUE, and WAKE where one was
+ * mapped already, or where the mapping no longer has it.  The trap may be older than the page: only
+ * EFAULT from CONTINUE proves that it was punched; then it gets zeros, never overwriting.  Pages
+ * that are not FILLED are passed over: whoever fills them maps them.
  */
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err);
-/*
- * Maps one FILLED page that trapped MISSING (PF_TRAP_MAP_OR_HOLE): the event may be older than the
- * page.  Only EFAULT from CONTINUE proves that it was punched; then it gets zeros, never
- * overwriting.
- */
-enum pf_place_result pf_place_hole(struct pf_guest *guest, uint32_t region, uint64_t page,
-				   struct pf_err *err);
-
 #endif

@@ -134,8 +134,9 @@ static enum pf_map_result map_result(int sys)
 		return PF_MAP_ABSENT;
 	case EAGAIN:
 		return PF_MAP_AGAIN;
+	case ENOENT: /* mm/userfaultfd.c, uffd_mfill_lock(): asked before any page is touched */
+		return PF_MAP_UNMAPPED;
 	case ESRCH:
-	case ENOENT:
 		return PF_MAP_GONE;
 	}
 	return PF_MAP_FAILED;
@@ -169,7 +170,5 @@ enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length)
 {
 	struct uffdio_range range = {.start = start, .len = length};
 
-	if (ioctl(fd, UFFDIO_WAKE, &range) == 0)
-		return PF_MAP_DONE;
-	return errno == ESRCH || errno == ENOENT ? PF_MAP_GONE : PF_MAP_FAILED;
+	return ioctl(fd, UFFDIO_WAKE, &range) == 0 ? PF_MAP_DONE : PF_MAP_FAILED;
 }

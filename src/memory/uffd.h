@@ -18,8 +18,14 @@ enum pf_map_result {
 	PF_MAP_EXISTS,	/* stopped at a page that is mapped already (EEXIST) */
 	PF_MAP_ABSENT,	/* stopped at a page that the file does not have (EFAULT) */
 	PF_MAP_AGAIN,	/* the mm is changing: read the pending events, then go on (EAGAIN) */
-	PF_MAP_GONE,	/* the process has exited (ESRCH, or ENOENT: the mapping is gone) */
-	PF_MAP_FAILED,	/* anything else: errno is set */
+	/*
+	 * Stopped, and the rest is not all in one VMA that traps (ENOENT): it crosses the border
+	 * that the VMM's own madvise(2), mprotect(2) or mbind(2) has made, or a page of it is not
+	 * mapped, or not registered, any more.  One page, asked for alone, is the latter.
+	 */
+	PF_MAP_UNMAPPED,
+	PF_MAP_GONE,   /* the process has exited (ESRCH) */
+	PF_MAP_FAILED, /* anything else: errno is set */
 };
 
 /*
@@ -38,7 +44,10 @@ PF_MUST_USE int pf_uffd_unregister(int fd, uint64_t start, uint64_t length, stru
 /* UFFDIO_CONTINUE; *out_mapped is the number of bytes mapped before it stopped. */
 enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,
 				    uint64_t *out_mapped);
-/* UFFDIO_WAKE; every thread blocked in the range faults again.  PF_MAP_DONE, GONE or FAILED. */
+/*
+ * UFFDIO_WAKE; every thread blocked in the range faults again.  PF_MAP_DONE or FAILED: the kernel
+ * looks at who waits and not at what is mapped (fs/userfaultfd.c), nor whether the process lives.
+ */
 enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length);
 
 #endif

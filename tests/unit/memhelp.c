@@ -131,8 +131,21 @@ static void *do_task(void *argument)
 	case VMM_DONTNEED:
 		reply.failed = madvise(at, PAGE, MADV_DONTNEED) ? errno : 0;
 		break;
+	case VMM_DONTDUMP: /* a VMA of its own from now on */
+		reply.failed = madvise(at, PAGE, MADV_DONTDUMP) ? errno : 0;
+		break;
 	case VMM_UNMAP:
 		reply.failed = munmap(at, PAGE) ? errno : 0;
+		break;
+	case VMM_REPLACE:
+		/*
+		 * By memory of its own, which does not trap.  Not mmap(): a thread that is blocked
+		 * in reading this very page is the purpose, and TSan calls that a race with it.
+		 */
+		reply.failed = syscall(SYS_mmap, at, PAGE, PROT_READ,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == -1
+				       ? errno
+				       : 0;
 		break;
 	}
 	(void)!send(task->sock, &reply, sizeof(reply), MSG_NOSIGNAL);

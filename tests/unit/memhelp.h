@@ -45,7 +45,7 @@ struct vmm {
 	uint64_t base[VMM_MAPPINGS];
 };
 
-enum vmm_op { VMM_READ = 1, VMM_WRITE, VMM_REMOVE, VMM_DONTNEED, VMM_UNMAP };
+enum vmm_op { VMM_READ = 1, VMM_WRITE, VMM_REMOVE, VMM_DONTNEED, VMM_DONTDUMP, VMM_UNMAP, VMM_REPLACE };
 
 struct vmm_reply {
 	uint32_t op;

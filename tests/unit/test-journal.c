@@ -105,7 +105,7 @@ static void a_claim_wins_what_is_absent_and_nothing_else(void **state)
 	assert_int_equal(pf_journal_claim(&journal, 2, 98, 8), 0);
 	pf_journal_fill(&journal, 2, 100, 0xf);
 	assert_int_equal(pf_journal_claim(&journal, 2, 100, 4), 0);
-	pf_journal_unclaim(&journal, 2, 98, 0xc3);
+	assert_int_equal(pf_journal_unclaim(&journal, 2, 98, 0xc3), 0);
 	assert_int_equal(pf_journal_claim(&journal, 2, 98, 8), 0xc3);
 	pf_journal_close(&journal);
 }
@@ -124,7 +124,7 @@ static void only_claimed_pages_can_be_filled_and_each_counts_once(void **state)
 	assert_int_equal(journal.filled, 2);
 	assert_int_equal(pf_journal_state(&journal, 1, 2), PF_PAGE_ABSENT);
 	/* What is FILLED stays so, also if somebody gives back what is not his. */
-	pf_journal_unclaim(&journal, 1, 3, 3);
+	assert_int_equal(pf_journal_unclaim(&journal, 1, 3, 3), 0);
 	assert_int_equal(pf_journal_state(&journal, 1, 3), PF_PAGE_FILLED);
 	pf_journal_close(&journal);
 }
@@ -141,10 +141,32 @@ static void the_first_request_is_told_and_outlives_an_unclaim(void **state)
 	assert_int_equal(pf_journal_request(&journal, 0, 36, &first), PF_PAGE_ABSENT);
 	assert_false(first);
 	assert_int_equal(pf_journal_claim(&journal, 0, 36, 1), 1);
-	pf_journal_unclaim(&journal, 0, 36, 1);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 36, 1), 1);
 	assert_int_equal(pf_journal_claim(&journal, 0, 36, 1), 1);
 	assert_int_equal(pf_journal_fill(&journal, 0, 36, 1), 1);
 	assert_int_equal(pf_journal_request(&journal, 0, 36, &first), PF_PAGE_FILLED);
+	pf_journal_close(&journal);
+}
+
+/* Across a word's end, and only what was claimed: another's page may be REQUESTED too. */
+static void an_unclaim_tells_who_asked_while_it_was_being_filled(void **state)
+{
+	struct pf_journal journal;
+	bool first;
+
+	(void)state;
+	create(&journal);
+	assert_int_equal(pf_journal_request(&journal, 0, 8, &first), PF_PAGE_ABSENT);
+	assert_int_equal(pf_journal_request(&journal, 0, 11, &first), PF_PAGE_ABSENT);
+	assert_int_equal(pf_journal_claim(&journal, 0, 9, 16), 0xffff);
+	assert_int_equal(pf_journal_request(&journal, 0, 20, &first), PF_PAGE_FILLING);
+	assert_true(first);
+	pf_journal_fill(&journal, 0, 24, 1);
+	assert_int_equal(pf_journal_request(&journal, 0, 24, &first), PF_PAGE_FILLED);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff), 1 << 2 | 1 << 11);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff), 0);
+	assert_int_equal(pf_journal_request(&journal, 0, 20, &first), PF_PAGE_ABSENT);
+	assert_false(first);
 	pf_journal_close(&journal);
 }
 
@@ -179,6 +201,7 @@ static void random_steps_agree_with_a_simple_model(void **state)
 				want |= (uint32_t)model[at + i].requested << i;
 			} else if (in && what == 2 && was == PF_PAGE_FILLING) {
 				model[at + i].state = PF_PAGE_ABSENT;
+				want |= (uint32_t)model[at + i].requested << i;
 			}
 		}
 		if (what == 0)
@@ -186,7 +209,7 @@ static void random_steps_agree_with_a_simple_model(void **state)
 		else if (what == 1)
 			assert_int_equal(pf_journal_fill(&journal, 2, at, mask), want);
 		else if (what == 2)
-			pf_journal_unclaim(&journal, 2, at, mask);
+			assert_int_equal(pf_journal_unclaim(&journal, 2, at, mask), want);
 		else {
 			assert_int_equal(pf_journal_request(&journal, 2, at, &first),
 					 model[at].state);
@@ -230,7 +253,7 @@ static void claim_some(struct claimer *self, uint64_t at, uint32_t count)
 		return;
 	}
 	own(self, at, mine, -1);
-	pf_journal_unclaim(self->journal, 2, at, mine);
+	(void)!pf_journal_unclaim(self->journal, 2, at, mine);
 }
 
 static void *claim_overlapping_runs(void *argument)
@@ -287,8 +310,8 @@ static void overlapping_runs_are_won_once_and_counted_exactly(void **state)
 struct race {
 	struct pf_journal *journal;
 	_Atomic uint64_t offered, answered;
-	uint8_t heard[LAST_PAGES]; /* the filler saw REQUESTED */
-	uint8_t seen[LAST_PAGES];  /* the requester saw FILLED */
+	uint8_t heard[LAST_PAGES]; /* the writer saw REQUESTED */
+	uint8_t seen[LAST_PAGES];  /* the requester saw that it is FILLING no more */
 };
 
 static void wait_for(const _Atomic uint64_t *counter, uint64_t value)
@@ -305,36 +328,49 @@ static void *request_each(void *argument)
 
 	for (uint64_t p = 0; p < LAST_PAGES; p++) {
 		wait_for(&race->offered, p + 1);
-		race->seen[p] = pf_journal_request(race->journal, 2, p, &first) == PF_PAGE_FILLED;
+		race->seen[p] = pf_journal_request(race->journal, 2, p, &first) != PF_PAGE_FILLING;
 		atomic_store(&race->answered, p + 1);
 	}
 	return NULL;
 }
 
-/* "set REQUESTED, read state" against "set FILLED, read REQUESTED": one of them sees the other. */
-static void a_request_and_a_fill_cannot_miss_each_other(void **state)
+/* "set REQUESTED, read state" against "end FILLING, read REQUESTED": one of them sees the other. */
+static void race_requests(uint32_t (*end)(struct pf_journal *, uint32_t, uint64_t, uint32_t),
+			  enum pf_page_state state)
 {
 	static struct race race;
 	struct pf_journal journal;
 	pthread_t thread;
 
-	(void)state;
 	create(&journal);
+	memset(&race, 0, sizeof(race));
 	race.journal = &journal;
 	assert_int_equal(pthread_create(&thread, NULL, request_each, &race), 0);
 	for (uint64_t p = 0; p < LAST_PAGES; p++) {
 		assert_int_equal(pf_journal_claim(&journal, 2, p, 1), 1);
 		atomic_store(&race.offered, p + 1);
-		race.heard[p] = pf_journal_fill(&journal, 2, p, 1) == 1;
+		race.heard[p] = end(&journal, 2, p, 1) == 1;
 		wait_for(&race.answered, p + 1);
 	}
 	pthread_join(thread, NULL);
 	for (uint64_t p = 0; p < LAST_PAGES; p++) {
 		assert_int_equal(race.heard[p] + race.seen[p], 1);
-		assert_int_equal(pf_journal_state(&journal, 2, p), PF_PAGE_FILLED);
+		assert_int_equal(pf_journal_state(&journal, 2, p), state);
 	}
-	assert_int_equal(journal.filled, LAST_PAGES);
+	assert_int_equal(journal.filled, state == PF_PAGE_FILLED ? LAST_PAGES : 0);
 	pf_journal_close(&journal);
+}
+
+static void a_request_and_a_fill_cannot_miss_each_other(void **state)
+{
+	(void)state;
+	race_requests(pf_journal_fill, PF_PAGE_FILLED);
+}
+
+static void a_request_and_an_unclaim_cannot_miss_each_other(void **state)
+{
+	(void)state;
+	race_requests(pf_journal_unclaim, PF_PAGE_ABSENT);
 }
 
 static void clearing_forgets_every_page_and_request(void **state)
@@ -513,9 +549,11 @@ int main(void)
 		CASE(a_claim_wins_what_is_absent_and_nothing_else),
 		CASE(only_claimed_pages_can_be_filled_and_each_counts_once),
 		CASE(the_first_request_is_told_and_outlives_an_unclaim),
+		CASE(an_unclaim_tells_who_asked_while_it_was_being_filled),
 		CASE(random_steps_agree_with_a_simple_model),
 		CASE(overlapping_runs_are_won_once_and_counted_exactly),
 		CASE(a_request_and_a_fill_cannot_miss_each_other),
+		CASE(a_request_and_an_unclaim_cannot_miss_each_other),
 		CASE(clearing_forgets_every_page_and_request),
 		CASE(a_crash_leaves_what_was_filled_and_nothing_else),
 		CASE(the_last_page_completes_it_and_a_crash_does_not_undo_that),

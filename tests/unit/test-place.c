@@ -1,101 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* tests/unit/test-place.c - real faults of another process, and what gets in the way of answering. */
-#include <errno.h>
+/* tests/unit/test-place.c - real faults of another process: placed, mapped, punched, raced for. */
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "memhelp.h"
-#include "memory/place.h"
-#include "memory/trap.h"
-
-#define PAGES 256u
-#define REGION 0u
+#include "bench.h"
 
 static unsigned seed;
-
-struct bench {
-	int dirfd;
-	struct vmm vmm;
-	struct pf_guest guest;
-};
-
-static void bench_open(struct bench *bench, uint32_t mappings, uint64_t features, int memfd)
-{
-	struct pf_err err = {0};
-
-	bench->dirfd = dir_make();
-	vmm_start(&bench->vmm, PAGES, mappings, features, memfd);
-	guest_fill(&bench->guest, &bench->vmm, PAGES);
-	if (pf_guest_arm(&bench->guest, bench->dirfd, &err))
-		fail_msg("%s", err.text);
-}
-
-static void bench_close(struct bench *bench)
-{
-	vmm_stop(&bench->vmm);
-	pf_guest_done(&bench->guest);
-	dir_remove(bench->dirfd);
-}
-
-static enum pf_place_result place(struct bench *bench, uint64_t first, uint32_t count,
-				  const uint8_t *bytes, uint32_t *out_placed)
-{
-	const struct pf_run run = {.region = REGION, .first = first, .count = count};
-	struct pf_err err = {0};
-	enum pf_place_result result = pf_place_run(&bench->guest, &run, bytes, out_placed, &err);
-
-	if (result == PF_PLACE_FAILED)
-		fail_msg("%s", err.text);
-	return result;
-}
-
-/* Places pages with their own content; all must be new. */
-static void place_own(struct bench *bench, uint64_t first, uint32_t count)
-{
-	static uint8_t bytes[PF_RUN_BYTES_MAX];
-	uint32_t placed;
-
-	page_fill(bytes, first, count);
-	assert_int_equal(place(bench, first, count, bytes, &placed), PF_PLACE_OK);
-	assert_int_equal(placed, count);
-}
-
-static enum pf_place_result map(struct bench *bench, uint64_t first, uint32_t count)
-{
-	const struct pf_run run = {.region = REGION, .first = first, .count = count};
-	struct pf_err err = {0};
-
-	return pf_map_run(&bench->guest, &run, &err);
-}
-
-static enum pf_place_result hole(struct bench *bench, uint64_t page)
-{
-	struct pf_err err = {0};
-
-	return pf_place_hole(&bench->guest, REGION, page, &err);
-}
-
-/* The next fault: its page, and what is to be done about it. */
-static enum pf_trap_action next_fault(struct bench *bench, uint32_t uffd, uint64_t page)
-{
-	bool minor, first;
-
-	assert_int_equal(guest_fault(&bench->guest, uffd, &minor), page);
-	return pf_trap_decide(minor ? PF_TRAP_MINOR : PF_TRAP_MISSING,
-			      pf_journal_request(&bench->guest.journal, REGION, page, &first));
-}
 
 static void a_blocked_thread_gets_its_page_and_goes_on(void **state)
 {
@@ -257,10 +176,10 @@ static void a_missing_event_older_than_its_page_maps_it_and_does_not_zero_it(voi
 	assert_int_equal(pf_trap_decide(PF_TRAP_MISSING,
 					pf_journal_state(&bench.guest.journal, REGION, 50)),
 			 PF_TRAP_MAP_OR_HOLE);
-	assert_int_equal(hole(&bench, 50), PF_PLACE_OK);
+	assert_int_equal(map(&bench, 50, 1), PF_PLACE_OK);
 	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(50));
 	/* The same event once more, as a replay brings it: the page is mapped by now. */
-	assert_int_equal(hole(&bench, 50), PF_PLACE_OK);
+	assert_int_equal(map(&bench, 50, 1), PF_PLACE_OK);
 	assert_int_equal(vmm_word(&bench.vmm, 50), page_word(50));
 	assert_int_equal(bench.guest.count.holes, 0);
 	assert_int_equal(bench.guest.count.woken, 1);
@@ -317,12 +236,6 @@ static void a_long_run_is_mapped_to_its_end(void **state)
 	bench_close(&bench);
 }
 
-static void punch(struct bench *bench, uint64_t page)
-{
-	vmm_tell(&bench->vmm, VMM_REMOVE, 0, page, 0);
-	assert_int_equal(vmm_reply(&bench->vmm).op, VMM_REMOVE);
-}
-
 static void a_punched_page_comes_back_as_zeros(void **state)
 {
 	struct bench bench;
@@ -333,7 +246,7 @@ static void a_punched_page_comes_back_as_zeros(void **state)
 	punch(&bench, 71);
 	vmm_tell(&bench.vmm, VMM_READ, 0, 71, 0);
 	assert_int_equal(next_fault(&bench, 0, 71), PF_TRAP_MAP_OR_HOLE);
-	assert_int_equal(hole(&bench, 71), PF_PLACE_OK);
+	assert_int_equal(map(&bench, 71, 1), PF_PLACE_OK);
 	assert_int_equal(vmm_reply(&bench.vmm).value, 0);
 	assert_int_equal(bench.guest.count.holes, 1);
 	assert_int_equal(bench.guest.journal.filled, 3);
@@ -380,14 +293,13 @@ struct holer {
 	uint64_t page;
 };
 
-static void *place_hole_at_once(void *argument)
+static void *map_at_once(void *argument)
 {
 	struct holer *self = argument;
-	struct pf_err err;
 
 	pthread_barrier_wait(self->start);
 	/* Errors show in what the guest reads. */
-	(void)pf_place_hole(&self->bench->guest, REGION, self->page, &err);
+	(void)map(self->bench, self->page, 1);
 	return NULL;
 }
 
@@ -409,8 +321,8 @@ static void threads_that_see_the_same_hole_keep_what_the_guest_writes_into_it(vo
 		vmm_tell(&bench.vmm, VMM_WRITE, 0, 90, round);
 		assert_int_equal(next_fault(&bench, 0, 90), PF_TRAP_MAP_OR_HOLE);
 		for (int t = 0; t < THREADS; t++)
-			assert_int_equal(pthread_create(&thread[t], NULL, place_hole_at_once,
-							&holer), 0);
+			assert_int_equal(pthread_create(&thread[t], NULL, map_at_once, &holer),
+					 0);
 		vmm_reply(&bench.vmm);
 		for (int t = 0; t < THREADS; t++)
 			pthread_join(thread[t], NULL);
@@ -418,121 +330,6 @@ static void threads_that_see_the_same_hole_keep_what_the_guest_writes_into_it(vo
 		assert_int_equal(vmm_reply(&bench.vmm).value, round);
 	}
 	pthread_barrier_destroy(&start);
-	bench_close(&bench);
-}
-
-static void while_a_remove_is_pending_mapping_waits_and_the_page_is_not_lost(void **state)
-{
-	uint8_t bytes[PAGE];
-	struct bench bench;
-	struct pf_ring *ring = &bench.guest.uffd[0].ring;
-	uint32_t placed;
-
-	(void)state;
-	bench_open(&bench, 1, UFFD_FEATURE_EVENT_REMOVE, -1);
-	place_own(&bench, 1, 1);
-	vmm_tell(&bench.vmm, VMM_DONTNEED, 0, 1, 0);
-	wait_readable(bench.guest.uffd[0].fd);
-	page_fill(bytes, 100, 1);
-	assert_int_equal(place(&bench, 100, 1, bytes, &placed), PF_PLACE_AGAIN);
-	assert_int_equal(placed, 1);
-	assert_int_equal(pf_journal_state(&bench.guest.journal, REGION, 100), PF_PAGE_FILLED);
-	assert_int_equal(pf_ring_read(ring, bench.guest.uffd[0].fd), PF_RING_EVENTS);
-	assert_int_equal(pf_ring_peek(ring)->event, UFFD_EVENT_REMOVE);
-	pf_ring_pop(ring);
-	vmm_reply(&bench.vmm);
-	assert_int_equal(map(&bench, 100, 1), PF_PLACE_OK);
-	assert_int_equal(vmm_word(&bench.vmm, 100), page_word(100));
-	bench_close(&bench);
-}
-
-static void a_dead_vmm_is_told_from_a_failure(void **state)
-{
-	uint8_t bytes[PAGE] = {0};
-	struct bench bench;
-	uint32_t placed;
-
-	(void)state;
-	bench_open(&bench, 1, 0, -1);
-	vmm_kill(&bench.vmm);
-	assert_int_equal(place(&bench, 0, 1, bytes, &placed), PF_PLACE_GONE);
-	assert_int_equal(placed, 1);
-	assert_int_equal(map(&bench, 0, 1), PF_PLACE_GONE);
-	bench_close(&bench);
-}
-
-static void a_mapping_that_is_gone_does_not_keep_the_other_waiting(void **state)
-{
-	uint8_t bytes[PAGE];
-	struct bench bench;
-	uint32_t placed;
-
-	(void)state;
-	bench_open(&bench, 2, 0, -1);
-	vmm_tell(&bench.vmm, VMM_UNMAP, 0, 8, 0);
-	vmm_reply(&bench.vmm);
-	vmm_tell(&bench.vmm, VMM_READ, 1, 8, 0);
-	assert_int_equal(next_fault(&bench, 1, 8), PF_TRAP_REQUEST);
-	page_fill(bytes, 8, 1);
-	assert_int_equal(place(&bench, 8, 1, bytes, &placed), PF_PLACE_GONE);
-	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(8));
-	bench_close(&bench);
-}
-
-/* A file on a tmpfs of this many pages, in a mount namespace of our own; -1: may not. */
-static int small_tmpfs(unsigned pages)
-{
-	char options[48], path[] = "/tmp/pageferry-tmpfs-XXXXXX", file[64];
-	int fd = -1;
-
-	assert_non_null(mkdtemp(path));
-	snprintf(options, sizeof(options), "size=%u", pages * PAGE);
-	snprintf(file, sizeof(file), "%s/memory", path);
-	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	    mount("tmpfs", path, "tmpfs", 0, options) == 0) {
-		fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		umount2(path, MNT_DETACH);
-	}
-	rmdir(path);
-	return fd;
-}
-
-static void without_room_nothing_is_placed_and_the_same_run_fits_later(void **state)
-{
-	static uint8_t bytes[8 * PAGE];
-	int fd = small_tmpfs(10);
-	struct bench bench;
-	uint32_t placed = 99;
-
-	(void)state;
-	if (fd < 0) {
-		printf("SKIP: mounting a small tmpfs is refused here: %s\n", strerror(errno));
-		skip();
-	}
-	bench_open(&bench, 1, 0, fd);
-	place_own(&bench, 0, 6);
-	/* Room for four: a short count, then ENOSPC. */
-	page_fill(bytes, 30, 8);
-	assert_int_equal(place(&bench, 30, 8, bytes, &placed), PF_PLACE_NOMEM);
-	assert_int_equal(placed, 0);
-	assert_int_equal(bench.guest.journal.filled, 6);
-	for (uint64_t p = 30; p < 38; p++)
-		assert_int_equal(pf_journal_state(&bench.guest.journal, REGION, p),
-				 PF_PAGE_ABSENT);
-	vmm_tell(&bench.vmm, VMM_READ, 0, 30, 0);
-	assert_int_equal(next_fault(&bench, 0, 30), PF_TRAP_REQUEST);
-	for (uint64_t p = 0; p < 4; p++)
-		punch(&bench, p);
-	assert_int_equal(place(&bench, 30, 8, bytes, &placed), PF_PLACE_OK);
-	assert_int_equal(placed, 8);
-	assert_int_equal(bench.guest.count.duplicates, 0);
-	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(30));
-	/* Full again: a hole has to wait too, its page stays FILLED. */
-	assert_int_equal(hole(&bench, 0), PF_PLACE_NOMEM);
-	assert_int_equal(map(&bench, 0, 2), PF_PLACE_NOMEM);
-	punch(&bench, 37);
-	assert_int_equal(hole(&bench, 0), PF_PLACE_OK);
-	assert_int_equal(vmm_word(&bench.vmm, 0), 0);
 	bench_close(&bench);
 }
 
@@ -562,24 +359,6 @@ static void a_run_outside_of_the_table_is_refused(void **state)
 				 bad[i].count > PF_RUN_PAGES_MAX ? PF_PLACE_OK : PF_PLACE_FAILED);
 	}
 	assert_int_equal(bench.guest.journal.filled, 0);
-	bench_close(&bench);
-}
-
-static void a_file_that_refuses_is_an_error_and_unclaimed(void **state)
-{
-	const struct pf_run run = {.region = REGION, .first = 4, .count = 2};
-	uint8_t bytes[2 * PAGE] = {0};
-	struct pf_err err = {0};
-	struct bench bench;
-	uint32_t placed;
-
-	(void)state;
-	bench_open(&bench, 1, 0, -1);
-	assert_int_equal(fcntl(bench.vmm.memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
-	assert_int_equal(pf_place_run(&bench.guest, &run, bytes, &placed, &err), PF_PLACE_FAILED);
-	assert_int_equal(err.sys, EPERM);
-	assert_non_null(strstr(err.text, "unclaimed"));
-	assert_int_equal(pf_journal_state(&bench.guest.journal, REGION, 4), PF_PAGE_ABSENT);
 	bench_close(&bench);
 }
 
@@ -666,12 +445,7 @@ int main(void)
 		cmocka_unit_test(a_discarded_page_keeps_its_data),
 		cmocka_unit_test(filling_a_hole_that_is_none_leaves_the_page_alone),
 		cmocka_unit_test(threads_that_see_the_same_hole_keep_what_the_guest_writes_into_it),
-		cmocka_unit_test(while_a_remove_is_pending_mapping_waits_and_the_page_is_not_lost),
-		cmocka_unit_test(a_dead_vmm_is_told_from_a_failure),
-		cmocka_unit_test(a_mapping_that_is_gone_does_not_keep_the_other_waiting),
-		cmocka_unit_test(without_room_nothing_is_placed_and_the_same_run_fits_later),
 		cmocka_unit_test(a_run_outside_of_the_table_is_refused),
-		cmocka_unit_test(a_file_that_refuses_is_an_error_and_unclaimed),
 		cmocka_unit_test(threads_that_place_overlapping_runs_serve_every_fault_once),
 	};
 

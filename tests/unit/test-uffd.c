@@ -165,7 +165,7 @@ static void nonsense_fails_with_its_errno(void **state)
 	unmap_memfd(&mapped);
 }
 
-static void a_mapping_that_is_gone_is_told_from_a_failure(void **state)
+static void a_mapping_that_is_gone_is_told_from_a_process_that_is_gone(void **state)
 {
 	struct mapped mapped;
 	uint64_t done;
@@ -174,9 +174,38 @@ static void a_mapping_that_is_gone_is_told_from_a_failure(void **state)
 	map_memfd(&mapped);
 	put_pages(&mapped, 0, 1);
 	munmap(mapped.base, PAGES * PAGE);
-	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at, PAGE, &done), PF_MAP_GONE);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at, PAGE, &done), PF_MAP_UNMAPPED);
+	assert_int_equal(done, 0);
+	assert_int_equal(pf_uffd_wake(mapped.uffd, mapped.at, PAGE), PF_MAP_DONE);
 	close(mapped.uffd);
 	close(mapped.memfd);
+}
+
+/* Also a page that is still there, but traps no more, is not ours to map. */
+static void a_border_within_the_mapping_stops_a_run_and_each_side_of_it_can_be_mapped(void **state)
+{
+	struct pf_err err = {0};
+	struct mapped mapped;
+	uint64_t done = 99;
+
+	(void)state;
+	map_memfd(&mapped);
+	put_pages(&mapped, 0, 8);
+	assert_int_equal(madvise(mapped.base + 3 * PAGE, PAGE, MADV_DONTDUMP), 0);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at, 4 * PAGE, &done),
+			 PF_MAP_UNMAPPED);
+	assert_int_equal(done, 0);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at, 3 * PAGE, &done), PF_MAP_DONE);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at + 3 * PAGE, PAGE, &done),
+			 PF_MAP_DONE);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at + 4 * PAGE, 4 * PAGE, &done),
+			 PF_MAP_DONE);
+	assert_int_equal(mapped.base[3 * PAGE], (uint8_t)page_word(3));
+	assert_int_equal(pf_uffd_unregister(mapped.uffd, mapped.at, PAGE, &err), 0);
+	assert_int_equal(pf_uffd_continue(mapped.uffd, mapped.at, PAGE, &done), PF_MAP_UNMAPPED);
+	/* What was cut is unregistered in one piece. */
+	assert_int_equal(pf_uffd_unregister(mapped.uffd, mapped.at, PAGES * PAGE, &err), 0);
+	unmap_memfd(&mapped);
 }
 
 static void a_process_that_is_gone_is_told_from_a_failure(void **state)
@@ -191,6 +220,7 @@ static void a_process_that_is_gone_is_told_from_a_failure(void **state)
 	vmm_kill(&vmm);
 	assert_int_equal(pf_uffd_continue(vmm.uffd[0], vmm.base[0], PAGE, &done), PF_MAP_GONE);
 	assert_int_equal(done, 0);
+	assert_int_equal(pf_uffd_wake(vmm.uffd[0], vmm.base[0], PAGE), PF_MAP_DONE);
 	assert_int_equal(pf_uffd_unregister(vmm.uffd[0], vmm.base[0], PAGES * PAGE, &err), -1);
 	assert_non_null(strstr(err.hint, "may have ended"));
 	vmm_stop(&vmm);
@@ -267,7 +297,9 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_served_is_not_adopted),
 		cmocka_unit_test(continue_stops_where_it_must_and_says_why),
 		cmocka_unit_test(nonsense_fails_with_its_errno),
-		cmocka_unit_test(a_mapping_that_is_gone_is_told_from_a_failure),
+		cmocka_unit_test(a_mapping_that_is_gone_is_told_from_a_process_that_is_gone),
+		cmocka_unit_test(
+			a_border_within_the_mapping_stops_a_run_and_each_side_of_it_can_be_mapped),
 		cmocka_unit_test(a_process_that_is_gone_is_told_from_a_failure),
 		cmocka_unit_test(memory_that_cannot_be_trapped_is_refused_in_words),
 		cmocka_unit_test(unregistering_lets_a_blocked_thread_go_on),
