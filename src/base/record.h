@@ -2,8 +2,8 @@
 /*
  * base/record.h - the switch-over records' names (DESIGN.md section 4.1).
  *
- * What may follow what, and what two records mean together, is core/switchover.h; the words are here
- * because the wire carries them too.
+ * What may follow what, and what two records mean together, is core/switchover.h; the words are
+ * here because the wire carries them too.
  */
 #ifndef PF_BASE_RECORD_H
 #define PF_BASE_RECORD_H

@@ -283,8 +283,8 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 
 /*
  * Nothing of mine is placed, also not what was written: nobody can have seen it, and the caller,
- * who comes again with the same bytes, need not know how far it went.  Whoever trapped meanwhile met
- * FILLING, so that nobody asks for his page: woken, he traps again and meets ABSENT.
+ * who comes again with the same bytes, need not know how far it went.  Whoever trapped meanwhile
+ * met FILLING, so that nobody asks for his page: woken, he traps again and meets ABSENT.
  */
 static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_run *run,
 				      uint32_t mine, struct pf_err *err)
