@@ -74,6 +74,8 @@ def includes_go_downwards(tree):
     bad = []
     for path in tree.kind(".c", ".h"):
         layer = next((l for l in LAYERS if str(path).startswith(l + "/")), None)
+        if layer is None and path.parts[0] == "src":
+            bad.append(f"{path} is in no layer that LAYERS knows")
         allowed = None if layer is None else {layer} | {"src/" + l for l in LAYERS[layer]}
         for quoted, name in includes(tree, path):
             if name in GENERATED:

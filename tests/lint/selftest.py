@@ -47,6 +47,8 @@ BAD = (
                                     "migrate/y.h": c_file("", "migrate/y.h")}, "not below it"),
     (checks.includes_go_downwards, {"src/base/x.c": c_file('#include "a.h"\n')}, "its folder"),
     (checks.includes_go_downwards, {"src/base/x.c": c_file("#include <base/a.h>\n")}, "in quotes"),
+    (checks.includes_go_downwards, {"src/new/x.c": c_file("", "new/x.c")}, "in no layer"),
+    (checks.includes_go_downwards, {"src/x.c": c_file("", "x.c")}, "in no layer"),
     (checks.includes_go_downwards, {"migrate/x.c": c_file('#include "proto/wire.pb-c.h"\n')},
      "only src/wire/msg.c may"),
     (checks.headers_form_no_cycle, {"src/base/x.h": c_file('#include "base/y.h"\n'),
