@@ -170,7 +170,7 @@ static int on_outage_deadline(sd_event_source *source, uint64_t usec, void *opaq
 
 static void watch_outage(struct pf_agent *agent)
 {
-	uint64_t limit_us = agent->options->outage_deadline_ms * 1000;
+	uint64_t limit_us = agent->outage_deadline_ms * 1000;
 
 	agent->outage_ns = pf_now_ns();
 	if (limit_us && sd_event_add_time_relative(agent->loop, &agent->outage_timer,
@@ -223,7 +223,10 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	struct pf_err err = {0};
 
 	(void)source;
-	if (pf_command_cancel(agent, false, &err) == 0)
+	if (agent->record != PF_RECORD_NONE)
+		pf_err_set(&err, PF_ERR_STATE, "the record is %s: the switch-over goes on; use cancel",
+			   pf_record_name(agent->record));
+	else if (pf_command_cancel(agent, false, &err) == 0)
 		return 0;
 	pf_agent_emit(agent, "SIGNAL_IGNORED",
 		      json_pack("{s:i, s:s}", "signal", (int)info->ssi_signo, "reason", err.text));
@@ -324,6 +327,7 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 	agent->ops = ops;
 	agent->engine = engine;
 	agent->dir.fd = agent->dir.lock_fd = -1;
+	agent->outage_deadline_ms = options->outage_deadline_ms;
 	if (open_all(agent, vmm, err)) {
 		pf_agent_close(agent);
 		return -1;

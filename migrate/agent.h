@@ -25,6 +25,9 @@ struct pf_agent_ops {
 	void (*act)(void *engine, uint8_t action);
 	/* From the engine's threads; mail->data is freed by the caller. */
 	void (*mail)(void *engine, struct pf_mail *mail);
+	/* set-parameters: checks all (apply false), then applies all; PF_ERR_USAGE. */
+	int (*set)(void *engine, const char *name, const json_t *value, bool apply,
+		   struct pf_err *err);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 };
@@ -42,7 +45,8 @@ struct pf_agent {
 	struct pf_mailbox inbox; /* every thread -> main */
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	uint8_t retry_event; /* whose record could not be written */
-	uint64_t outage_ns; /* when the connection was lost */
+	uint64_t outage_ns;	     /* when the connection was lost */
+	uint64_t outage_deadline_ms; /* parameter; 0: never */
 	struct pf_progress progress;
 	uint8_t state;
 	enum pf_record record;

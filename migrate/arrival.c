@@ -77,6 +77,7 @@ static void tell_when_filled(struct pf_arrival *arrival)
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body)
 {
+	/* PAGES holds one run at most, ZERO may name many. */
 	struct pf_run run = {.region = frame->region, .first = frame->page};
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t left = frame->count;
@@ -88,7 +89,7 @@ enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct p
 		run.count = left < PF_RUN_PAGES_MAX ? left : PF_RUN_PAGES_MAX;
 		result = place_run(arrival, &run, frame->type == PF_FRAME_PAGES ? body : NULL);
 		worst = result > worst ? result : worst;
-		if (result > PF_PLACE_AGAIN)
+		if (result == PF_PLACE_GONE || result == PF_PLACE_NOMEM)
 			break;
 		run.first += run.count;
 		left -= run.count;

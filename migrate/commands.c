@@ -94,6 +94,32 @@ static int resolve(void *opaque, const json_t *args, json_t **out, struct pf_err
 	return pf_err_set(err, PF_ERR_USAGE, "'destination' must be \"fenced\" or \"completed\"");
 }
 
+static int set_one(struct pf_agent *agent, const char *name, const json_t *value, bool apply,
+		   struct pf_err *err)
+{
+	if (strcmp(name, "outage-deadline") != 0)
+		return agent->ops->set(agent->engine, name, value, apply, err);
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return pf_err_set(err, PF_ERR_USAGE, "'outage-deadline' must be milliseconds");
+	if (apply)
+		agent->outage_deadline_ms = (uint64_t)json_integer_value(value);
+	return 0;
+}
+
+/* All of them or none. */
+static int set_parameters(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	const char *name;
+	json_t *value;
+
+	(void)out;
+	for (int apply = 0; apply < 2; apply++)
+		json_object_foreach((json_t *)args, name, value)
+			if (set_one(opaque, name, value, apply, err))
+				return -1;
+	return 0;
+}
+
 static int quit(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
 	const struct pf_agent *agent = opaque;
@@ -122,6 +148,8 @@ const struct pf_command pf_commands[] = {
 	{"vmm-running", DESTINATION, vmm_says, NULL},
 	{"cancel", BOTH, cancel, "lose-guest"},
 	{"resolve", SOURCE, resolve, "destination"},
+	{"set-parameters", BOTH, set_parameters,
+	 "max-bandwidth outage-deadline channels push spin-us"},
 	{"quit", BOTH, quit, NULL},
 	{0},
 };

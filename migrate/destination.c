@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -131,6 +132,17 @@ static void tell_page(struct destination *destination, const char *event,
 
 static void vmm_lost(void *engine, const struct pf_err *why);
 
+/* A page is tried again and again while it lasts; the orchestrator hears of it now and then. */
+static void tell_trouble(struct destination *destination, const struct pf_mail_page *page)
+{
+	uint64_t now = pf_now_ns();
+
+	if (now < destination->trouble_ns)
+		return;
+	destination->trouble_ns = now + PF_NS_PER_S;
+	tell_page(destination, "OUT_OF_MEMORY", page);
+}
+
 /* From a thread that is of no session. */
 static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 {
@@ -152,7 +164,7 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 		vmm_lost(destination, &err);
 		return true;
 	case PF_MAIL_TROUBLE:
-		tell_page(destination, "OUT_OF_MEMORY", mail->data);
+		tell_trouble(destination, mail->data);
 		return true;
 	case PF_MAIL_PAGE_LOST:
 		tell_page(destination, "PAGE_LOST", mail->data);
@@ -167,6 +179,19 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 	default:
 		return false;
 	}
+}
+
+static int on_door(sd_event_source *event_source, int fd, uint32_t events, void *opaque)
+{
+	struct destination *destination = opaque;
+	struct pf_mail mail;
+
+	(void)event_source, (void)fd, (void)events;
+	while (!destination->agent.ending && pf_mailbox_take(&destination->door, &mail)) {
+		(void)take_own_mail(destination, &mail);
+		free(mail.data);
+	}
+	return 0;
 }
 
 static void destination_mail(void *engine, struct pf_mail *mail)
@@ -441,7 +466,16 @@ static void destination_status(void *engine, json_t *status)
 			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));
 }
 
+static int destination_set(void *engine, const char *name, const json_t *value, bool apply,
+			   struct pf_err *err)
+{
+	(void)engine, (void)value, (void)apply;
+	return pf_err_set(err, PF_ERR_USAGE, "'%s' is the source's, or cannot be changed in this version",
+			  name);
+}
+
 static const struct pf_agent_ops destination_ops = {
+	.set = destination_set,
 	.act = destination_act,
 	.mail = destination_mail,
 	.status = destination_status,
@@ -455,6 +489,7 @@ static void destination_close(struct destination *destination)
 	pf_session_stop_bulk(destination, true);
 	pf_pager_done(&destination->pager);
 	pf_agent_close(&destination->agent);
+	pf_mailbox_done(&destination->door);
 	if (destination->armed)
 		pf_guest_done(&destination->guest);
 	pf_close_fd(&destination->state.fd);
@@ -462,6 +497,20 @@ static void destination_close(struct destination *destination)
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
 		free(destination->receiver[i]);
 	free(destination);
+}
+
+static int open_door(struct destination *destination, struct sockaddr_storage *out_bound,
+		     struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+
+	if (pf_mailbox_init(&destination->door, err))
+		return -1;
+	if (sd_event_add_io(agent->loop, NULL, destination->door.event_fd, EPOLLIN, on_door,
+			    destination) < 0)
+		return pf_err_set(err, PF_ERR_SYSTEM, "watching the mailbox of the accept thread");
+	return pf_acceptor_start(agent->options, &destination->door, &destination->acceptor,
+				 out_bound, err);
 }
 
 static int destination_open(struct destination *destination, const struct pf_options *options,
@@ -475,10 +524,11 @@ static int destination_open(struct destination *destination, const struct pf_opt
 			  &vmm_callbacks, err))
 		return -1;
 	if (pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
-	    pf_acceptor_start(options, &agent->inbox, &destination->acceptor, &bound, err)) {
+	    open_door(destination, &bound, err)) {
 		pf_pager_stop(&destination->pager, false);
 		pf_pager_done(&destination->pager);
 		pf_agent_close(agent);
+		pf_mailbox_done(&destination->door);
 		return -1;
 	}
 	pf_sockaddr_print(&bound, address);

@@ -13,6 +13,10 @@
 struct destination {
 	struct pf_agent agent;
 	struct pf_acceptor *acceptor;
+	struct pf_mailbox door; /* from the accept and greet threads: no stranger fills main's box */
+	uint64_t refusals_ns;	/* PEER_REFUSED is paced: when the next one is due */
+	uint64_t refusals_untold;
+	uint64_t trouble_ns; /* OUT_OF_MEMORY is told once a second at most */
 	struct pf_pager pager;
 	struct pf_guest guest;
 	bool armed;	     /* guest is described, trapped and the pager's */

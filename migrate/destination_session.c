@@ -15,8 +15,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "core/switchover.h"
 #include "net/tcp.h"
+
+#define REFUSALS_KEPT 32u
 
 static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
 {
@@ -59,10 +62,23 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	pf_agent_fail(&destination->agent, PF_DE_LINK_DOWN, err);
 }
 
+/* At most REFUSALS_KEPT at once and one a second: the events that are kept are not for strangers to
+ * wash away. */
 void pf_session_stranger(struct destination *destination, const char *address, const char *reason)
 {
+	uint64_t now = pf_now_ns(), burst = REFUSALS_KEPT * PF_NS_PER_S;
+
+	if (destination->refusals_ns > now + burst) {
+		destination->refusals_untold++;
+		return;
+	}
+	if (destination->refusals_ns < now)
+		destination->refusals_ns = now;
+	destination->refusals_ns += PF_NS_PER_S;
 	pf_agent_emit(&destination->agent, "PEER_REFUSED",
-		      json_pack("{s:s, s:s}", "address", address, "reason", reason));
+		      json_pack("{s:s, s:s, s:I}", "address", address, "reason", reason, "untold",
+				(json_int_t)destination->refusals_untold));
+	destination->refusals_untold = 0;
 }
 
 /* The refusal goes out as far as it goes without waiting. */

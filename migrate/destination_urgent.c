@@ -25,6 +25,8 @@
 #include "migrate/greet.h"
 
 #define FRAMES_AT_ONCE 32u
+#define MAP_TRIES 16u
+#define LAST_WORD_TURNS 64u /* of FRAMES_AT_ONCE: what a socket buffer can hold */
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -74,16 +76,18 @@ static void wake_waiters(struct pf_pager *pager, const struct pf_run *run)
 
 /*
  * Maps FILLED pages.  While an event that only this thread reads is in the way (EAGAIN), it is read.
- * With a full ring it cannot be: then the waiters are woken and trap again when there is room.
+ * Where that does not help (a full ring; a mapping that does not show the file it is said to) the
+ * waiters are woken, and trap again: later, and behind the others.
  */
 static void map_now(struct pf_pager *pager, const struct pf_run *run)
 {
-	while (pf_arrival_map(&pager->arrival, run) == PF_PLACE_AGAIN && !atomic_load(&pager->stop)) {
-		if (drain_events(pager))
-			continue;
-		wake_waiters(pager, run);
-		return;
+	for (unsigned i = 0; i < MAP_TRIES; i++) {
+		if (pf_arrival_map(&pager->arrival, run) != PF_PLACE_AGAIN)
+			return;
+		if (!drain_events(pager))
+			break;
 	}
+	wake_waiters(pager, run);
 }
 
 static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uffd_msg *event)
@@ -318,7 +322,7 @@ static void detach(struct pf_pager *pager)
 {
 	struct pf_err err;
 
-	while (pager->channel && !atomic_load(&pager->stop) && take_frames(pager))
+	for (unsigned i = 0; i < LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
 		;
 	pf_err_set(&err, PF_ERR_UNREACHABLE, "a bulk connection is gone");
 	if (pager->channel)

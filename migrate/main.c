@@ -108,6 +108,8 @@ int main(int argc, char **argv)
 
 	/* A peer that goes away is an error of write(2), not the end of the agent. */
 	signal(SIGPIPE, SIG_IGN);
+	/* So is a limit on file sizes: pwrite(2) then says EFBIG. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2) {
 		print_help(stderr);
 		return 64;

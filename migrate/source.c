@@ -8,9 +8,11 @@
  */
 #include "migrate/source.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -254,6 +256,9 @@ static int take_verdict(struct source *source, const struct pf_mail *mail, unsig
 		pf_agent_note(&source->agent, frame_events[row].event);
 		return 0;
 	}
+	/* As the last word of a connection that is gone it asks for a COMMIT that cannot be sent. */
+	if (!source->link_up)
+		return 0;
 	/* OFFERED that cannot be written: nothing was offered, so nothing is lost. */
 	if (pf_agent_raise(&source->agent, PF_SE_READY, &failed) && failed.class != PF_ERR_STATE)
 		pf_agent_fail(&source->agent, PF_SE_FAILURE, &failed);
@@ -321,6 +326,20 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	return 0;
 }
 
+/* Sealed, it cannot change or shrink while it is read, nor be a file that somebody else serves. */
+static int check_state_file(int fd, uint64_t size, struct pf_err *err)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK))
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "its device state is no memfd sealed against writing and shrinking");
+	if (fstat(fd, &st) != 0 || (uint64_t)st.st_size < size)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "its device state is shorter than it says");
+	return 0;
+}
+
 static int check_state_size(const struct source *source, uint64_t size, struct pf_err *err)
 {
 	uint64_t most = source->agent.options->max_device_state;
@@ -341,6 +360,8 @@ static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *
 
 	if (source->pauses_answered == source->pauses_asked)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said PAUSED without PAUSE");
+	if (check_state_file(fd, size, err))
+		return -1;
 	source->pauses_answered++;
 	if (source->pauses_answered != source->pauses_asked || !source->guest_paused)
 		return 0;
@@ -453,6 +474,12 @@ static void act_outage(struct source *source)
 	pf_agent_outage(&source->agent);
 }
 
+/* RUN was heard, but the record could not be written before the connection went. */
+static void act_gone_cut(struct source *source)
+{
+	pf_agent_outage(&source->agent);
+}
+
 static void act_doubt(struct source *source)
 {
 	pf_agent_emit(&source->agent, "IN_DOUBT",
@@ -504,6 +531,7 @@ static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_COMMIT] = act_commit,
 	[PF_SA_ASK_ABORT] = act_ask_abort,
 	[PF_SA_GONE] = act_gone,
+	[PF_SA_GONE_CUT] = act_gone_cut,
 	[PF_SA_DOWNTIME] = act_downtime,
 	[PF_SA_KEEP] = act_keep,
 	[PF_SA_OUTAGE] = act_outage,
@@ -558,7 +586,38 @@ static void source_status(void *engine, json_t *status)
 			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
 }
 
+static void set_push(struct source *source, bool on)
+{
+	atomic_store(&source->service.push_held, !on);
+	if (on && source->agent.state == PF_S_SERVING)
+		for (uint32_t i = 0; i < source->agent.options->channels; i++)
+			pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
+}
+
+static int source_set(void *engine, const char *name, const json_t *value, bool apply,
+		      struct pf_err *err)
+{
+	struct source *source = engine;
+
+	if (strcmp(name, "push") == 0) {
+		if (!json_is_boolean(value))
+			return pf_err_set(err, PF_ERR_USAGE, "'push' must be true or false");
+		if (apply)
+			set_push(source, json_is_true(value));
+		return 0;
+	}
+	if (strcmp(name, "max-bandwidth") != 0)
+		return pf_err_set(err, PF_ERR_USAGE, "'%s' cannot be changed in this version", name);
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return pf_err_set(err, PF_ERR_USAGE, "'max-bandwidth' must be bytes a second");
+	if (apply)
+		atomic_store(&source->service.pace.bytes_per_s,
+			     (uint64_t)json_integer_value(value));
+	return 0;
+}
+
 static const struct pf_agent_ops source_ops = {
+	.set = source_set,
 	.act = source_act,
 	.mail = source_mail,
 	.status = source_status,

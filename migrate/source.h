@@ -27,7 +27,8 @@
 struct pf_service {
 	struct pf_reader reader;
 	struct pf_push push;
-	struct pf_pace pace; /* of push, all bulk threads together */
+	struct pf_pace pace;	/* of push, all bulk threads together */
+	_Atomic bool push_held; /* parameter `push` is off */
 	struct {
 		_Atomic uint64_t requests; /* frames received */
 		_Atomic uint64_t answered; /* pages sent on urgent */

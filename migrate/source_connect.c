@@ -126,6 +126,15 @@ static int recv_welcome(const struct attempt *attempt, uint32_t number, struct p
 				welcome.proof, err);
 }
 
+/* A destination that took the urgent connection and has no such session any more has just lost it:
+ * that is mended by starting again. */
+static int bulk_refused(uint32_t number, struct pf_err *err)
+{
+	if (number > 0 && err->class == PF_ERR_PROTOCOL)
+		err->class = PF_ERR_UNREACHABLE;
+	return -1;
+}
+
 static int connect_all(const struct attempt *attempt, struct pf_err *err)
 {
 	struct pf_connected *out = attempt->out;
@@ -134,7 +143,8 @@ static int connect_all(const struct attempt *attempt, struct pf_err *err)
 		if (open_channel(attempt, i == 0, &out->channel[i], err) ||
 		    send_hello(attempt, i, err) || recv_welcome(attempt, i, err)) {
 			pf_endpoint_print(attempt->endpoint, out->address);
-			return pf_err_prefix(err, "%s, connection %u", out->address, i);
+			pf_err_prefix(err, "%s, connection %u", out->address, i);
+			return bulk_refused(i, err);
 		}
 		pf_channel_expect(out->channel[i], out->welcome.epoch, NULL, 0);
 	}

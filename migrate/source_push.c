@@ -77,6 +77,8 @@ static bool take_run(struct pf_pusher *pusher, uint64_t *out_wake_ns)
 	struct pf_service *service = pusher->service;
 	uint64_t bytes;
 
+	if (atomic_load_explicit(&service->push_held, memory_order_relaxed))
+		return false;
 	if (pusher->left.count == 0 &&
 	    !pf_push_next(&service->push, PF_RUN_BYTES_MAX, &pusher->left)) {
 		pusher->pushing = false;

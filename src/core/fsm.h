@@ -120,6 +120,7 @@ enum pf_source_action {
 	PF_SA_COMMIT,	   /* record OFFERED, then COMMIT */
 	PF_SA_ASK_ABORT,   /* ABORT to the destination */
 	PF_SA_GONE,	   /* record GONE; push */
+	PF_SA_GONE_CUT,	   /* record GONE; the connection is lost meanwhile, as in OUTAGE */
 	PF_SA_DOWNTIME,	   /* the guest runs there: note how long it stood */
 	PF_SA_KEEP,	   /* record KEPT, CONTINUE_SOURCE, end with 130 */
 	PF_SA_OUTAGE,	   /* tell the orchestrator; keep everything */

@@ -8,9 +8,10 @@
 bool pf_pace_take(struct pf_pace *pace, uint64_t bytes, uint64_t now_ns, uint64_t *out_when_ns)
 {
 	uint64_t next = atomic_load_explicit(&pace->next_ns, memory_order_relaxed);
+	uint64_t rate = atomic_load_explicit(&pace->bytes_per_s, memory_order_relaxed);
 	uint64_t begin;
 
-	if (pace->bytes_per_s == 0)
+	if (rate == 0)
 		return true;
 	do {
 		begin = next + BURST_NS < now_ns ? now_ns - BURST_NS : next;
@@ -19,7 +20,7 @@ bool pf_pace_take(struct pf_pace *pace, uint64_t bytes, uint64_t now_ns, uint64_
 			return false;
 		}
 	} while (!atomic_compare_exchange_weak_explicit(
-		&pace->next_ns, &next, begin + bytes * NS_PER_S / pace->bytes_per_s,
+		&pace->next_ns, &next, begin + bytes * NS_PER_S / rate,
 		memory_order_relaxed, memory_order_relaxed));
 	return true;
 }

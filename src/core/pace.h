@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 struct pf_pace {
-	uint64_t bytes_per_s;	   /* 0: no limit */
+	_Atomic uint64_t bytes_per_s; /* 0: no limit; may be changed at any time */
 	_Atomic uint64_t next_ns; /* when the next transfer may begin */
 };
 

@@ -55,6 +55,11 @@ static const struct pf_transition rows[] = {
 	ON(PAUSING,  ABORTED,     CANCELLED, CANCEL,    "cancelled at the destination"),
 	ON(SENDING,  ABORTED,     CANCELLED, CANCEL,    "cancelled at the destination"),
 
+	ON(IN_DOUBT, RUN,         OUTAGE,    GONE_CUT,  "heard before the cut, written after it"),
+	ON(IN_DOUBT, REFUSED,     CANCELLED, KEEP,      "heard before the cut, written after it"),
+	ON(IN_DOUBT, ABORTED,     CANCELLED, KEEP,      "heard before the cut, written after it"),
+	ON(OUTAGE,   REFUSED,     CANCELLED, KEEP,      "heard before the cut, written after it"),
+
 	ON(OFFERED,  LINK_DOWN,   IN_DOUBT,  DOUBT,     "COMMIT may or may not have arrived"),
 	ON(ABORTING, LINK_DOWN,   IN_DOUBT,  DOUBT,     "COMMIT or ABORT may or may not have arrived"),
 	ON(SERVING,  LINK_DOWN,   OUTAGE,    OUTAGE,    "the guest runs there and needs our pages"),
@@ -113,10 +118,10 @@ static const struct pf_ignored ignored[] = {
 	IGNORE(VMM_LOST, FINAL, "the migration is over for this side"),
 	IGNORE(REGIONS_OK, EVERY & ~IN(SETUP), "agreed already, or from a connection that is gone"),
 	IGNORE(READY, EVERY & ~IN(SENDING), "READY without device state on the way"),
-	IGNORE(RUN, EVERY & ~OFFER, "RUN without COMMIT, or a repeated one"),
+	IGNORE(RUN, EVERY & ~(OFFER | IN(IN_DOUBT)), "RUN without COMMIT, or a repeated one"),
 	IGNORE(RESUMED, EVERY & ~IN(SERVING), "RESUMED without RUN"),
-	IGNORE(REFUSED, BEFORE_OFFER | CUT | FINAL, "REFUSED without COMMIT, or from a lost connection"),
-	IGNORE(ABORTED, IN(SERVING) | CUT | FINAL, "ABORTED after RUN, or from a lost connection"),
+	IGNORE(REFUSED, BEFORE_OFFER | FINAL, "REFUSED without COMMIT"),
+	IGNORE(ABORTED, IN(SERVING) | IN(OUTAGE) | FINAL, "ABORTED after RUN"),
 	IGNORE(COMPLETE, EVERY & ~IN(SERVING), "COMPLETE without RUN"),
 	IGNORE(FAILURE, OFFER | IN(SERVING) | CUT | FINAL,
 	       "after OFFERED only records count; the connection ends behind it"),
@@ -153,7 +158,7 @@ static const char *const events[] = {
 };
 static const char *const actions[] = {
 	"-",	    "PROPOSE",	"AGREE",  "RECONNECT", "TAKE_BACK",   "PAUSE",
-	"SEND_STATE", "COMMIT", "ASK_ABORT", "GONE",   "DOWNTIME",    "KEEP",
+	"SEND_STATE", "COMMIT", "ASK_ABORT", "GONE", "GONE_CUT", "DOWNTIME", "KEEP",
 	"OUTAGE",   "DOUBT",	"COMPLETE", "RELEASE", "CANCEL",      "FAIL",
 	"LOSE",	    "LEAVE_DOUBT", "LEAVE_PAUSED",
 };
@@ -173,6 +178,7 @@ static const enum pf_phase phases[PF_S_STATES_] = {
 static const enum pf_record records[PF_SA_ACTIONS_] = {
 	[PF_SA_COMMIT] = PF_RECORD_OFFERED,
 	[PF_SA_GONE] = PF_RECORD_GONE,
+	[PF_SA_GONE_CUT] = PF_RECORD_GONE,
 	[PF_SA_KEEP] = PF_RECORD_KEPT,
 };
 

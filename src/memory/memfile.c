@@ -96,6 +96,10 @@ static int check_access(int fd, bool writable, struct pf_err *err)
 				  writable ? "reading and writing" : "reading");
 	if (flags & O_PATH)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "its memory file was opened with O_PATH");
+	/* Linux then appends whatever offset pwrite(2) is given (its man page, BUGS). */
+	if (writable && flags & O_APPEND)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "its memory file is open with O_APPEND, which ignores where to write");
 	if (!writable)
 		return 0;
 	seals = fcntl(fd, F_GET_SEALS);

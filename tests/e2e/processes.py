@@ -114,6 +114,18 @@ class Guest(Child):
         self.process.stdin.write(command.encode() + b"\n")
         self.process.stdin.flush()
 
+    def wait_visits(self, count, seconds=DEADLINE):
+        """Until the guest has made that many visits more than now."""
+        goal = None
+        until = time.monotonic() + seconds
+        while True:
+            self.say("status")
+            line = self.wait_line(lambda text: text.startswith("visits: "), left(until))
+            visits = int(line.split()[1])
+            goal = visits + count if goal is None else goal
+            if visits >= goal:
+                return
+
     def finish(self, seconds=DEADLINE):
         """Stops the guest, compares every byte; its report as a dict.  That its agent has gone is
         an "error:" line too, and no reason to stop waiting."""
