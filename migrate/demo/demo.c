@@ -46,6 +46,7 @@ struct demo {
 	bool children_open;
 	struct pf_children children;
 	struct pf_orchestra orchestra;
+	uint64_t visits_end; /* the guest's, once both agents had ended */
 };
 
 static uint64_t soon(void)
@@ -140,26 +141,36 @@ static int start_guests(struct demo *demo, struct pf_err *err)
 }
 
 /* Lets a guest work on: its counter must grow. */
-static int walk(struct demo *demo, struct pf_demo_guest *guest, struct pf_err *err)
+static int walk(struct demo *demo, struct pf_demo_guest *guest, uint64_t *out_before,
+		struct pf_err *err)
 {
-	uint64_t before;
-
-	if (pf_demo_guest_visits(guest, &demo->children, soon(), &before, err))
+	if (pf_demo_guest_visits(guest, &demo->children, soon(), out_before, err))
 		return -1;
-	return pf_demo_guest_walk(guest, &demo->children, before + WALK_VISITS, eventually(demo),
-				  err);
+	return pf_demo_guest_walk(guest, &demo->children, *out_before + WALK_VISITS,
+				  eventually(demo), err);
 }
 
-static int print_report(struct demo *demo, struct pf_err *err)
+static struct pf_demo_report make_report(const struct demo *demo, const struct pf_demo_guest *guest)
 {
 	const struct pf_orchestra *orchestra = &demo->orchestra;
 	struct pf_demo_report report = {
 		.network = demo->network,
-		.guest = &orchestra->destination.guest.answer,
 		.cipher = orchestra->cipher,
-		.total_ns = orchestra->completed_ns - orchestra->switchover_ns,
-		.postcopy_ns = orchestra->completed_ns - orchestra->running_ns,
+		.guest = &guest->answer,
+		.visits_end = demo->visits_end,
 	};
+
+	if (orchestra->completed_ns != 0) {
+		report.total_ns = orchestra->completed_ns - orchestra->switchover_ns;
+		report.postcopy_ns = orchestra->completed_ns - orchestra->running_ns;
+	}
+	return report;
+}
+
+static int print_report(const struct demo *demo, struct pf_err *err)
+{
+	const struct pf_orchestra *orchestra = &demo->orchestra;
+	struct pf_demo_report report = make_report(demo, &orchestra->destination.guest);
 
 	if (pf_demo_report_take(&report, orchestra->source.status, orchestra->destination.status,
 				err))
@@ -167,10 +178,30 @@ static int print_report(struct demo *demo, struct pf_err *err)
 	pf_demo_report_print(&report, stdout);
 	if (fflush(stdout) != 0)
 		return pf_err_sys(err, "writing the report");
-	if (pf_demo_guest_identical(report.guest))
-		return 0;
-	return pf_err_set(err, PF_ERR_STATE, "the guest's memory is not what it should be: %s",
-			  report.guest->verdict);
+	return pf_demo_report_prove(&report, err);
+}
+
+/* A demo that failed because of a wrong byte still says which one, and what else it knows. */
+static bool tell_difference(const struct demo *demo, struct pf_demo_side *side)
+{
+	const struct pf_orchestra *orchestra = &demo->orchestra;
+	struct pf_demo_report report;
+	struct pf_err err;
+
+	if (pf_demo_guest_drain(&side->guest, &err))
+		pf_report("demo", &err);
+	if (!pf_demo_guest_different(&side->guest.answer))
+		return false;
+	report = make_report(demo, &side->guest);
+	/* The agents may have said nothing yet: then there are no numbers of theirs. */
+	(void)!pf_demo_report_take(&report, orchestra->source.status, orchestra->destination.status,
+				   &err);
+	pf_demo_report_print(&report, stdout);
+	if (fflush(stdout) != 0) {
+		pf_err_sys(&err, "writing the report");
+		pf_report("demo", &err);
+	}
+	return true;
 }
 
 static int demo_run(struct demo *demo, struct pf_err *err)
@@ -178,11 +209,13 @@ static int demo_run(struct demo *demo, struct pf_err *err)
 	struct pf_orchestra *orchestra = &demo->orchestra;
 	struct pf_demo_guest *here = &orchestra->source.guest;
 	struct pf_demo_guest *there = &orchestra->destination.guest;
+	uint64_t before;
 
 	if (prepare(demo, err) || start_agents(demo, err) || start_guests(demo, err))
 		return -1;
 	if (pf_demo_guest_await(here, &demo->children, PF_GUEST_RUNNING, eventually(demo), err) ||
-	    pf_orchestra_await_active(orchestra, eventually(demo), err) || walk(demo, here, err))
+	    pf_orchestra_await_active(orchestra, eventually(demo), err) ||
+	    walk(demo, here, &before, err))
 		return -1;
 	pf_orchestra_say(orchestra, "%-11s switchover: the guest has made %llu visits", "demo",
 			 (unsigned long long)here->answer.visits);
@@ -190,12 +223,16 @@ static int demo_run(struct demo *demo, struct pf_err *err)
 	    pf_orchestra_check_outcome(&orchestra->source, demo->source.state, err) ||
 	    pf_orchestra_check_outcome(&orchestra->destination, demo->destination.state, err))
 		return -1;
-	if (walk(demo, there, err))
+	if (walk(demo, there, &demo->visits_end, err))
 		return -1;
 	pf_orchestra_say(orchestra, "%-11s the guest goes on: %llu visits; comparing every byte",
 			 "demo", (unsigned long long)there->answer.visits);
 	if (pf_demo_guest_finish(there, &demo->children, eventually(demo), err))
 		return -1;
+	if (!pf_demo_guest_identical(&there->answer))
+		return pf_err_set(err, PF_ERR_STATE,
+				  "the guest's memory is not what it should be: %s",
+				  there->answer.verdict);
 	return print_report(demo, err);
 }
 
@@ -208,12 +245,29 @@ static void demo_done(struct demo *demo)
 	pf_workdir_remove(&demo->dir);
 }
 
-static int exit_code(const struct demo *demo, const struct pf_err *err)
+static int exit_code(const struct demo *demo, bool different, const struct pf_err *err)
 {
 	if (demo->children_open && demo->children.caught)
 		return 128 + demo->children.caught;
+	if (different)
+		return 1;
 	return err->class == PF_ERR_USAGE || err->class == PF_ERR_SYSTEM ? pf_err_exit_code(err)
 									 : 1;
+}
+
+/* The status to exit with. */
+static int demo_failed(struct demo *demo, const struct pf_err *err)
+{
+	struct pf_orchestra *orchestra = &demo->orchestra;
+	bool different;
+
+	pf_termline_end(&orchestra->line); /* the progress line ends before the message */
+	pf_report("demo", err);
+	different = tell_difference(demo, &orchestra->destination) ||
+		    tell_difference(demo, &orchestra->source);
+	if (demo->children_open)
+		pf_children_tell(&demo->children, stderr);
+	return exit_code(demo, different, err);
 }
 
 int pf_demo_main(int argc, char **argv, const char *self)
@@ -231,13 +285,8 @@ int pf_demo_main(int argc, char **argv, const char *self)
 		return 0;
 	}
 	pf_orchestra_init(&demo.orchestra, &demo.children);
-	if (demo_run(&demo, &err)) {
-		code = exit_code(&demo, &err);
-		pf_orchestra_done(&demo.orchestra); /* the progress line ends before the message */
-		pf_report("demo", &err);
-		if (demo.children_open)
-			pf_children_tell(&demo.children, stderr);
-	}
+	if (demo_run(&demo, &err))
+		code = demo_failed(&demo, &err);
 	demo_done(&demo);
 	return code;
 }

@@ -26,6 +26,21 @@ enum pf_guest_word {
 	PF_GUEST_COMPLETE = 1 << 8,
 };
 
+/* What its report consists of. */
+enum pf_guest_value {
+	PF_GUEST_BACKEND,
+	PF_GUEST_VCPUS,
+	PF_GUEST_MEMORY_BYTES,
+	PF_GUEST_VISITS,
+	PF_GUEST_VISITS_HERE,
+	PF_GUEST_PAGES_TOUCHED_HERE,
+	PF_GUEST_HEARTBEATS,
+	PF_GUEST_WORST_STALL_US,
+	PF_GUEST_DOWNTIME_GUEST_US,
+	PF_GUEST_VERDICT,
+	PF_GUEST_VALUES, /* their number */
+};
+
 struct pf_guest_answer {
 	char backend[16]; /* "kvm" or "threads" */
 	uint64_t vcpus, memory_bytes;
@@ -34,7 +49,7 @@ struct pf_guest_answer {
 	uint64_t pages_touched_here;
 	uint64_t heartbeats, worst_stall_us, downtime_guest_us;
 	char verdict[200]; /* what follows "verdict: " */
-	unsigned known;	   /* which members were given, a bit each, as in guest.c's table */
+	unsigned known;	   /* which members were given: 1 << enum pf_guest_value */
 };
 
 struct pf_demo_guest {
@@ -49,8 +64,14 @@ struct pf_demo_guest {
  */
 PF_MUST_USE int pf_demo_guest_take(struct pf_demo_guest *guest, const char *line,
 				   struct pf_err *err);
-/* Reads what it has said without waiting. */
+/* Reads what it has said without waiting; after an error the next call goes on behind that line. */
 PF_MUST_USE int pf_demo_guest_read(struct pf_demo_guest *guest, struct pf_err *err);
+/*
+ * After a failure: takes all that is left in the pipe, of a guest that has ended too.  A guest that
+ * finds a wrong word gives its verdict and goes at once, and whoever waits for it may learn first
+ * that it is gone.  -1: there was a complaint; err is the first one.
+ */
+PF_MUST_USE int pf_demo_guest_drain(struct pf_demo_guest *guest, struct pf_err *err);
 /* Waits for a word. */
 PF_MUST_USE int pf_demo_guest_await(struct pf_demo_guest *guest, struct pf_children *children,
 				    enum pf_guest_word word, uint64_t deadline_ns,
@@ -62,10 +83,16 @@ PF_MUST_USE int pf_demo_guest_visits(struct pf_demo_guest *guest, struct pf_chil
 /* Waits until the guest has made `visits` visits altogether. */
 PF_MUST_USE int pf_demo_guest_walk(struct pf_demo_guest *guest, struct pf_children *children,
 				   uint64_t visits, uint64_t deadline_ns, struct pf_err *err);
-/* Asks for "finish" and waits for the verdict: guest->answer is complete then. */
+/*
+ * Asks for "finish" and waits for the verdict.  guest->answer is complete then, unless the verdict
+ * is DIFFERENT: a guest that found the wrong word itself says little more.
+ */
 PF_MUST_USE int pf_demo_guest_finish(struct pf_demo_guest *guest, struct pf_children *children,
 				     uint64_t deadline_ns, struct pf_err *err);
 /* "identical (N bytes)", with N the whole memory. */
 bool pf_demo_guest_identical(const struct pf_guest_answer *answer);
+/* "DIFFERENT at ...", asked for or not. */
+bool pf_demo_guest_different(const struct pf_guest_answer *answer);
+bool pf_demo_guest_knows(const struct pf_guest_answer *answer, enum pf_guest_value value);
 
 #endif

@@ -25,8 +25,8 @@ void pf_demo_options_help(FILE *out)
 	      "  --backend KIND  what holds the memory: memfd (the default)\n"
 	      "\n"
 	      "As root the agents get network namespaces joined by a veth pair, else loopback.\n"
-	      "Exit: 0 every byte is identical, 1 one differs or the demo failed, 71 the kernel\n"
-	      "lacks what it needs.\n",
+	      "Exit: 0 every byte is identical and the guest worked all the time, 1 a byte differs\n"
+	      "or the demo failed, 71 the kernel lacks what it needs.\n",
 	      out);
 }
 

@@ -60,9 +60,59 @@ int pf_demo_report_take(struct pf_demo_report *report, const json_t *source,
 		if (take_count(destination, counts[i].outer, counts[i].name, member, err))
 			return -1;
 	}
-	if (take_latency(report, destination, err))
+	if (take_latency(report, destination, err) ||
+	    take_count(source, NULL, "downtime-us", &report->downtime_us, err))
 		return -1;
-	return take_count(source, NULL, "downtime-us", &report->downtime_us, err);
+	report->taken = true;
+	return 0;
+}
+
+/* What the guest did before it moved, until every page had come, and after that. */
+struct visits {
+	uint64_t before, during, after;
+};
+
+static uint64_t less(uint64_t from, uint64_t what)
+{
+	return from > what ? from - what : 0;
+}
+
+static struct visits take_visits(const struct pf_demo_report *report)
+{
+	uint64_t before = less(report->guest->visits, report->guest->visits_here);
+
+	return (struct visits){
+		.before = before,
+		.during = less(report->visits_end, before),
+		.after = less(report->guest->visits, report->visits_end),
+	};
+}
+
+int pf_demo_report_prove(const struct pf_demo_report *report, struct pf_err *err)
+{
+	struct visits visits = take_visits(report);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} needed[] = {
+		{"visits-before", visits.before},
+		{"visits-during", visits.during},
+		{"visits-after", visits.after},
+		{"faults", report->faults},
+		{"pages-by-request", report->requested},
+		{"pages-touched", report->guest->pages_touched_here},
+	};
+
+	for (size_t i = 0; i < PF_ARRAY_LEN(needed); i++) {
+		if (needed[i].value > 0)
+			continue;
+		pf_err_set(err, PF_ERR_STATE,
+			   "this was no post-copy: %s is 0, so the guest did not work all the time "
+			   "and wait for pages meanwhile",
+			   needed[i].name);
+		return pf_err_hint(err, "with more --memory the move takes longer");
+	}
+	return 0;
 }
 
 static double ratio(uint64_t part, double whole)
@@ -70,41 +120,76 @@ static double ratio(uint64_t part, double whole)
 	return whole > 0 ? (double)part / whole : 0;
 }
 
-void pf_demo_report_print(const struct pf_demo_report *report, FILE *out)
+static void print_texts(const struct pf_demo_report *report, FILE *out)
+{
+	if (pf_demo_guest_knows(report->guest, PF_GUEST_BACKEND))
+		fprintf(out, "backend: %s\n", report->guest->backend);
+	if (report->network[0] != '\0')
+		fprintf(out, "network: %s\n", report->network);
+	if (report->cipher[0] != '\0')
+		fprintf(out, "cipher: %s\n", report->cipher);
+}
+
+static void print_counts(const struct pf_demo_report *report, FILE *out)
 {
 	const struct pf_guest_answer *guest = report->guest;
-	uint64_t bytes = (report->pages - report->zero) * PAGE_BYTES;
-	double seconds = (double)report->postcopy_ns / (double)PF_NS_PER_S;
+	struct visits visits = take_visits(report);
+	bool walked = pf_demo_guest_knows(guest, PF_GUEST_VISITS_HERE) && report->visits_end > 0;
+	bool touched = pf_demo_guest_knows(guest, PF_GUEST_PAGES_TOUCHED_HERE);
+	bool stalled = pf_demo_guest_knows(guest, PF_GUEST_WORST_STALL_US);
+	bool paused = pf_demo_guest_knows(guest, PF_GUEST_DOWNTIME_GUEST_US);
 	const struct {
 		const char *name;
 		uint64_t value;
+		bool known;
 	} numbers[] = {
-		{"memory-bytes", guest->memory_bytes},
-		{"vcpus", guest->vcpus},
-		{"visits", guest->visits},
-		{"downtime-guest-us", guest->downtime_guest_us},
-		{"downtime-us", report->downtime_us},
-		{"total-ms", report->total_ns / PF_NS_PER_MS},
-		{"pages", report->pages},
-		{"pages-by-request", report->requested},
-		{"pages-by-push", report->pushed},
-		{"pages-zero", report->zero},
-		{"duplicates", report->duplicates},
-		{"faults", report->faults},
-		{"pages-touched", guest->pages_touched_here},
-		{"worst-stall-us", guest->worst_stall_us},
+		{"memory-bytes", guest->memory_bytes,
+		 pf_demo_guest_knows(guest, PF_GUEST_MEMORY_BYTES)},
+		{"vcpus", guest->vcpus, pf_demo_guest_knows(guest, PF_GUEST_VCPUS)},
+		{"visits", guest->visits, pf_demo_guest_knows(guest, PF_GUEST_VISITS)},
+		{"visits-before", visits.before, walked},
+		{"visits-during", visits.during, walked},
+		{"visits-after", visits.after, walked},
+		{"downtime-guest-us", guest->downtime_guest_us, paused},
+		{"downtime-us", report->downtime_us, report->taken},
+		{"total-ms", report->total_ns / PF_NS_PER_MS, report->total_ns > 0},
+		{"pages", report->pages, report->taken},
+		{"pages-by-request", report->requested, report->taken},
+		{"pages-by-push", report->pushed, report->taken},
+		{"pages-zero", report->zero, report->taken},
+		{"duplicates", report->duplicates, report->taken},
+		{"faults", report->faults, report->taken},
+		{"pages-touched", guest->pages_touched_here, touched},
+		{"worst-stall-us", guest->worst_stall_us, stalled},
 	};
 
-	fprintf(out, "backend: %s\n", guest->backend);
-	fprintf(out, "network: %s\n", report->network);
-	fprintf(out, "cipher: %s\n", report->cipher);
 	for (size_t i = 0; i < PF_ARRAY_LEN(numbers); i++)
-		fprintf(out, "%s: %" PRIu64 "\n", numbers[i].name, numbers[i].value);
+		if (numbers[i].known)
+			fprintf(out, "%s: %" PRIu64 "\n", numbers[i].name, numbers[i].value);
+}
+
+static void print_rates(const struct pf_demo_report *report, FILE *out)
+{
+	uint64_t bytes = less(report->pages, report->zero) * PAGE_BYTES;
+	double seconds = (double)report->postcopy_ns / (double)PF_NS_PER_S;
+	const struct pf_guest_answer *guest = report->guest;
+
+	if (!report->taken)
+		return;
 	fprintf(out, "fault-latency-p50-us: %.1f\n", report->p50_us);
 	fprintf(out, "fault-latency-p99-us: %.1f\n", report->p99_us);
 	fprintf(out, "fault-latency-max-us: %.1f\n", report->max_us);
-	fprintf(out, "remote-faults-per-page-touched: %.3f\n",
-		ratio(report->faults, (double)guest->pages_touched_here));
-	fprintf(out, "throughput-mb-per-s: %.1f\n", ratio(bytes, seconds * 1e6));
-	fprintf(out, "verdict: %s\n", guest->verdict);
+	if (pf_demo_guest_knows(guest, PF_GUEST_PAGES_TOUCHED_HERE))
+		fprintf(out, "remote-faults-per-page-touched: %.3f\n",
+			ratio(report->faults, (double)guest->pages_touched_here));
+	if (report->postcopy_ns > 0)
+		fprintf(out, "throughput-mb-per-s: %.1f\n", ratio(bytes, seconds * 1e6));
+}
+
+void pf_demo_report_print(const struct pf_demo_report *report, FILE *out)
+{
+	print_texts(report, out);
+	print_counts(report, out);
+	print_rates(report, out);
+	fprintf(out, "verdict: %s\n", report->guest->verdict);
 }

@@ -14,13 +14,15 @@
 #include "base/err.h"
 #include "migrate/demo/guest.h"
 
+/* Of a demo that ended early much is unknown, and not printed. */
 struct pf_demo_report {
-	const char *network;		     /* what joined the two agents */
-	const char *cipher;		     /* as query-migrate names it */
+	const char *network;		     /* what joined the two agents; "": nothing yet */
+	const char *cipher;		     /* as query-migrate names it; "": not agreed yet */
 	const struct pf_guest_answer *guest; /* the destination's, after `finish` */
-	uint64_t total_ns;		     /* from the switchover command to completed */
-	uint64_t postcopy_ns;		     /* from postcopy-active to completed */
-	/* From here on: pf_demo_report_take(). */
+	uint64_t total_ns;    /* from the switchover command to completed; 0: it did not */
+	uint64_t postcopy_ns; /* from postcopy-active to completed; 0: it did not */
+	uint64_t visits_end;  /* of all vCPUs once both agents had ended; 0: unknown */
+	bool taken;	      /* from here on: pf_demo_report_take() */
 	uint64_t downtime_us;
 	uint64_t pages, requested, pushed, zero, duplicates;
 	uint64_t faults;
@@ -34,6 +36,11 @@ struct pf_demo_report {
  */
 PF_MUST_USE int pf_demo_report_take(struct pf_demo_report *report, const json_t *source,
 				    const json_t *destination, struct pf_err *err);
+/*
+ * Whether what happened was post-copy: the guest worked before, during and after, and waited for
+ * pages that came by request.  PF_ERR_STATE names what is 0.
+ */
+PF_MUST_USE int pf_demo_report_prove(const struct pf_demo_report *report, struct pf_err *err);
 /* The verdict is the last line. */
 void pf_demo_report_print(const struct pf_demo_report *report, FILE *out);
 

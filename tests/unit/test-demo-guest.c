@@ -27,19 +27,8 @@ struct stage {
 	struct pf_demo_guest guest;
 };
 
-static int setup(void **state)
+static int start(void **state, const char *const *argv)
 {
-	const char *program = getenv("PAGEFERRY_GUEST");
-	const char *const argv[] = {program ? program : "tests/guest/pageferry-guest",
-				    "--role",
-				    "solo",
-				    "--memory",
-				    "16M",
-				    "--vcpus",
-				    "2",
-				    "--backend",
-				    "threads",
-				    NULL};
 	const struct pf_spawn spawn = {
 		.name = "guest", .log = "guest.log", .argv = argv, .netns = -1, .pipes = true};
 	struct stage *stage = calloc(1, sizeof(*stage));
@@ -53,6 +42,42 @@ static int setup(void **state)
 		return -1;
 	}
 	return 0;
+}
+
+static int setup(void **state)
+{
+	const char *program = getenv("PAGEFERRY_GUEST");
+	const char *const argv[] = {program ? program : "tests/guest/pageferry-guest",
+				    "--role",
+				    "solo",
+				    "--memory",
+				    "16M",
+				    "--vcpus",
+				    "2",
+				    "--backend",
+				    "threads",
+				    NULL};
+
+	return start(state, argv);
+}
+
+#define WRONG_WORD                                                                                 \
+	"echo backend: kvm; echo verdict: DIFFERENT at 0x5 expected 0x01 found 0x02; exit 1"
+
+/* Stands for a guest that finds a wrong word: it says so and goes, asked or not. */
+static int setup_wrong(void **state)
+{
+	static const char *const argv[] = {"/bin/sh", "-c",
+					   "echo running; echo error: before; " WRONG_WORD, NULL};
+
+	return start(state, argv);
+}
+
+static int setup_wrong_when_asked(void **state)
+{
+	static const char *const argv[] = {"/bin/sh", "-c", "read word; " WRONG_WORD, NULL};
+
+	return start(state, argv);
 }
 
 static int teardown(void **state)
@@ -125,6 +150,34 @@ static void test_a_guest_that_dies_is_an_error_at_once(void **state)
 	assert_non_null(strstr(err.text, "signal 9"));
 }
 
+static void test_a_verdict_given_unasked_is_found_in_the_pipe(void **state)
+{
+	struct stage *stage = *state;
+	struct pf_demo_guest *guest = &stage->guest;
+	struct pf_err err = {0};
+
+	assert_int_equal(pf_children_wait(&stage->children, NULL, 0, soon(), &err), -1);
+	assert_non_null(strstr(err.text, "exit 1"));
+	assert_int_equal(pf_demo_guest_drain(guest, &err), -1);
+	assert_non_null(strstr(err.text, "before")); /* the complaint hides no line behind it */
+	assert_int_equal(guest->words, PF_GUEST_RUNNING);
+	assert_true(pf_demo_guest_different(&guest->answer));
+	assert_string_equal(guest->answer.verdict, "DIFFERENT at 0x5 expected 0x01 found 0x02");
+	assert_int_equal(pf_demo_guest_finish(guest, &stage->children, soon(), &err), 0);
+}
+
+static void test_different_needs_no_other_value(void **state)
+{
+	struct stage *stage = *state;
+	struct pf_demo_guest *guest = &stage->guest;
+	struct pf_err err = {0};
+
+	assert_int_equal(pf_demo_guest_finish(guest, &stage->children, soon(), &err), 0);
+	assert_true(pf_demo_guest_different(&guest->answer));
+	assert_true(pf_demo_guest_knows(&guest->answer, PF_GUEST_BACKEND));
+	assert_false(pf_demo_guest_knows(&guest->answer, PF_GUEST_VISITS));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +189,10 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_guest_that_dies_is_an_error_at_once, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_a_verdict_given_unasked_is_found_in_the_pipe,
+						setup_wrong, teardown),
+		cmocka_unit_test_setup_teardown(test_different_needs_no_other_value,
+						setup_wrong_when_asked, teardown),
 	};
 
 	/* A guest that died is an error of write(2), as in the program itself. */

@@ -191,6 +191,10 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 		"backend: kvm\n",
 		"network: loopback\n",
 		"cipher: TLSv1.3 X\n",
+		"visits: 5000000\n",
+		"visits-before: 4300000\n",
+		"visits-during: 600000\n",
+		"visits-after: 100000\n",
 		"downtime-guest-us: 987\n",
 		"downtime-us: 1500\n",
 		"total-ms: 2500\n",
@@ -210,6 +214,7 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 	struct pf_demo_report report = {.network = "loopback",
 					.cipher = "TLSv1.3 X",
 					.guest = &guest.answer,
+					.visits_end = 4900000,
 					.total_ns = 2500 * PF_NS_PER_MS,
 					.postcopy_ns = 2 * PF_NS_PER_S};
 	json_t *status = status_of_completed();
@@ -231,6 +236,77 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 	last = strrchr(text, '\n');
 	assert_non_null(last);
 	assert_string_equal(last + 1, finish[PF_ARRAY_LEN(finish) - 1]);
+}
+
+static void test_a_guest_that_found_the_wrong_word_itself_is_reported_too(void **state)
+{
+	static const char verdict[] = "verdict: DIFFERENT at 0x12345 expected 0x01 found 0x02";
+	struct pf_demo_guest guest = {0};
+	struct pf_demo_report report = {.network = "", .cipher = "", .guest = &guest.answer};
+	char text[256] = "", expected[256];
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_false(pf_demo_guest_different(&guest.answer));
+	take(&guest, finish[PF_GUEST_BACKEND]);
+	take(&guest, verdict);
+	assert_true(pf_demo_guest_different(&guest.answer));
+	assert_false(pf_demo_guest_identical(&guest.answer));
+	pf_demo_report_print(&report, out);
+	fclose(out);
+	snprintf(expected, sizeof(expected), "backend: kvm\n%s\n", verdict);
+	assert_string_equal(text, expected);
+}
+
+/* What a demo needs in order to have shown a post-copy migration. */
+static struct pf_demo_report proof(struct pf_demo_guest *guest)
+{
+	for (size_t i = 0; i < PF_ARRAY_LEN(finish); i++)
+		take(guest, finish[i]);
+	return (struct pf_demo_report){
+		.guest = &guest->answer, .visits_end = 4900000, .requested = 1, .faults = 1};
+}
+
+static void expect_no_proof(const struct pf_demo_report *report, const char *name)
+{
+	struct pf_err err;
+
+	assert_int_equal(pf_demo_report_prove(report, &err), -1);
+	assert_int_equal(err.class, PF_ERR_STATE);
+	if (!strstr(err.text, name))
+		fail_msg("%s is not in \"%s\"", name, err.text);
+}
+
+static void test_a_migration_without_faults_is_no_post_copy(void **state)
+{
+	struct pf_demo_guest guest = {0};
+	struct pf_demo_report good = proof(&guest), bad;
+	struct pf_err err;
+
+	(void)state;
+	assert_int_equal(pf_demo_report_prove(&good, &err), 0);
+	bad = good;
+	bad.faults = 0;
+	expect_no_proof(&bad, "faults is 0");
+	bad = good;
+	bad.requested = 0;
+	expect_no_proof(&bad, "pages-by-request is 0");
+	guest.answer.pages_touched_here = 0;
+	expect_no_proof(&good, "pages-touched is 0");
+}
+
+static void test_a_guest_that_stood_still_is_no_post_copy(void **state)
+{
+	struct pf_demo_guest guest = {0};
+	struct pf_demo_report good = proof(&guest), bad = good;
+
+	(void)state;
+	bad.visits_end = guest.answer.visits - guest.answer.visits_here;
+	expect_no_proof(&bad, "visits-during is 0");
+	bad.visits_end = guest.answer.visits;
+	expect_no_proof(&bad, "visits-after is 0");
+	guest.answer.visits_here = guest.answer.visits;
+	expect_no_proof(&good, "visits-before is 0");
 }
 
 static void test_a_status_without_a_member_is_refused_by_name(void **state)
@@ -262,6 +338,9 @@ int main(void)
 		cmocka_unit_test(test_only_the_whole_memory_counts_as_identical),
 		cmocka_unit_test(test_the_guests_complaints_are_errors),
 		cmocka_unit_test(test_the_report_is_one_name_and_value_a_line),
+		cmocka_unit_test(test_a_guest_that_found_the_wrong_word_itself_is_reported_too),
+		cmocka_unit_test(test_a_migration_without_faults_is_no_post_copy),
+		cmocka_unit_test(test_a_guest_that_stood_still_is_no_post_copy),
 		cmocka_unit_test(test_a_status_without_a_member_is_refused_by_name),
 	};
 
