@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_demo.py - `pageferry demo`: its report, its verdict when a byte is wrong, what it leaves."""
+import os
+import pathlib
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import program
+from processes import DEADLINE, Late, left
+
+PAGE = 4096
+MEMORY = 64 << 20
+WALKED = 0x10000  # the guest's own pages are below
+COUNTS = (
+    "memory-bytes vcpus visits visits-before visits-during visits-after downtime-guest-us "
+    "downtime-us total-ms pages pages-by-request pages-by-push pages-zero duplicates faults "
+    "pages-touched worst-stall-us"
+).split()
+RATES = (
+    "fault-latency-p50-us fault-latency-p99-us fault-latency-max-us remote-faults-per-page-touched "
+    "throughput-mb-per-s"
+).split()
+NAMES = ["backend", "network", "cipher", *COUNTS, *RATES, "verdict"]
+
+
+class Demo:
+    """The demo while it runs: its progress on stderr, and the processes that it started."""
+
+    def __init__(self, folder):
+        self.stdout = pathlib.Path(folder, "stdout")
+        self.temporary = pathlib.Path(folder, "tmp")
+        self.temporary.mkdir()
+        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        with open(self.stdout, "wb") as out:
+            self.process = subprocess.Popen(
+                [program("PAGEFERRY"), "demo", "--memory", "64M", "--vcpus", "2"],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, env=environment,
+            )
+        self.said = b""
+        self.children = {}  # pid: command line
+
+    def read(self, until):
+        poll = select.poll()
+        poll.register(self.process.stderr, select.POLLIN)
+        if not poll.poll(left(until) * 1000):
+            raise Late(f"the demo said nothing more in time; it said {self.said}")
+        data = os.read(self.process.stderr.fileno(), 65536)
+        self.said += data
+        return bool(data)
+
+    def wait_said(self, pattern, seconds=DEADLINE):
+        until = time.monotonic() + seconds
+        while not re.search(pattern, self.said):
+            assert self.read(until), f"the demo ended without {pattern}: {self.said}"
+
+    def look_at_children(self):
+        pid = self.process.pid
+        for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            line = pathlib.Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            self.children[int(child)] = line
+
+    def pid_of(self, *words):
+        found = [pid for pid, line in self.children.items() if set(words) <= set(line)]
+        assert len(found) == 1, (words, self.children)
+        return found[0]
+
+    def guest(self, side):
+        return self.pid_of("--role", side)
+
+    def destination_agent(self):
+        return self.pid_of("--listen")
+
+    def wait(self, seconds=DEADLINE):
+        """The exit status, and what it printed on stdout."""
+        until = time.monotonic() + seconds
+        while self.read(until):
+            pass
+        return self.process.wait(left(until)), self.stdout.read_text().splitlines()
+
+    def check_nothing_is_left(self):
+        """Only for a demo whose children were looked at while all of them were there."""
+        assert len(self.children) == 4, self.children
+        for pid, line in self.children.items():
+            assert not pathlib.Path(f"/proc/{pid}").exists(), line
+            if "--state-dir" in line:
+                state = pathlib.Path(line[line.index("--state-dir") + 1])
+                assert not state.parent.exists()
+        assert not list(self.temporary.iterdir())
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()  # the kernel ends its children then
+            self.process.wait()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def demo(folder):
+    it = Demo(folder)
+    yield it
+    it.end()
+
+
+def values(lines):
+    return dict(line.split(": ", 1) for line in lines)
+
+
+@pytest.mark.smoke
+def test_demo_reports_and_leaves_nothing(demo):
+    demo.wait_said(rb"source +active")
+    demo.look_at_children()
+    status, lines = demo.wait()
+    assert status == 0, demo.said
+    assert lines[-1] == f"verdict: identical ({MEMORY} bytes)"
+    assert [line.split(":")[0] for line in lines] == NAMES
+    report = values(lines)
+    for name in COUNTS:
+        assert re.fullmatch(r"\d+", report[name]), (name, report)
+    for name in RATES:
+        assert re.fullmatch(r"\d+\.\d+", report[name]), (name, report)
+    # It was post-copy, and the guest worked all the time.
+    for name in ("visits-before", "visits-during", "visits-after", "faults", "pages-by-request"):
+        assert int(report[name]) > 0, (name, report)
+    assert int(report["pages-touched"]) > 0, report
+    assert int(report["memory-bytes"]) == int(report["pages"]) * PAGE == MEMORY
+    assert int(report["vcpus"]) == 2
+    demo.check_nothing_is_left()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "options",
+    [["--memory", "1"], ["--vcpus", "5"], ["--backend", "hugetlb"], ["--outage"], ["--frobnicate"],
+     ["stray"], ["--memory"]],
+    ids=" ".join,
+)
+def test_usage_errors_are_64(options):
+    run = subprocess.run(
+        [program("PAGEFERRY"), "demo", *options], stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=DEADLINE, check=False,
+    )
+    assert run.returncode == 64
+    assert run.stdout == b""
+    assert options[0].encode() in run.stderr
+
+
+def memory_of(guest):
+    """The guest's memory file, opened anew."""
+    for fd in pathlib.Path(f"/proc/{guest}/fd").iterdir():
+        if os.readlink(fd).startswith("/memfd:guest-memory"):
+            return os.open(fd, os.O_RDWR | os.O_CLOEXEC)
+    raise AssertionError(f"{guest} has no memory file")
+
+
+def flip(memory, address, length):
+    data = os.pread(memory, length, address)
+    assert len(data) == length
+    assert os.pwrite(memory, bytes(byte ^ 0xFF for byte in data), address) == length
+
+
+def wait_end(pid):
+    """Of a process that is not our child; it stays a zombie while its parent is stopped."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        assert poll.poll(DEADLINE * 1000), f"{pid} did not end"
+    finally:
+        os.close(pidfd)
+
+
+def check_different(demo):
+    status, lines = demo.wait()
+    assert status == 1, demo.said
+    assert re.fullmatch(
+        r"verdict: DIFFERENT at 0x[0-9a-f]+ expected 0x[0-9a-f]{2} found 0x[0-9a-f]{2}", lines[-1]
+    ), lines
+    demo.check_nothing_is_left()
+    return values(lines)
+
+
+def stop_after_the_move(demo):
+    """Stops the demo while the agents do the rest by themselves: all pages have come then, and it
+    asks the guest for nothing before it goes on."""
+    demo.wait_said(rb"source +active")
+    demo.look_at_children()
+    demo.wait_said(rb"destination +postcopy-active")
+    demo.process.send_signal(signal.SIGSTOP)
+    wait_end(demo.destination_agent())
+    return memory_of(demo.guest("destination"))
+
+
+def test_one_wrong_byte_is_found_and_named(demo):
+    memory = stop_after_the_move(demo)
+    address = WALKED + 5000 * PAGE + 4  # in an odd word, which nobody rewrites
+    flip(memory, address, 1)
+    os.close(memory)
+    demo.process.send_signal(signal.SIGCONT)
+    report = check_different(demo)
+    assert f"at {address:#x} " in report["verdict"]
+
+
+def test_a_guest_that_finds_it_itself_has_the_last_word(demo):
+    """It says so and ends before anybody asks."""
+    memory = stop_after_the_move(demo)
+    for address in range(WALKED, MEMORY, 1 << 16):
+        flip(memory, address, 1 << 16)
+    os.close(memory)
+    wait_end(demo.guest("destination"))
+    demo.process.send_signal(signal.SIGCONT)
+    report = check_different(demo)
+    # What the agents measured is known, what the guest would have reported is not.
+    assert int(report["pages"]) == MEMORY // PAGE
+    assert "worst-stall-us" not in report
+
+
+def test_a_wrong_byte_before_the_move_is_told_too(demo):
+    demo.wait_said(rb"(source|destination) +active")
+    demo.process.send_signal(signal.SIGSTOP)
+    demo.look_at_children()
+    guest = demo.guest("source")
+    memory = memory_of(guest)
+    for address in range(WALKED, MEMORY, 1 << 16):
+        flip(memory, address, 1 << 16)
+    os.close(memory)
+    wait_end(guest)
+    demo.process.send_signal(signal.SIGCONT)
+    report = check_different(demo)
+    assert set(report) <= {"backend", "network", "cipher", "visits", "verdict"}, report
