@@ -93,9 +93,15 @@ class Demo:
         assert not list(self.temporary.iterdir())
 
     def end(self):
+        """After a test that failed: the demo tidies up, or else the kernel ends its children."""
         if self.process.poll() is None:
-            self.process.kill()  # the kernel ends its children then
-            self.process.wait()
+            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)  # it may be stopped
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.process.stderr.close()
 
 
