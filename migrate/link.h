@@ -46,7 +46,7 @@ enum pf_mail_kind {
 };
 
 struct pf_mail_state {
-	int fd; /* the receiver's */
+	int fd; /* at the destination the receiver's; at the source it stays main's */
 	uint64_t size;
 };
 

@@ -62,8 +62,6 @@ static void stop_links(struct source *source, bool goodbye)
 			source->received_before += pf_channel_bytes(source->bulk[i].channel, true);
 		}
 		pf_link_stop(&source->bulk[i], goodbye);
-		if (source->pusher[i])
-			pf_close_fd(&source->pusher[i]->state_fd);
 	}
 }
 
@@ -370,6 +368,7 @@ static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *
 		return 0;
 	}
 	source->paused_ns = pf_now_ns();
+	/* The last one's: the bulk thread that read it ended with its connection. */
 	pf_close_fd(&source->state.fd);
 	source->state = (struct pf_mail_state){.fd = pf_steal_fd(&fd), .size = size};
 	pf_agent_note(&source->agent, PF_SE_VMM_PAUSED);
@@ -393,7 +392,6 @@ static void continue_guest(struct source *source)
 	if (!source->guest_paused || !pf_source_may_run(source->agent.record, true))
 		return;
 	source->guest_paused = false;
-	pf_close_fd(&source->state.fd);
 	pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
 }
 
@@ -423,7 +421,6 @@ static void act_send_state(struct source *source)
 {
 	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
 	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
-	source->state.fd = -1; /* the bulk thread's now; in this state the link stands */
 }
 
 static void act_gone(struct source *source)

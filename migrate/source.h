@@ -50,7 +50,7 @@ extern const struct pf_link_user pf_answers_user;
 struct pf_pusher {
 	struct pf_service *service;
 	bool pushing;
-	int state_fd; /* device state that is being sent, or -1 */
+	int state_fd; /* device state that is being sent, main's, or -1 */
 	uint64_t state_size, state_sent;
 	struct pf_run left; /* taken from push, not put yet */
 	bool paid;	    /* the pace has let `left` pass */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "migrate/source.h"
 
@@ -67,7 +66,7 @@ static int produce_state(struct pf_pusher *pusher, struct pf_channel *channel, s
 		pusher->state_sent += (uint64_t)got;
 	}
 	if (pusher->state_sent == pusher->state_size)
-		pf_close_fd(&pusher->state_fd);
+		pusher->state_fd = -1;
 	return 1;
 }
 

@@ -163,9 +163,11 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, v
 
 	(void)source, (void)events;
 	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	/* One VMM at a time; a second one, or somebody else's, sees its connection close. */
-	if (fd < 0 || vmm->fd >= 0 || pf_unix_check_peer(fd, &pid, &err))
+	/* One VMM at a time; a second one, or somebody else's, sees its connection close.  Who has
+	 * not said HELLO holds no place. */
+	if (fd < 0 || vmm->said_hello || pf_unix_check_peer(fd, &pid, &err))
 		return 0;
+	close_client(vmm);
 	vmm->fd = pf_steal_fd(&fd);
 	if (sd_event_add_io(vmm->loop, &vmm->source, vmm->fd, EPOLLIN, on_readable, vmm) < 0)
 		close_client(vmm);

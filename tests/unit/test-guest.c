@@ -210,6 +210,9 @@ static void a_file_that_cannot_be_written_is_refused(void **state)
 	guest.region[0].fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_refused("not open for reading and writing");
 	close(guest.region[0].fd);
+	guest.region[0].fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
+	assert_refused("O_APPEND");
+	close(guest.region[0].fd);
 	guest.region[0].fd = fcntl(vmm.memfd, F_DUPFD_CLOEXEC, 0);
 	assert_int_equal(fcntl(vmm.memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), 0);
 	arm();
