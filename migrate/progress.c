@@ -76,26 +76,26 @@ static void add_rate(struct text *text, double rate)
 		rate /= 1024;
 		i++;
 	}
-	add(text, "  %.*f %s", rate < 10 && i > 0 ? 1 : 0, rate, unit[i]);
+	add(text, " %.*f %s", rate < 10 && i > 0 ? 1 : 0, rate, unit[i]);
 }
 
 static void add_time_left(struct text *text, double seconds)
 {
 	if (seconds < 100)
-		add(text, "  %.0f s left", seconds);
+		add(text, " %.0f s left", seconds);
 	else if (seconds < 6000)
-		add(text, "  %.0f min left", seconds / 60);
+		add(text, " %.0f min left", seconds / 60);
 	else if (seconds < 360000)
-		add(text, "  %.0f h left", seconds / 3600);
+		add(text, " %.0f h left", seconds / 3600);
 }
 
 static void add_latency(struct text *text, const json_t *status)
 {
 	uint64_t count = number(status, "faults", "count");
 
-	add(text, "  %" PRIu64 " faults", count);
+	add(text, " %" PRIu64 " faults", count);
 	if (count > 0)
-		add(text, "  p50 %" PRIu64 " us  p99 %" PRIu64 " us",
+		add(text, " %" PRIu64 "/%" PRIu64 " us",
 		    number(status, "latency-us", "p50"), number(status, "latency-us", "p99"));
 }
 
@@ -115,8 +115,7 @@ void pf_progress_line(struct pf_progress *progress, const json_t *status, uint64
 		return;
 	if (filled > total)
 		filled = total;
-	add(&text, "  %" PRIu64 " %%  %" PRIu64 "/%" PRIu64 " pages", filled * 100 / total, filled,
-	    total);
+	add(&text, " %" PRIu64 " %% %" PRIu64 "/%" PRIu64, filled * 100 / total, filled, total);
 	if (filled < total && progress->rate > 0)
 		add_rate(&text, progress->rate);
 	add_latency(&text, status);

@@ -20,8 +20,8 @@ struct pf_progress {	  /* what the line before knew, for the rate; zero it first
 };
 
 /*
- * "postcopy-active  41 %  107402/262144 pages  812 MiB/s  3021 faults  p50 31 us  p99 210 us  1 s left"
- * without a newline.  Only what status says is shown; a member of the wrong type counts as absent.
+ * "postcopy-active 41 % 107402/262144 812 MiB/s 3021 faults 31/210 us 1 s left": state, pages, rate,
+ * faults, their p50 and p99, time left, without a newline; a guest of some GiB fits 80 columns.  Only what status says is shown; a member of the wrong type counts as absent.
  */
 void pf_progress_line(struct pf_progress *progress, const json_t *status, uint64_t now_ns,
 		      char *out, size_t size);

@@ -32,11 +32,11 @@ static void the_whole_line(void **state)
 
 	(void)state;
 	show(&progress, status(100000, 0), PF_NS_PER_S, line);
-	assert_string_equal(line, "postcopy-active  38 %  100000/262144 pages  3021 faults"
-				  "  p50 31 us  p99 210 us");
+	assert_string_equal(line, "postcopy-active 38 % 100000/262144 3021 faults"
+				  " 31/210 us");
 	show(&progress, status(107402, 812 << 20), 2 * PF_NS_PER_S, line);
-	assert_string_equal(line, "postcopy-active  40 %  107402/262144 pages  812 MiB/s"
-				  "  3021 faults  p50 31 us  p99 210 us  21 s left");
+	assert_string_equal(line, "postcopy-active 40 % 107402/262144 812 MiB/s"
+				  " 3021 faults 31/210 us 21 s left");
 }
 
 static void the_rate_is_smoothed_over_spans_that_mean_something(void **state)
@@ -52,7 +52,7 @@ static void the_rate_is_smoothed_over_spans_that_mean_something(void **state)
 	assert_true(progress.rate > 1023999 && progress.rate < 1024001);
 	show(&progress, status(1000, 1000 << 10), 3 * PF_NS_PER_S, line);
 	assert_true(progress.rate > 0.69 * 1024000 && progress.rate < 0.71 * 1024000);
-	assert_non_null(strstr(line, "  700 KiB/s"));
+	assert_non_null(strstr(line, " 700 KiB/s"));
 }
 
 static void a_finished_migration_shows_no_rate_and_no_time_left(void **state)
@@ -78,7 +78,7 @@ static void counters_that_go_back_start_anew(void **state)
 	show(&progress, status(10, 10), 2 * PF_NS_PER_S, line);
 	assert_null(strstr(line, "/s"));
 	show(&progress, status(1010, 1000010), 3 * PF_NS_PER_S, line);
-	assert_non_null(strstr(line, "  977 KiB/s"));
+	assert_non_null(strstr(line, " 977 KiB/s"));
 }
 
 static void early_and_odd_answers_show_what_they_say(void **state)
@@ -93,7 +93,7 @@ static void early_and_odd_answers_show_what_they_say(void **state)
 		{"{\"state\":\"active\",\"pages\":{\"total\":\"x\",\"filled\":1}}", "active"},
 		{"{\"state\":\"active\",\"pages\":{\"total\":-5,\"filled\":1}}", "active"},
 		{"{\"state\":\"active\",\"pages\":{\"total\":4,\"filled\":9}}",
-		 "active  100 %  4/4 pages  0 faults"},
+		 "active 100 % 4/4 0 faults"},
 		{"{\"state\":\"active\",\"pages\":{\"total\":1e300,\"filled\":1e300}}", "active"},
 	};
 
