@@ -60,6 +60,7 @@ struct pf_pager {
 	bool stopping, goodbye;
 	struct pf_channel *channel; /* NULL while there is no connection */
 	uint32_t origin;	    /* epoch of the channel */
+	uint64_t sent_before, received_before; /* bytes of the channels before */
 	bool may_ask;		    /* the regions are agreed on this connection */
 	struct pf_guest *guest;	    /* NULL until it is armed */
 	struct pf_arrival arrival;

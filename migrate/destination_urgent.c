@@ -33,12 +33,25 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* What main shows: the bytes of all urgent connections so far. */
+static void publish_bytes(struct pf_pager *pager)
+{
+	uint64_t sent = pager->sent_before, received = pager->received_before;
+
+	if (pager->channel) {
+		sent += pf_channel_bytes(pager->channel, false);
+		received += pf_channel_bytes(pager->channel, true);
+	}
+	atomic_store_explicit(&pager->count.sent, sent, memory_order_relaxed);
+	atomic_store_explicit(&pager->count.received, received, memory_order_relaxed);
+}
+
 static void drop_channel(struct pf_pager *pager)
 {
 	if (!pager->channel)
 		return;
-	add(&pager->count.sent, pf_channel_bytes(pager->channel, false));
-	add(&pager->count.received, pf_channel_bytes(pager->channel, true));
+	pager->sent_before += pf_channel_bytes(pager->channel, false);
+	pager->received_before += pf_channel_bytes(pager->channel, true);
 	pf_channel_free(pager->channel);
 	pager->channel = NULL;
 	pager->may_ask = false;
@@ -431,6 +444,7 @@ static void *pager_thread(void *opaque)
 		send_requests(pager);
 		flush(pager);
 		busy |= take_frames(pager);
+		publish_bytes(pager);
 		if (!busy)
 			wait_for_work(pager);
 	}

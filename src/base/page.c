@@ -27,15 +27,6 @@ uint64_t pf_table_pages(const struct pf_region_table *table)
 	return pages;
 }
 
-uint64_t pf_table_bytes(const struct pf_region_table *table)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < table->count; i++)
-		bytes += table->region[i].size;
-	return bytes;
-}
-
 static const char *shape_fault(const struct pf_region_shape *shape, uint64_t lowest_gpa)
 {
 	uint64_t end;

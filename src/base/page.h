@@ -50,7 +50,6 @@ static inline uint64_t pf_region_pages(const struct pf_region_shape *shape)
 PF_MUST_USE bool pf_run_valid(const struct pf_region_table *table, const struct pf_run *run);
 
 uint64_t pf_table_pages(const struct pf_region_table *table);
-uint64_t pf_table_bytes(const struct pf_region_table *table);
 
 /*
  * Checks a table that came from outside: count, page sizes, alignment, order by GPA, no overlap,

@@ -19,18 +19,3 @@ enum pf_trap_action pf_trap_decide(enum pf_trap trap, enum pf_page_state state)
 
 	return action[trap][state];
 }
-
-const char *pf_trap_action_name(enum pf_trap_action action)
-{
-	switch (action) {
-	case PF_TRAP_REQUEST:
-		return "request";
-	case PF_TRAP_WAIT:
-		return "wait";
-	case PF_TRAP_MAP:
-		return "map";
-	case PF_TRAP_MAP_OR_HOLE:
-		return "map-or-hole";
-	}
-	return "?";
-}

@@ -20,6 +20,5 @@ enum pf_trap_action {
 };
 
 enum pf_trap_action pf_trap_decide(enum pf_trap trap, enum pf_page_state state);
-const char *pf_trap_action_name(enum pf_trap_action action);
 
 #endif

@@ -27,7 +27,6 @@ struct pf_conn {
 	int sys;  /* errno of the last system call that failed, 0 if none did */
 	bool eof; /* recv() has returned 0 */
 	short wants;
-	bool drained;	  /* the last read took all whole records there were */
 	bool write_waits; /* a record is half sent: only the same write may go on */
 	bool dead;	  /* after a fatal error: no more calls into ssl, SSL_get_error(3) */
 	uint64_t records; /* written with the present key */
@@ -416,7 +415,6 @@ enum pf_io pf_conn_read(struct pf_conn *conn, void *buffer, size_t size, size_t 
 	ERR_clear_error();
 	conn->sys = 0;
 	result = SSL_read_ex(conn->ssl, buffer, size, out_done);
-	conn->drained = result != 1;
 	if (result == 1) {
 		conn->wants = POLLIN;
 		return PF_IO_OK;
@@ -498,12 +496,6 @@ int pf_conn_fd(const struct pf_conn *conn)
 short pf_conn_wants(const struct pf_conn *conn)
 {
 	return conn->wants;
-}
-
-bool pf_conn_pending(const struct pf_conn *conn)
-{
-	/* SSL_has_pending() also counts half a record, with which a read cannot do anything. */
-	return !conn->drained && SSL_has_pending(conn->ssl);
 }
 
 int pf_conn_export(struct pf_conn *conn, const char *label, uint8_t *out, size_t length,

@@ -66,8 +66,6 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 int pf_conn_fd(const struct pf_conn *conn);
 /* POLLIN, or POLLOUT while the last call on the connection waits to send. */
 short pf_conn_wants(const struct pf_conn *conn);
-/* Bytes already decrypted that a poll of the socket would not show. */
-bool pf_conn_pending(const struct pf_conn *conn);
 /* Keying material by RFC 8446 section 7.5; label as RFC 5705 wants it. */
 PF_MUST_USE int pf_conn_export(struct pf_conn *conn, const char *label, uint8_t *out, size_t length,
 			       struct pf_err *err);

@@ -548,36 +548,6 @@ static void a_full_socket_says_again_and_goes_on_from_a_moved_buffer(void **stat
 	free(moved);
 }
 
-static void what_is_decrypted_or_buffered_counts_as_pending(void **state)
-{
-	struct pf_conn *source, *destination;
-	char byte, record[100] = "";
-	struct pf_err err;
-	size_t done;
-
-	(void)state;
-	kit_pair(&dir, &source, &destination);
-	assert_false(pf_conn_pending(destination));
-	/* Two records, which one read call of the kernel's takes. */
-	assert_int_equal(kit_write_all(source, record, sizeof(record), &err), PF_IO_OK);
-	assert_int_equal(kit_write_all(source, record, sizeof(record), &err), PF_IO_OK);
-	assert_int_equal(kit_read(destination, &byte, 1, &done, &err), PF_IO_OK);
-	assert_true(pf_conn_pending(destination));
-	assert_int_equal(kit_read(destination, record, sizeof(record), &done, &err), PF_IO_OK);
-	assert_int_equal(done, sizeof(record) - 1);
-	assert_true(pf_conn_pending(destination));
-	assert_int_equal(kit_read(destination, record, sizeof(record), &done, &err), PF_IO_OK);
-	assert_int_equal(pf_conn_read(destination, record, 1, &done, &err), PF_IO_AGAIN);
-	assert_false(pf_conn_pending(destination));
-	/* A part of a record: who took it for more to read would never go to sleep. */
-	assert_int_equal(write(pf_conn_fd(source), "\x17\x03\x03", 3), 3);
-	assert_int_equal(pf_wait_fd(pf_conn_fd(destination), POLLIN, kit_deadline(), -1), 0);
-	assert_int_equal(pf_conn_read(destination, record, 1, &done, &err), PF_IO_AGAIN);
-	assert_false(pf_conn_pending(destination));
-	pf_conn_close(source);
-	pf_conn_close(destination);
-}
-
 static void keys_change_before_they_are_worn_out(void **state)
 {
 	struct kit_end source = end_of(&dir, "destination");
@@ -645,7 +615,6 @@ int main(void)
 		in_dirs(writing_to_a_peer_that_is_gone_is_an_answer_and_no_signal),
 		in_dirs(bytes_thrown_in_look_like_a_damaged_line),
 		in_dirs(a_full_socket_says_again_and_goes_on_from_a_moved_buffer),
-		in_dirs(what_is_decrypted_or_buffered_counts_as_pending),
 		in_dirs(keys_change_before_they_are_worn_out),
 		in_dirs(keying_material_is_the_same_at_both_ends_and_differs_by_label),
 	};

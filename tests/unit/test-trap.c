@@ -31,27 +31,12 @@ static void a_page_that_is_here_is_mapped(void **state)
 	assert_int_equal(pf_trap_decide(PF_TRAP_MISSING, PF_PAGE_FILLED), PF_TRAP_MAP_OR_HOLE);
 }
 
-static void every_action_has_its_own_name(void **state)
-{
-	(void)state;
-	for (int a = PF_TRAP_REQUEST; a <= PF_TRAP_MAP_OR_HOLE; a++) {
-		const char *name = pf_trap_action_name((enum pf_trap_action)a);
-
-		assert_string_not_equal(name, "?");
-		for (int b = PF_TRAP_REQUEST; b < a; b++)
-			assert_string_not_equal(name,
-						pf_trap_action_name((enum pf_trap_action)b));
-	}
-	assert_string_equal(pf_trap_action_name((enum pf_trap_action)99), "?");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_absent_page_is_asked_for_whatever_trapped),
 		cmocka_unit_test(a_page_being_written_is_waited_for_whatever_trapped),
 		cmocka_unit_test(a_page_that_is_here_is_mapped),
-		cmocka_unit_test(every_action_has_its_own_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
