@@ -7,13 +7,18 @@
 
 #define RETRY_MS 100 /* out of memory: somebody raises a limit or frees something meanwhile */
 
-static void tell_trouble(const struct pf_arrival *arrival, const struct pf_run *run, int sys)
+static void tell_page(const struct pf_arrival *arrival, enum pf_mail_kind kind, uint32_t region,
+		      uint64_t page, uint32_t sys)
 {
-	struct pf_mail_page page = {
-		.region = run->region, .sys = (uint32_t)sys, .page = run->first};
+	struct pf_mail_page mail = {.region = region, .sys = sys, .page = page};
 
-	(void)pf_mail_main(arrival->inbox, 0, PF_MAIL_TROUBLE, 0, &page,
-			   sizeof(page));
+	(void)pf_mail_post(arrival->inbox, 0, kind, 0, &mail, sizeof(mail));
+}
+
+void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame)
+{
+	for (uint32_t i = 0; i < frame->count; i++)
+		tell_page(arrival, PF_MAIL_PAGE_LOST, frame->region, frame->page + i, frame->extra);
 }
 
 static bool stopped_while_waiting(const struct pf_arrival *arrival)
@@ -29,11 +34,12 @@ static bool again(const struct pf_arrival *arrival, const struct pf_run *run,
 	if (result == PF_PLACE_OK || result == PF_PLACE_AGAIN)
 		return false;
 	if (result == PF_PLACE_GONE) {
-		(void)pf_mail_main(arrival->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
+		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
 		return false;
 	}
 	if (!*told)
-		tell_trouble(arrival, run, result == PF_PLACE_NOMEM ? ENOMEM : err->sys);
+		tell_page(arrival, PF_MAIL_TROUBLE, run->region, run->first,
+			  (uint32_t)(result == PF_PLACE_NOMEM ? ENOMEM : err->sys));
 	*told = true;
 	/* What is not for want of memory will not be better in a moment, and other faults wait. */
 	return result == PF_PLACE_NOMEM && !stopped_while_waiting(arrival);
@@ -71,7 +77,7 @@ static void tell_when_filled(struct pf_arrival *arrival)
 {
 	if (pf_journal_complete(&arrival->guest->journal) &&
 	    !atomic_exchange(arrival->filled_told, true))
-		pf_mail_main_surely(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0, arrival->stop);
+		pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0, arrival->stop);
 }
 
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,

@@ -27,6 +27,8 @@ struct pf_arrival {
  */
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body);
+/* PAGE_ERROR: main is told of each page; they stay absent, and are never given zeros. */
+void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame);
 /* The same care for pages that are FILLED and only have to be mapped. */
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run);
 

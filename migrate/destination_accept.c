@@ -82,9 +82,9 @@ static void *greeter_thread(void *opaque)
 	memcpy(stranger.address, greeter->address, sizeof(stranger.address));
 	if (hear_hello(greeter, &greeting, &stranger.why)) {
 		pf_channel_free(greeting.channel);
-		(void)pf_mail_main(acceptor->inbox, 0, PF_MAIL_STRANGER, 0, &stranger,
+		(void)pf_mail_post(acceptor->inbox, 0, PF_MAIL_STRANGER, 0, &stranger,
 				   sizeof(stranger));
-	} else if (!pf_mail_main(acceptor->inbox, 0, PF_MAIL_GREETING, 0, &greeting,
+	} else if (!pf_mail_post(acceptor->inbox, 0, PF_MAIL_GREETING, 0, &greeting,
 				 sizeof(greeting))) {
 		pf_channel_free(greeting.channel);
 	}

@@ -25,7 +25,7 @@ static int state_complete(struct pf_receiver *receiver, struct pf_link *link, st
 	if (fcntl(receiver->state_fd, F_ADD_SEALS,
 		  F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		return pf_err_sys(err, "sealing the device state");
-	if (!pf_mail_main(link->inbox, link->origin, PF_MAIL_STATE_HERE, 0, &state, sizeof(state)))
+	if (!pf_mail_post(link->inbox, link->origin, PF_MAIL_STATE_HERE, 0, &state, sizeof(state)))
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the source floods this side");
 	receiver->state_fd = -1;
 	return 0;
@@ -94,7 +94,7 @@ static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *
 	struct pf_run run = {
 		.region = frame->region, .first = frame->page, .count = frame->count};
 
-	pf_mail_main_surely(receiver->maps, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
+	pf_mail_post_surely(receiver->maps, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
 			    receiver->arrival.stop);
 }
 
@@ -108,17 +108,6 @@ static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *fr
 		leave_to_pager(receiver, frame);
 	atomic_store_explicit(&receiver->count.pushed, arrival->placed, memory_order_relaxed);
 	atomic_store_explicit(&receiver->count.zero, arrival->zero, memory_order_relaxed);
-}
-
-static int tell_lost_pages(struct pf_link *link, const struct pf_frame *frame)
-{
-	for (uint32_t i = 0; i < frame->count; i++) {
-		struct pf_mail_page page = {
-			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
-
-		(void)pf_mail_main(link->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
-	}
-	return 0;
 }
 
 static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
@@ -138,18 +127,13 @@ static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_fr
 	case PF_FRAME_DEVICE:
 		return take_state(receiver, link, frame, body, err);
 	case PF_FRAME_PAGE_ERROR:
-		return tell_lost_pages(link, frame);
+		pf_arrival_lost(&receiver->arrival, frame);
+		return 0;
 	default:
 		return pf_link_pass_on(link, frame, body, err);
 	}
 }
 
-static void receiver_mail(void *opaque, struct pf_link *link, struct pf_mail *mail)
-{
-	(void)opaque, (void)link, (void)mail; /* main says nothing but SEND, STOP and EXPECT */
-}
-
 const struct pf_link_user pf_receiver_user = {
 	.frame = receiver_frame,
-	.mail = receiver_mail,
 };

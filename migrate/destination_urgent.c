@@ -60,7 +60,7 @@ static void drop_channel(struct pf_pager *pager)
 static void lose_channel(struct pf_pager *pager, const struct pf_err *err)
 {
 	drop_channel(pager);
-	pf_mail_main_surely(pager->inbox, pager->origin, PF_MAIL_DOWN, 0, err, sizeof(*err),
+	pf_mail_post_surely(pager->inbox, pager->origin, PF_MAIL_DOWN, 0, err, sizeof(*err),
 			    &pager->stop);
 }
 
@@ -112,7 +112,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	bool first;
 
 	if (!pf_guest_find(guest, uffd, address, &run.region, &run.first)) {
-		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
+		(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
 		return;
 	}
 	switch (pf_trap_decide(trap, pf_journal_request(&guest->journal, run.region, run.first,
@@ -159,7 +159,7 @@ static bool read_events(struct pf_pager *pager)
 		enum pf_ring_read got = pf_ring_read(ring, pager->guest->uffd[i].fd);
 
 		if (got == PF_RING_GONE)
-			(void)pf_mail_main(pager->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
+			(void)pf_mail_post(pager->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
 		while ((event = pf_ring_peek(ring)) && handle_event(pager, i, event)) {
 			pf_ring_pop(ring);
 			any = true;
@@ -233,16 +233,6 @@ static int place_answer(struct pf_pager *pager, const struct pf_frame *frame, co
 	return 0;
 }
 
-static void tell_lost_pages(struct pf_pager *pager, const struct pf_frame *frame)
-{
-	for (uint32_t i = 0; i < frame->count; i++) {
-		struct pf_mail_page page = {
-			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
-
-		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_PAGE_LOST, 0, &page, sizeof(page));
-	}
-}
-
 static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
 			struct pf_err *err)
 {
@@ -251,10 +241,10 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 	case PF_FRAME_ZERO:
 		return place_answer(pager, frame, body, err);
 	case PF_FRAME_PAGE_ERROR:
-		tell_lost_pages(pager, frame);
+		pf_arrival_lost(&pager->arrival, frame);
 		return 0;
 	default:
-		if (pf_mail_main(pager->inbox, pager->origin, PF_MAIL_FRAME, frame->type, body,
+		if (pf_mail_post(pager->inbox, pager->origin, PF_MAIL_FRAME, frame->type, body,
 				 frame->length))
 			return 0;
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the source floods this side with %s frames",
@@ -269,6 +259,8 @@ static bool take_frames(struct pf_pager *pager)
 	struct pf_frame frame;
 	struct pf_err err = {0};
 
+	if (!pager->channel)
+		return false;
 	/* Not for ever: faults and mail must not wait for a source that never pauses. */
 	for (unsigned i = 0; pager->channel && i < FRAMES_AT_ONCE; i++) {
 		enum pf_io io = pf_channel_recv(pager->channel, &frame, &body, &err);
@@ -357,7 +349,7 @@ static void reset_guest(struct pf_pager *pager)
 	drop_channel(pager);
 	atomic_store(pager->filled_told, false);
 	if (pager->guest && pf_guest_reset(pager->guest, &err))
-		(void)pf_mail_main(pager->inbox, 0, PF_MAIL_RESET_FAILED, 0, &err, sizeof(err));
+		(void)pf_mail_post(pager->inbox, 0, PF_MAIL_RESET_FAILED, 0, &err, sizeof(err));
 }
 
 static void take_mail(struct pf_pager *pager)
@@ -475,7 +467,7 @@ static void post(struct pf_pager *pager, enum pf_mail_kind kind, uint32_t number
 		 const void *data, size_t length)
 {
 	/* Main posts a handful of mails in a migration; the box cannot be full. */
-	(void)pf_mail_main(&pager->outbox, origin, kind, number, data, length);
+	(void)pf_mail_post(&pager->outbox, origin, kind, number, data, length);
 }
 
 void pf_pager_stop(struct pf_pager *pager, bool goodbye)

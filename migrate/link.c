@@ -15,45 +15,34 @@
 #define FULL_BOX_MS 1
 #define FLUSH_NS (2 * PF_NS_PER_S) /* the longest that a control frame waits for room */
 
-static struct pf_mail make_mail(enum pf_mail_kind kind, uint32_t number, uint32_t origin,
-				const void *data, size_t length)
+bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind, uint32_t number,
+		  const void *data, size_t length)
 {
-	struct pf_mail mail = {.kind = kind, .number = number, .origin = origin};
+	struct pf_mail mail = {
+		.kind = kind, .number = number, .origin = origin, .length = length};
 
 	mail.data = length ? malloc(length) : NULL;
-	if (mail.data) {
+	if (length && !mail.data)
+		return false;
+	if (length)
 		memcpy(mail.data, data, length);
-		mail.length = length;
-	}
-	return mail;
+	return pf_mailbox_post(box, &mail);
 }
 
-bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
-		  uint32_t number, const void *data, size_t length)
-{
-	struct pf_mail mail = make_mail(kind, number, origin, data, length);
-
-	return mail.length == length && pf_mailbox_post(inbox, &mail);
-}
-
-void pf_mail_main_surely(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop)
 {
 	/* Full only while a peer floods main with control frames, which costs it its connection. */
-	while (!pf_mail_main(inbox, origin, kind, number, data, length) && !atomic_load(stop))
+	while (!pf_mail_post(box, origin, kind, number, data, length) && !atomic_load(stop))
 		(void)poll(NULL, 0, FULL_BOX_MS);
 }
 
+/* Main posts a handful of mails in a migration: an outbox cannot be full. */
 void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length)
 {
-	struct pf_mail mail;
-
-	if (!link->started)
-		return;
-	mail = make_mail(kind, 0, link->origin, data, length);
-	/* Main posts a handful of mails in a migration; the box cannot be full. */
-	(void)!pf_mailbox_post(&link->outbox, &mail);
+	if (link->started)
+		(void)pf_mail_post(&link->outbox, link->origin, kind, 0, data, length);
 }
 
 void pf_link_agree(struct pf_link *link, const struct pf_region_table *table)
@@ -63,18 +52,14 @@ void pf_link_agree(struct pf_link *link, const struct pf_region_table *table)
 
 void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length)
 {
-	struct pf_mail mail;
-
-	if (!link->started)
-		return;
-	mail = make_mail(PF_MAIL_SEND, type, link->origin, body, length);
-	(void)!pf_mailbox_post(&link->outbox, &mail);
+	if (link->started)
+		(void)pf_mail_post(&link->outbox, link->origin, PF_MAIL_SEND, type, body, length);
 }
 
 int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame, const uint8_t *body,
 		    struct pf_err *err)
 {
-	if (pf_mail_main(link->inbox, link->origin, PF_MAIL_FRAME, frame->type, body,
+	if (pf_mail_post(link->inbox, link->origin, PF_MAIL_FRAME, frame->type, body,
 			 frame->length))
 		return 0;
 	return pf_err_set(err, PF_ERR_PROTOCOL,
@@ -110,7 +95,8 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 			failed = put_control(link, &mail, err);
 			break;
 		default:
-			link->user->mail(link->opaque, link, &mail);
+			if (link->user->mail)
+				link->user->mail(link->opaque, link, &mail);
 			break;
 		}
 		free(mail.data);
@@ -212,7 +198,7 @@ static void *link_thread(void *opaque)
 	if (link->number == 0)
 		pf_thread_is_urgent();
 	if (serve(link, &err))
-		pf_mail_main_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
+		pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
 				    sizeof(err), &link->stop);
 	return NULL;
 }
@@ -246,12 +232,10 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 
 void pf_link_stop(struct pf_link *link, bool goodbye)
 {
-	struct pf_mail mail = make_mail(PF_MAIL_STOP, goodbye, link->origin, NULL, 0);
-
 	if (!link->started)
 		return;
 	atomic_store(&link->stop, true);
-	(void)!pf_mailbox_post(&link->outbox, &mail);
+	(void)pf_mail_post(&link->outbox, link->origin, PF_MAIL_STOP, goodbye, NULL, 0);
 	pthread_join(link->thread, NULL);
 	pf_mailbox_done(&link->outbox);
 	pf_channel_free(link->channel);

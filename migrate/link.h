@@ -62,7 +62,7 @@ struct pf_link_user {
 	/* A frame arrived.  -1 ends the connection, with err as the reason. */
 	int (*frame)(void *opaque, struct pf_link *link, const struct pf_frame *frame,
 		     const uint8_t *body, struct pf_err *err);
-	/* Mail other than SEND and STOP; the caller frees its data. */
+	/* Mail other than SEND and STOP; the caller frees its data.  NULL: there is none. */
 	void (*mail)(void *opaque, struct pf_link *link, struct pf_mail *mail);
 	/*
 	 * Put frames into the channel; called when its buffer is empty.  1: some were put, or more
@@ -104,11 +104,11 @@ void pf_link_agree(struct pf_link *link, const struct pf_region_table *table);
 void pf_link_send(struct pf_link *link, enum pf_frame_type type, const void *body, size_t length);
 /* Main: posts mail with a copy of data. */
 void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data, size_t length);
-/* A thread: posts mail to main with a copy of data.  false: main's box is full. */
-bool pf_mail_main(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
-		  uint32_t number, const void *data, size_t length);
+/* Any thread: posts mail with a copy of data.  false: the box is full, or there is no memory. */
+bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind, uint32_t number,
+		  const void *data, size_t length);
 /* The same for mail that must not get lost: waits while the box is full, unless *stop is set. */
-void pf_mail_main_surely(struct pf_mailbox *inbox, uint32_t origin, enum pf_mail_kind kind,
+void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop);
 /* A thread: passes a control frame on to main.  -1: main does not keep up with the peer's flood. */

@@ -205,11 +205,11 @@ static void *connect_thread(void *opaque)
 	struct pf_err err = {0};
 
 	if (try_until_deadline(connector, &connected, &err) == 0) {
-		if (!pf_mail_main(connector->inbox, 0, PF_MAIL_CONNECTED, 0, &connected,
+		if (!pf_mail_post(connector->inbox, 0, PF_MAIL_CONNECTED, 0, &connected,
 				  sizeof(connected)))
 			pf_connected_free(&connected);
 	} else if (!cancelled(connector, 0)) {
-		(void)pf_mail_main(connector->inbox, 0, PF_MAIL_GIVE_UP, 0, &err, sizeof(err));
+		(void)pf_mail_post(connector->inbox, 0, PF_MAIL_GIVE_UP, 0, &err, sizeof(err));
 	}
 	explicit_bzero(connected.secret, sizeof(connected.secret));
 	return NULL;

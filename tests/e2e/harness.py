@@ -176,6 +176,15 @@ class Migration:
         assert report["verdict"].startswith("identical"), report
         return report
 
+    @staticmethod
+    def check_idle(agent):
+        """While nothing happens but a second of questions to main, no other thread computes."""
+        before, until = agent.busy_seconds(), time.monotonic() + 1
+        while time.monotonic() < until:
+            agent.control.command("query-migrate")
+        for name, seconds in agent.busy_seconds().items():
+            assert name == "pageferry" or seconds - before.get(name, 0) < 0.2, (name, seconds)
+
     def start_serving(self, vcpus=1, source=None):
         """The guest runs at the destination, most of its 64 MiB are still at the source, and the
         network stands still until relay.release()."""

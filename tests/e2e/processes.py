@@ -48,6 +48,16 @@ class Child:
             raise Late(f"{self.name} (pid {self.pid}) did not end within {seconds} s")
         return self.process.wait()
 
+    def busy_seconds(self):
+        """Processor time of each thread so far, by its name (proc(5), stat fields 14 and 15)."""
+        busy = {}
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            name = (task / "comm").read_text().strip()
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            ticks = int(fields[11]) + int(fields[12])
+            busy[name] = busy.get(name, 0) + ticks / os.sysconf("SC_CLK_TCK")
+        return busy
+
     def signal(self, number):
         self.process.send_signal(number)
 

@@ -153,3 +153,16 @@ def test_events_go_to_a_file_too(migration, folder):
     assert agent.wait() == 130
     with open(path, encoding="utf-8") as file:
         assert [json.loads(line) for line in file] == events
+
+
+def test_an_agent_that_waits_does_not_compute(migration):
+    """Listening, agreed on the regions, and (test_link_lost.py) in an outage."""
+    migration.check_idle(migration.start_destination())
+    migration.start_source()
+    migration.source.open()
+    migration.check_idle(migration.source)
+    migration.start_guest("source", "64M", 1).wait_word("running")
+    migration.start_guest("destination", "64M", 1)
+    migration.wait_state("active")
+    for agent in (migration.source, migration.destination):
+        migration.check_idle(agent)

@@ -63,6 +63,7 @@ def test_connection_cut_after_run_pauses_both_sides(migration):
         agent.control.wait_state("postcopy-paused")
         agent.control.wait_event("OUTAGE")
         assert agent.control.command("query-migrate")["outcome"] == "paused"
+        migration.check_idle(agent)
     for process in (migration.source, migration.destination, migration.destination_guest):
         assert process.alive()
 
