@@ -3,14 +3,13 @@
 #include "memory/guest.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/memfile.h"
-#include "memory/place.h"
+#include "memory/row.h"
 
 bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address,
 		   uint32_t *out_region, uint64_t *out_page)
@@ -64,7 +63,7 @@ static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 			     true, err))
 		return -1;
 	region->shape = guest->table.region[r];
-	region->placer = &pf_placer_memfd; /* the one kind that pf_memfile_check() lets through */
+	region->placer = pf_placer_of(region->kind); /* pf_memfile_check() lets no other through */
 	if (region->mappings == 0 || region->mappings > PF_MAPPINGS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " mappings; 1 to %u are allowed",
 				  region->mappings, PF_MAPPINGS_MAX);
@@ -320,11 +319,9 @@ static int wake_all(const struct pf_guest *guest, struct pf_err *err)
 
 int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
 {
-	for (uint32_t i = 0; i < guest->table.count; i++)
-		if (fallocate(guest->region[i].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      (off_t)guest->region[i].offset,
-			      (off_t)guest->table.region[i].size) != 0)
-			return pf_err_sys(err, "dropping the pages of region %" PRIu32, i);
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (guest->region[r].placer->drop(guest, r, err))
+			return -1;
 	pf_journal_clear(&guest->journal);
 	return wake_all(guest, err);
 }

@@ -20,7 +20,7 @@
 #define PF_MAPPINGS_MAX 4u
 #define PF_UFFDS_MAX 64u
 
-struct pf_placer; /* memory/place.h: how a row populates and maps */
+struct pf_placer; /* memory/row.h: how a row populates and maps */
 
 struct pf_guest_region {
 	struct pf_region_shape shape; /* set by pf_guest_arm() after the table */

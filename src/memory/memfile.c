@@ -14,48 +14,46 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-#define PAGE_BYTES UINT32_C(4096)
-
-static const char *kind_name(enum pf_memory_kind kind)
-{
-	switch (kind) {
-	case PF_MEMORY_MEMFD:
-		return "memfd";
-	case PF_MEMORY_GUEST_MEMFD:
-		return "guest_memfd";
-	case PF_MEMORY_HUGETLBFS:
-		return "hugetlbfs";
-	case PF_MEMORY_PRIVATE:
-		return "private anonymous";
-	}
-	return "unknown";
-}
+/* What each kind of memory file looks like; the others are not served. */
+static const struct file_kind {
+	const char *name, *wanted;
+	long magic;
+	uint32_t page_size;
+} kinds[] = {
+	[PF_MEMORY_MEMFD] = {"memfd", "a memfd without MFD_HUGETLB or a file on tmpfs is wanted",
+			     TMPFS_MAGIC, 4096},
+	[PF_MEMORY_GUEST_MEMFD] = {.name = "guest_memfd"},
+	[PF_MEMORY_HUGETLBFS] = {.name = "hugetlbfs"},
+	[PF_MEMORY_PRIVATE] = {.name = "private anonymous"},
+};
 
 static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_shape *shape,
 		      struct pf_err *err)
 {
+	bool known = kind > 0 && (size_t)kind < sizeof(kinds) / sizeof(kinds[0]);
+	const struct file_kind *is = &kinds[known ? kind : 0];
 	struct statfs fs;
 
-	if (kind != PF_MEMORY_MEMFD) {
+	if (!is->wanted) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
 			   "its memory is of kind %s (%d), which is not supported",
-			   kind_name(kind), (int)kind);
+			   known ? is->name : "unknown", (int)kind);
 		return pf_err_hint(err,
 				   "back the guest with a memfd or a file on tmpfs, mapped shared");
 	}
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
-	if (fs.f_type != TMPFS_MAGIC) {
+	if (fs.f_type != is->magic) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "its memory file is said to be a memfd, but is on a "
+			   "its memory file is said to be a %s, but is on a "
 			   "file system of type 0x%lx",
-			   (unsigned long)fs.f_type);
-		return pf_err_hint(err, "a memfd without MFD_HUGETLB or a file on tmpfs is wanted");
+			   is->name, (unsigned long)fs.f_type);
+		return pf_err_hint(err, "%s", is->wanted);
 	}
-	if (shape->page_size != PAGE_BYTES)
+	if (shape->page_size != is->page_size)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "pages of %" PRIu32 " bytes, but a memfd has pages of %" PRIu32,
-				  shape->page_size, PAGE_BYTES);
+				  "pages of %" PRIu32 " bytes, but a %s has pages of %" PRIu32,
+				  shape->page_size, is->name, is->page_size);
 	return 0;
 }
 

@@ -3,80 +3,9 @@
 #include "memory/place.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <unistd.h>
 
 static const uint8_t zeros[PF_RUN_BYTES_MAX];
-
-/* The memfd row. */
-
-static uint64_t file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page)
-{
-	return guest->region[region].offset + page * guest->table.region[region].page_size;
-}
-
-static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_t first,
-			  uint32_t count, const uint8_t *bytes)
-{
-	size_t page_size = guest->table.region[region].page_size, done = 0;
-	off_t at = (off_t)file_offset(guest, region, first);
-
-	while (done < count * page_size) {
-		ssize_t put = pwrite(guest->region[region].fd, bytes + done,
-				     count * page_size - done, at + (off_t)done);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put == 0)
-			errno = EIO;
-		if (put <= 0)
-			break;
-		done += (size_t)put;
-	}
-	return done < page_size ? -1 : (int)(done / page_size);
-}
-
-static enum pf_map_result memfd_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
-				    uint64_t first, uint32_t count, uint32_t *out_pages)
-{
-	uint64_t page_size = guest->table.region[region].page_size, mapped;
-	uint64_t base = guest->region[region].mapping[mapping].base;
-	int uffd = guest->uffd[guest->region[region].mapping[mapping].uffd].fd;
-	enum pf_map_result result;
-
-	result = pf_uffd_continue(uffd, base + first * page_size, count * page_size, &mapped);
-	*out_pages = (uint32_t)(mapped / page_size);
-	return result;
-}
-
-/*
- * Not pwrite: between EFAULT and a write of zeros another thread can have filled the hole and the
- * guest can have written to it.  fallocate(2) leaves a page that is present alone, and CONTINUE of
- * one that it has allocated shows zeros (mm/shmem.c, SGP_FALLOC).
- */
-static int memfd_fill_hole(const struct pf_guest *guest, uint32_t region, uint64_t page)
-{
-	off_t at = (off_t)file_offset(guest, region, page);
-	int failed;
-
-	do
-		failed = fallocate(guest->region[region].fd, FALLOC_FL_KEEP_SIZE, at,
-				   guest->table.region[region].page_size);
-	while (failed && errno == EINTR);
-	return failed;
-}
-
-/* MISSING alone never: a torn or freshly allocated page would be mapped without an event. */
-const struct pf_placer pf_placer_memfd = {
-	.name = "memfd",
-	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
-	.populate = memfd_populate,
-	.map = memfd_map,
-	.fill_hole = memfd_fill_hole,
-};
-
-/* What every row shares. */
 
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {

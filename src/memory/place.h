@@ -10,30 +10,7 @@
 #ifndef PF_MEMORY_PLACE_H
 #define PF_MEMORY_PLACE_H
 
-#include "memory/guest.h"
-
-/*
- * A memory row's way (DESIGN.md section 3.1).  The three steps get the guest and a region's index,
- * so that a row can reach the file, the userfaultfds and the mappings, whichever it needs.
- */
-struct pf_placer {
-	const char *name;
-	uint64_t modes; /* UFFDIO_REGISTER modes */
-	/*
-	 * Puts bytes into the claimed pages [first, first + count).  Returns the pages complete, at
-	 * least one (short counts are progress, called again for the rest), or -1 with errno.
-	 */
-	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
-			uint32_t count, const uint8_t *bytes);
-	/* Makes populated pages visible in one mapping; *out_pages before it stopped. */
-	enum pf_map_result (*map)(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
-				  uint64_t first, uint32_t count, uint32_t *out_pages);
-	/* Gives an absent page zeros and leaves one that is present alone, atomically; 0, or -1
-	 * with errno. */
-	int (*fill_hole)(const struct pf_guest *guest, uint32_t region, uint64_t page);
-};
-
-extern const struct pf_placer pf_placer_memfd;
+#include "memory/row.h"
 
 /* From good to bad: a run's result is its worst page's. */
 enum pf_place_result {

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory/row.c - see memory/row.h. */
+#include "memory/row.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+
+const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
+{
+	static const struct pf_placer *const placers[] = {
+		[PF_MEMORY_MEMFD] = &pf_placer_memfd,
+	};
+
+	return (size_t)kind < sizeof(placers) / sizeof(placers[0]) ? placers[kind] : NULL;
+}
+
+uint64_t pf_row_file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	return guest->region[region].offset + page * guest->region[region].shape.page_size;
+}
+
+int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+
+	if (fallocate(at->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at->offset,
+		      (off_t)at->shape.size) != 0)
+		return pf_err_sys(err, "dropping the pages of region %" PRIu32, region);
+	return 0;
+}
+
+enum pf_map_result pf_row_file_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				   uint64_t first, uint32_t count, uint32_t *out_pages)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t page_size = at->shape.page_size, mapped;
+	enum pf_map_result result;
+
+	result = pf_uffd_continue(guest->uffd[at->mapping[mapping].uffd].fd,
+				  at->mapping[mapping].base + first * page_size,
+				  count * page_size, &mapped);
+	*out_pages = (uint32_t)(mapped / page_size);
+	return result;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/row.h - the rows of DESIGN.md section 3.1: how a kind of memory is populated and mapped.
+ *
+ * One constant for each kind, in a file of its own; what all rows share is in memory/place.c.  The
+ * steps get the guest and a region's index, so that a row can reach the file, the userfaultfds and
+ * the mappings, whichever it needs.  Any thread; they allocate nothing.
+ */
+#ifndef PF_MEMORY_ROW_H
+#define PF_MEMORY_ROW_H
+
+#include "memory/guest.h"
+
+struct pf_placer {
+	const char *name;
+	uint64_t modes; /* UFFDIO_REGISTER modes */
+	/*
+	 * Puts bytes into the claimed pages [first, first + count).  Returns the pages complete, at
+	 * least one (short counts are progress, called again for the rest), or -1 with errno.
+	 */
+	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			uint32_t count, const uint8_t *bytes);
+	/* Makes populated pages visible in one mapping; *out_pages before it stopped. */
+	enum pf_map_result (*map)(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				  uint64_t first, uint32_t count, uint32_t *out_pages);
+	/* Gives an absent page zeros and leaves one that is present alone, atomically; 0, or -1
+	 * with errno. */
+	int (*fill_hole)(const struct pf_guest *guest, uint32_t region, uint64_t page);
+	/* Takes every page of the region away again, from all mappings: a later access traps. */
+	int (*drop)(struct pf_guest *guest, uint32_t region, struct pf_err *err);
+};
+
+extern const struct pf_placer pf_placer_memfd;
+
+/* NULL: no row of this version serves such memory. */
+const struct pf_placer *pf_placer_of(enum pf_memory_kind kind);
+
+/* What rows with a memory file share: where a page is in it, and the file emptied. */
+uint64_t pf_row_file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page);
+int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err);
+/* UFFDIO_CONTINUE, for every row whose pages are populated through the file. */
+enum pf_map_result pf_row_file_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				   uint64_t first, uint32_t count, uint32_t *out_pages);
+
+#endif
