@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_refused_memory.py - what a destination's VMM describes and nobody can migrate into.
+
+Each row: what is wrong, and the words by which all three hear of it: the VMM by ERROR, the
+destination's stderr, and the source's.  Both agents end with 76, and the guest works on at the source.
+"""
+import dataclasses
+import fcntl
+import mmap
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import vmm_client
+from processes import DEADLINE
+from vmm_client import DESTINATION, PAGE, Client, Memory
+
+SIZE = 16 << 20  # of the guest, in one region
+EVENT_FORK = 1 << 1
+F_SEAL_FUTURE_WRITE = 0x10
+
+
+def plain(memory, **more):
+    return [memory.region(**more)]
+
+
+def reopened(memory, flags):
+    """Another open file of the same memory."""
+    return plain(memory, fd=os.open(f"/proc/self/fd/{memory.fd}", flags | os.O_CLOEXEC))
+
+
+def shorter(memory):
+    os.ftruncate(memory.fd, SIZE - PAGE)
+    return plain(memory)
+
+
+def touched(memory):
+    """Three pages, and the first two of them in one piece."""
+    for page in (5, 6, 9):
+        os.pwrite(memory.fd, b"\1", page * PAGE)
+    return plain(memory)
+
+
+def sealed(memory):
+    fcntl.fcntl(memory.fd, fcntl.F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
+    return plain(memory)
+
+
+def unmapped(memory):
+    """Nothing is mapped where it says."""
+    return plain(memory, mapping=[(memory.uffd, PAGE)])
+
+
+def cut_off(memory):
+    """The mapping ends a page before the region does."""
+    vmm_client.LIBC.munmap(
+        vmm_client.ctypes.c_void_p(memory.address + SIZE - PAGE), vmm_client.ctypes.c_size_t(PAGE)
+    )
+    return plain(memory)
+
+
+def trapped_already(memory):
+    """By a userfaultfd that nobody handed over."""
+    register(vmm_client.make_uffd(), memory)
+    return plain(memory)
+
+
+def register(uffd, memory):
+    modes_missing_minor = 1 | 4
+    argument = vmm_client.struct.pack("QQQQ", memory.address, SIZE, modes_missing_minor, 0)
+    uffdio_register = 0xC020AA00
+    fcntl.ioctl(uffd, uffdio_register, bytearray(argument))
+
+
+def unwritable(memory):
+    """Mapped shared and read-only, from a descriptor that cannot do otherwise."""
+    reading = os.open(f"/proc/self/fd/{memory.fd}", os.O_RDONLY | os.O_CLOEXEC)
+    view = mmap.mmap(reading, SIZE, prot=mmap.PROT_READ)
+    os.close(reading)
+    LIVING.append(view)
+    return plain(memory, mapping=[(memory.uffd, address_of(view))])
+
+
+LIVING = []  # mappings that must outlast their test's VMM
+
+
+def address_of(view):
+    """Of a mapping that cannot be written, which ctypes does not look into; from proc(5)."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        spans = [line.split() for line in maps if "memfd:guest" in line and " r--s " in line]
+    assert len(view) == SIZE and spans
+    return int(spans[-1][0].split("-")[0], 16)
+
+
+def halves(memory, **second):
+    half = SIZE // 2
+    first = memory.region(size=half)
+    values = {
+        "id": 1, "gpa": half, "size": half, "offset": half,
+        "mapping": [(memory.uffd, memory.address + half)],
+    }
+    return [first, memory.region(**{**values, **second})]
+
+
+def of_a_dead_process(memory):
+    """A userfaultfd whose maker has ended; it came to us as to an agent, by SCM_RIGHTS."""
+    here, there = vmm_client.socket.socketpair()
+    folder = os.path.dirname(vmm_client.__file__)
+    code = (
+        f"import sys, socket; sys.path.insert(0, {folder!r}); import vmm_client\n"
+        "uffd = vmm_client.make_uffd()\n"
+        "socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b'.'], [uffd])\n"
+    )
+    with here, there:
+        subprocess.run(
+            [sys.executable, "-B", "-c", code, str(there.fileno())], pass_fds=[there.fileno()],
+            check=True, timeout=DEADLINE,
+        )
+        _, (uffd,), _, _ = vmm_client.socket.recv_fds(here, 1, 1)
+    return plain(memory, mapping=[(uffd, memory.address)])
+
+
+@dataclasses.dataclass
+class Row:
+    name: str
+    describe: object  # a Memory -> what its VMM says
+    words: str  # what is wrong, in the message of each of the three
+    hint: str = ""  # what to do, on the destination's stderr
+    uffd: dict = dataclasses.field(default_factory=dict)  # how the userfaultfd is made
+    other_mappings: bool = False
+
+
+ROWS = [
+    Row("file_shorter_than_its_region", shorter, "16773120 bytes, too short for 16777216",
+        "ftruncate"),
+    Row("offset_beyond_the_file", lambda m: plain(m, offset=PAGE), "too short for", "ftruncate"),
+    Row("file_that_is_read_only", lambda m: reopened(m, os.O_RDONLY),
+        "not open for reading and writing", ""),
+    Row("file_that_appends", lambda m: reopened(m, os.O_RDWR | os.O_APPEND), "O_APPEND",
+        ""),
+    Row("file_that_is_only_a_path", lambda m: reopened(m, os.O_PATH),
+        "not open for reading and writing", ""),
+    Row("file_sealed_against_writing", sealed, "sealed against writing", "do not set F_SEAL_WRITE"),
+    Row("pipe_for_a_file", lambda m: plain(m, fd=os.pipe()[1]), "file system of type",
+        "a memfd without MFD_HUGETLB or a file on tmpfs"),
+    Row("memory_that_nobody_declared", touched,
+        "3 pages of its memory file are present already and nobody declared them; "
+        "the first range is pages 5 to 6", "FALLOC_FL_PUNCH_HOLE"),
+    Row("descriptor_that_is_no_userfaultfd", lambda m: plain(m, mapping=[(0, m.address)]),
+        "is not a userfaultfd", "send the userfaultfd of each mapping"),
+    Row("userfaultfd_without_api", plain, "UFFDIO_API was not called", "calls UFFDIO_API",
+        uffd={"api": False}),
+    Row("userfaultfd_with_event_fork", plain, "EVENT_FORK", "without these features",
+        uffd={"features": EVENT_FORK}),
+    Row("userfaultfd_of_a_dead_process", of_a_dead_process, "registering traps",
+        "may have ended"),
+    Row("range_that_is_not_mapped", unmapped, "registering traps", "nothing suitable is mapped"),
+    Row("range_that_ends_too_early", cut_off, "registering traps", "nothing suitable is mapped"),
+    Row("range_of_another_userfaultfd", trapped_already, "Device or resource busy",
+        "another userfaultfd is registered"),
+    Row("range_that_cannot_be_written", unwritable, "registering traps", "PROT_WRITE"),
+    Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping",
+        ""),
+    Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap",
+        ""),
+    Row("mapping_that_nobody_listed", plain, "has no other mapping", "",
+        other_mappings=True),
+    Row("two_regions_in_one_piece_of_file", lambda m: halves(m, offset=0),
+        "share bytes of a memory file", ""),
+    Row("two_regions_at_one_address", lambda m: halves(m, mapping=[(m.uffd, m.address)]),
+        "mappings that overlap", ""),
+    Row("two_regions_at_one_gpa", lambda m: halves(m, gpa=PAGE), "overlap", "GPA"),
+    Row("memory_and_userfaultfd_in_one", lambda m: plain(m, mapping=[(m.fd, m.address)]),
+        "both the memory", ""),
+    Row("no_region_at_all", lambda m: [], "a table of 0 regions; 1 to 64", ""),
+    Row("too_many_regions", lambda m: plain(m) * 65, "a table of 65 regions; 1 to 64", ""),
+]
+assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def wait_link(agent):
+    """Until both sides have greeted each other; no event tells of it."""
+    until = time.monotonic() + DEADLINE
+    while agent.control.command("query-migrate")["peer"]["address"] is None:
+        assert time.monotonic() < until
+
+
+def start_up_to_the_vmm(migration):
+    """Everything but the destination's VMM is there, and the source waits for it."""
+    migration.start_destination()
+    migration.start_source()
+    migration.source.open()
+    migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
+    wait_link(migration.source)
+
+
+def words(text):
+    """Without the line breaks between message and hint."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
+def test_memory_that_is_refused(migration, row):
+    start_up_to_the_vmm(migration)
+    memory = Memory(SIZE, **row.uffd)
+    client = Client(migration.destination.vmm_socket)
+    client.hello(DESTINATION)
+    client.regions(row.describe(memory), no_other_mappings=not row.other_mappings)
+    error = client.wait("ERROR")
+    assert row.words in error.reason
+    assert client.receive() is None
+    assert migration.source.wait() == 76
+    assert migration.destination.wait() == 76
+    for agent in (migration.source, migration.destination):
+        assert row.words in words(agent.log_text())
+        assert agent.outcome()["outcome"] == "source-intact"
+        assert agent.outcome()["owner"] == "source"
+    assert row.hint in words(migration.destination.log_text())
+    client.close()
+    memory.close()
+    migration.check_source_guest_runs()
+
+
+def test_the_same_client_is_accepted_when_it_says_what_is_right(migration):
+    """The refusals above are for what they say, and not for the client's own mistakes."""
+    start_up_to_the_vmm(migration)
+    memory = Memory(SIZE)
+    client = Client(migration.destination.vmm_socket)
+    client.hello(DESTINATION)
+    client.regions(plain(memory))
+    client.wait("REGIONS_ACCEPTED")
+    migration.wait_state("active")
+    migration.source.control.command("cancel", {})
+    assert "cancelled" in client.wait("ERROR").reason
+    assert migration.source.wait() == 130
+    assert migration.destination.wait() == 130
+    client.close()
+    memory.close()
+    migration.check_source_guest_runs()
