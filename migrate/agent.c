@@ -15,6 +15,7 @@
 #include "core/switchover.h"
 #include "migrate/commands.h"
 #include "migrate/report.h"
+#include "migrate/sandbox.h"
 #include "migrate/status.h"
 #include "net/credentials.h"
 
@@ -333,6 +334,16 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 		return -1;
 	}
 	emit_state(agent, "started");
+	return 0;
+}
+
+int pf_agent_confine(struct pf_agent *agent, struct pf_err *err)
+{
+	if (pf_sandbox_enter(err))
+		return -1;
+	/* Every handshake reads them again, and from here on without the rights of root. */
+	if (check_credentials(agent->options, err))
+		return pf_err_prefix(err, "without capabilities");
 	return 0;
 }
 

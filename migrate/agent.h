@@ -65,6 +65,9 @@ PF_MUST_USE int pf_agent_open(struct pf_agent *agent, const struct pf_options *o
 			      const struct pf_machine *machine, const struct pf_agent_ops *ops,
 			      void *engine, const struct pf_vmm_callbacks *vmm,
 			      struct pf_err *err);
+/* Gives up what the agent does not need from here on (migrate/sandbox.h), for good: before the first
+ * thread is started. */
+PF_MUST_USE int pf_agent_confine(struct pf_agent *agent, struct pf_err *err);
 /* Runs the loop until the migration has ended; returns the exit code. */
 int pf_agent_run(struct pf_agent *agent);
 void pf_agent_close(struct pf_agent *agent);

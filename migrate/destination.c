@@ -509,8 +509,8 @@ static int open_door(struct destination *destination, struct sockaddr_storage *o
 	if (sd_event_add_io(agent->loop, NULL, destination->door.event_fd, EPOLLIN, on_door,
 			    destination) < 0)
 		return pf_err_set(err, PF_ERR_SYSTEM, "watching the mailbox of the accept thread");
-	return pf_acceptor_start(agent->options, &destination->door, &destination->acceptor,
-				 out_bound, err);
+	return pf_acceptor_open(agent->options, &destination->door, &destination->acceptor,
+				out_bound, err);
 }
 
 static int destination_open(struct destination *destination, const struct pf_options *options,
@@ -523,10 +523,12 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	if (pf_agent_open(agent, options, &pf_destination_machine, &destination_ops, destination,
 			  &vmm_callbacks, err))
 		return -1;
-	if (pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
-	    open_door(destination, &bound, err)) {
+	if (open_door(destination, &bound, err) || pf_agent_confine(agent, err) ||
+	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
+	    pf_acceptor_start(destination->acceptor, err)) {
 		pf_pager_stop(&destination->pager, false);
 		pf_pager_done(&destination->pager);
+		pf_acceptor_stop(destination->acceptor);
 		pf_agent_close(agent);
 		pf_mailbox_done(&destination->door);
 		return -1;

@@ -36,14 +36,15 @@ struct pf_stranger {
 
 struct pf_acceptor;
 
+/* Listens; *out_bound is the address with its real port.  Nobody is accepted yet. */
+PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
+				 struct pf_acceptor **out, struct sockaddr_storage *out_bound,
+				 struct pf_err *err);
 /*
- * Listens (*out_bound is the address with its real port) and starts the thread.  Every connection
- * that passes TLS, names and HELLO within 5 s comes as PF_MAIL_GREETING, any other as
+ * Starts the thread.  Every connection that passes TLS, names and HELLO within 5 s comes as PF_MAIL_GREETING, any other as
  * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.
  */
-PF_MUST_USE int pf_acceptor_start(const struct pf_options *options, struct pf_mailbox *inbox,
-				  struct pf_acceptor **out, struct sockaddr_storage *out_bound,
-				  struct pf_err *err);
+PF_MUST_USE int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err);
 void pf_acceptor_stop(struct pf_acceptor *acceptor);
 
 /* ---- destination_urgent.c ---- */

@@ -78,6 +78,7 @@ static void *greeter_thread(void *opaque)
 	struct pf_greeting greeting = {0};
 	struct pf_stranger stranger = {0};
 
+	(void)pthread_setname_np(pthread_self(), "greet");
 	memcpy(greeting.address, greeter->address, sizeof(greeting.address));
 	memcpy(stranger.address, greeter->address, sizeof(stranger.address));
 	if (hear_hello(greeter, &greeting, &stranger.why)) {
@@ -135,7 +136,6 @@ static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 		pf_close_fd(&greeter->fd);
 		return;
 	}
-	(void)pthread_setname_np(greeter->thread, "greet");
 	greeter->started = true;
 }
 
@@ -143,6 +143,7 @@ static void *acceptor_thread(void *opaque)
 {
 	struct pf_acceptor *acceptor = opaque;
 
+	(void)pthread_setname_np(pthread_self(), "accept");
 	for (;;) {
 		struct greeter *greeter = free_greeter(acceptor);
 		struct pollfd pfd[3] = {
@@ -172,9 +173,9 @@ static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_b
 	return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound, err);
 }
 
-int pf_acceptor_start(const struct pf_options *options, struct pf_mailbox *inbox,
-		      struct pf_acceptor **out, struct sockaddr_storage *out_bound,
-		      struct pf_err *err)
+int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
+		     struct pf_acceptor **out, struct sockaddr_storage *out_bound,
+		     struct pf_err *err)
 {
 	struct pf_acceptor *acceptor = calloc(1, sizeof(*acceptor));
 
@@ -187,15 +188,16 @@ int pf_acceptor_start(const struct pf_options *options, struct pf_mailbox *inbox
 		pf_acceptor_stop(acceptor);
 		return -1;
 	}
-	errno = pthread_create(&acceptor->thread, NULL, acceptor_thread, acceptor);
-	if (errno) {
-		pf_err_sys(err, "starting the accepting thread");
-		pf_acceptor_stop(acceptor);
-		return -1;
-	}
-	(void)pthread_setname_np(acceptor->thread, "accept");
-	acceptor->started = true;
 	*out = acceptor;
+	return 0;
+}
+
+int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err)
+{
+	errno = pthread_create(&acceptor->thread, NULL, acceptor_thread, acceptor);
+	if (errno)
+		return pf_err_sys(err, "starting the accepting thread");
+	acceptor->started = true;
 	return 0;
 }
 

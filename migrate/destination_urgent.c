@@ -424,6 +424,7 @@ static void *pager_thread(void *opaque)
 {
 	struct pf_pager *pager = opaque;
 
+	(void)pthread_setname_np(pthread_self(), "urgent");
 	pf_thread_is_urgent();
 	for (;;) {
 		bool busy;
@@ -458,7 +459,6 @@ int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox, _Atomic boo
 	errno = pthread_create(&pager->thread, NULL, pager_thread, pager);
 	if (errno)
 		return pf_err_sys(err, "starting the urgent thread");
-	(void)pthread_setname_np(pager->thread, "urgent");
 	pager->started = true;
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,6 +196,9 @@ static void *link_thread(void *opaque)
 	struct pf_link *link = opaque;
 	struct pf_err err = {0};
 
+	/* By the thread itself: the file by which another one would do it is root's, since a process
+	 * that is not dumpable owns nothing in /proc (proc(5)). */
+	(void)pthread_setname_np(pthread_self(), link->name);
 	if (link->number == 0)
 		pf_thread_is_urgent();
 	if (serve(link, &err))
@@ -214,6 +218,7 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 	link->origin = origin;
 	link->user = user;
 	link->opaque = opaque;
+	snprintf(link->name, sizeof(link->name), "%s", name);
 	if (pf_mailbox_init(&link->outbox, err)) {
 		pf_channel_free(channel);
 		return -1;
@@ -225,7 +230,6 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 		pf_channel_free(channel);
 		return -1;
 	}
-	(void)pthread_setname_np(link->thread, name);
 	link->started = true;
 	return 0;
 }

@@ -84,6 +84,7 @@ struct pf_link {
 	 * anew for each frame, so that no frame can overtake it. */
 	_Atomic(const struct pf_region_table *) agreed;
 	const struct pf_region_table *table; /* the thread's: what the channel goes by */
+	char name[16]; /* of the thread, pthread_setname_np(3) */
 	pthread_t thread;
 	bool started, stopping, goodbye;
 	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */

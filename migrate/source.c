@@ -634,6 +634,17 @@ static void source_close(struct source *source, bool goodbye)
 	free(source);
 }
 
+static int source_open(struct source *source, const struct pf_options *options, struct pf_err *err)
+{
+	if (pf_agent_open(&source->agent, options, &pf_source_machine, &source_ops, source,
+			  &vmm_callbacks, err))
+		return -1;
+	if (pf_agent_confine(&source->agent, err) == 0)
+		return 0;
+	pf_agent_close(&source->agent);
+	return -1;
+}
+
 int pf_source_main(const struct pf_options *options)
 {
 	struct source *source = calloc(1, sizeof(*source));
@@ -646,8 +657,7 @@ int pf_source_main(const struct pf_options *options)
 		return pf_err_exit_code(&err);
 	}
 	source->state.fd = -1;
-	if (pf_agent_open(&source->agent, options, &pf_source_machine, &source_ops, source,
-			  &vmm_callbacks, &err)) {
+	if (source_open(source, options, &err)) {
 		free(source);
 		pf_report("source", &err);
 		return pf_err_exit_code(&err);

@@ -204,6 +204,7 @@ static void *connect_thread(void *opaque)
 	struct pf_connected connected = {0};
 	struct pf_err err = {0};
 
+	(void)pthread_setname_np(pthread_self(), "connect");
 	if (try_until_deadline(connector, &connected, &err) == 0) {
 		if (!pf_mail_post(connector->inbox, 0, PF_MAIL_CONNECTED, 0, &connected,
 				  sizeof(connected)))
@@ -232,7 +233,6 @@ int pf_connector_start(struct pf_connector *connector, const struct pf_options *
 		pf_close_fd(&connector->cancel_fd);
 		return -1;
 	}
-	(void)pthread_setname_np(connector->thread, "connect");
 	connector->started = true;
 	return 0;
 }

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-sandbox.c - what a confined process is refused, what it keeps, what it leaves.
+ *
+ * A sandbox is for good, so each attempt is made in a child of its own.
+ */
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "migrate/sandbox.h"
+
+#define DID_NOT_ENTER 200
+
+/* Runs in a confined child: 0, or the errno of what it tried; returns that. */
+static int confined(int (*attempt)(void))
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct pf_err err;
+
+		if (pf_sandbox_enter(&err)) {
+			fprintf(stderr, "%s\n", err.text);
+			_exit(DID_NOT_ENTER);
+		}
+		_exit(attempt());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_not_equal(WEXITSTATUS(status), DID_NOT_ENTER);
+	return WEXITSTATUS(status);
+}
+
+static int failure(long result)
+{
+	return result < 0 ? errno : 0;
+}
+
+static int start_a_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	return failure(pid);
+}
+
+static int run_a_program(void)
+{
+	char path[] = "/bin/true", *argv[] = {path, NULL};
+
+	return failure(execve(path, argv, argv + 1));
+}
+
+static int be_debugged(void)
+{
+	return failure(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+}
+
+static int read_another_process(void)
+{
+	char byte;
+	struct iovec mine = {&byte, 1}, theirs = {&byte, 1};
+
+	return failure(process_vm_readv(getppid(), &mine, 1, &theirs, 1, 0));
+}
+
+static int signal_another_process(void)
+{
+	return failure(kill(getppid(), 0));
+}
+
+static int run_anonymous_memory(void)
+{
+	void *at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return at == MAP_FAILED ? errno : 0;
+}
+
+static int run_what_was_written(void)
+{
+	void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return failure(mprotect(at, 4096, PROT_READ | PROT_EXEC));
+}
+
+static int read_every_packet(void)
+{
+	return failure(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+}
+
+static int wait_for_connections(void)
+{
+	return failure(listen(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1));
+}
+
+static int become_dumpable(void)
+{
+	return failure(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
+}
+
+static int allow_core_dumps(void)
+{
+	struct rlimit most = {RLIM_INFINITY, RLIM_INFINITY};
+
+	return failure(setrlimit(RLIMIT_CORE, &most));
+}
+
+static int become_somebody_else(void)
+{
+	return failure(syscall(SYS_setuid, 1));
+}
+
+static int make_a_namespace(void)
+{
+	return failure(unshare(CLONE_NEWUSER));
+}
+
+static int mount_something(void)
+{
+	return failure(mount("none", "/nonexistent", "tmpfs", 0, NULL));
+}
+
+static int change_modes(void)
+{
+	return failure(syscall(SYS_fchmodat, AT_FDCWD, "/nonexistent", 0700));
+}
+
+static int trap_its_own_memory(void)
+{
+	return failure(syscall(SYS_userfaultfd, O_CLOEXEC));
+}
+
+static int load_a_program_into_the_kernel(void)
+{
+	return failure(syscall(SYS_bpf, 0, NULL, 0));
+}
+
+static int queue_calls_past_the_filter(void)
+{
+	return failure(syscall(SYS_io_uring_setup, 1, NULL));
+}
+
+static int push_into_a_terminal(void)
+{
+	char byte = '\n';
+
+	return failure(syscall(SYS_ioctl, 0, 0x5412 /* TIOCSTI */, &byte));
+}
+
+static void what_an_agent_never_does_is_refused(void **unused)
+{
+	static const struct {
+		const char *name;
+		int (*attempt)(void);
+		bool needed_by_sanitizers;
+	} forbidden[] = {
+		{"start a process", start_a_process, true},
+		{"run a program", run_a_program, false},
+		{"be debugged", be_debugged, true},
+		{"read another process", read_another_process, false},
+		{"signal another process", signal_another_process, false},
+		{"run anonymous memory", run_anonymous_memory, true},
+		{"run what was written", run_what_was_written, true},
+		{"read every packet", read_every_packet, false},
+		{"wait for connections", wait_for_connections, false},
+		{"become dumpable", become_dumpable, true},
+		{"allow core dumps", allow_core_dumps, true},
+		{"become somebody else", become_somebody_else, false},
+		{"make a namespace", make_a_namespace, false},
+		{"mount something", mount_something, false},
+		{"change modes", change_modes, false},
+		{"trap its own memory", trap_its_own_memory, false},
+		{"load a program into the kernel", load_a_program_into_the_kernel, false},
+		{"queue calls past the filter", queue_calls_past_the_filter, false},
+		{"push into a terminal", push_into_a_terminal, false},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < PF_ARRAY_LEN(forbidden); i++) {
+#ifdef PF_SANDBOX_LOOSE
+		if (forbidden[i].needed_by_sanitizers)
+			continue;
+#endif
+		print_message("%s\n", forbidden[i].name);
+		assert_int_equal(confined(forbidden[i].attempt), EPERM);
+	}
+}
+
+static void *add_one(void *counter)
+{
+	++*(int *)counter;
+	return NULL;
+}
+
+/* With a file, a thread, a name to resolve. */
+static int work_on(void)
+{
+	struct addrinfo *found = NULL;
+	pthread_t thread;
+	int counter = 0, fd = memfd_create("work", MFD_CLOEXEC);
+
+	if (fd < 0 || write(fd, "x", 1) != 1)
+		return errno;
+	if (pthread_create(&thread, NULL, add_one, &counter) || pthread_join(thread, NULL))
+		return EAGAIN;
+	if (getaddrinfo("localhost", "1", NULL, &found))
+		return ENOENT;
+	freeaddrinfo(found);
+	return counter == 1 ? 0 : EIO;
+}
+
+static void what_an_agent_does_goes_on(void **unused)
+{
+	(void)unused;
+	assert_int_equal(confined(work_on), 0);
+}
+
+/* The value of a line of /proc/self/status. */
+static int status_says(const char *name, const char *value)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256], wanted[64];
+	bool found = false;
+
+	snprintf(wanted, sizeof(wanted), "%s:\t%s\n", name, value);
+	while (status && fgets(line, sizeof(line), status))
+		found |= strcmp(line, wanted) == 0;
+	if (status)
+		fclose(status);
+	return found ? 0 : EINVAL;
+}
+
+static int look_at_itself(void)
+{
+	static const char *const none = "0000000000000000";
+
+	return status_says("CapEff", none) | status_says("CapPrm", none) |
+	       status_says("CapInh", none) | status_says("CapAmb", none) |
+	       status_says("NoNewPrivs", "1") | status_says("Seccomp", "2");
+}
+
+static void no_capability_stays(void **unused)
+{
+	(void)unused;
+	assert_int_equal(confined(look_at_itself), 0);
+}
+
+static int look_at_its_cores(void)
+{
+	char filter[16] = "";
+	struct rlimit core;
+	pf_auto_fd int fd = open("/proc/self/coredump_filter", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && (read(fd, filter, sizeof(filter) - 1) < 8 || strcmp(filter, "00000000\n")))
+		return EINVAL;
+	if (getrlimit(RLIMIT_CORE, &core) || core.rlim_cur != 0 || core.rlim_max != 0)
+		return ERANGE;
+	return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : EBUSY;
+}
+
+static void nothing_goes_into_a_core_dump(void **unused)
+{
+	(void)unused;
+	assert_int_equal(confined(look_at_its_cores), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_an_agent_never_does_is_refused),
+		cmocka_unit_test(what_an_agent_does_goes_on),
+		cmocka_unit_test(no_capability_stays),
+		cmocka_unit_test(nothing_goes_into_a_core_dump),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
