@@ -125,8 +125,15 @@ void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_er
 
 static json_t *outcome_object(const struct pf_agent *agent, bool final)
 {
-	return json_pack("{s:s?, s:s?, s:b}", "outcome", agent->outcome, "owner", agent->owner,
-			 "final", final);
+	json_t *object = json_pack("{s:s?, s:s?, s:b}", "outcome", agent->outcome, "owner",
+				   agent->owner, "final", final);
+
+	/* Not packed: a path that is no UTF-8 must cost the reason alone, and not the outcome. */
+	if (agent->failed) {
+		json_object_set_new(object, "reason", json_string(agent->why.text));
+		json_object_set_new(object, "hint", json_string(agent->why.hint));
+	}
+	return object;
 }
 
 static void write_outcome(struct pf_agent *agent, bool final)
@@ -202,6 +209,15 @@ void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 	agent->exit_code = exit_code;
 	pf_agent_outcome(agent, outcome, owner, true);
 	sd_event_exit(agent->loop, exit_code);
+}
+
+void pf_agent_finish_failed(struct pf_agent *agent)
+{
+	if (agent->ending)
+		return;
+	agent->failed = true;
+	pf_report(pf_agent_role(agent), &agent->why);
+	pf_agent_finish(agent, pf_err_exit_code(&agent->why), "source-intact", "source");
 }
 
 static int on_mail(sd_event_source *source, int fd, uint32_t events, void *opaque)

@@ -54,7 +54,7 @@ struct pf_agent {
 	struct pf_err why; /* of the last failure that was raised */
 	const char *outcome, *owner; /* NULL: not decided */
 	int exit_code;
-	bool ending;
+	bool ending, failed; /* failed: why is what ended it */
 };
 
 /*
@@ -99,6 +99,9 @@ void pf_agent_outage(struct pf_agent *agent);
 /* Ends the loop with this exit code, after the final OUTCOME. */
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 		     const char *owner);
+/* The same for a failure before the commit, agent->why: on stderr, in the final OUTCOME and by its
+ * exit code; the guest is the source's. */
+void pf_agent_finish_failed(struct pf_agent *agent);
 /* "source", "destination" */
 const char *pf_agent_role(const struct pf_agent *agent);
 

@@ -154,7 +154,7 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 		pf_session_greeting(destination, mail->data);
 		return true;
 	case PF_MAIL_STRANGER:
-		pf_session_stranger(destination, stranger->address, stranger->why.text);
+		pf_session_stranger(destination, stranger->address, &stranger->why);
 		return true;
 	case PF_MAIL_FILLED:
 		maybe_filled(destination);
@@ -384,21 +384,27 @@ static void act_finish(struct destination *destination)
 
 static void act_abort(struct destination *destination)
 {
+	struct pf_err why;
+
 	send_verdict(destination, PF_FRAME_ABORTED, "cancelled");
-	pf_vmm_hang_up(destination->agent.vmm, "cancelled; the guest stays at the source");
+	pf_err_set(&why, PF_ERR_STATE, "the guest stays at the source: cancelled");
+	pf_vmm_hang_up(destination->agent.vmm, &why);
 	pf_agent_finish(&destination->agent, 130, "source-intact", "source");
 }
 
 static void act_fail(struct destination *destination)
 {
+	struct pf_err why = destination->agent.why;
+	char reason[PF_REASON_MAX + 1];
 	uint8_t body[512];
-	size_t length = pf_msg_pack_failure(destination->agent.why.text, body, sizeof(body));
+	size_t length;
 
+	pf_err_print(&why, reason, sizeof(reason));
+	length = pf_msg_pack_failure(reason, body, sizeof(body));
 	send_frame(destination, PF_FRAME_FAILURE, body, length);
-	pf_vmm_hang_up(destination->agent.vmm, destination->agent.why.text);
-	pf_report("destination", &destination->agent.why);
-	pf_agent_finish(&destination->agent, pf_err_exit_code(&destination->agent.why),
-			"source-intact", "source");
+	pf_err_prefix(&why, "the guest stays at the source");
+	pf_vmm_hang_up(destination->agent.vmm, &why);
+	pf_agent_finish_failed(&destination->agent);
 }
 
 /* A source that may have offered the guest already asks for the record, not for reasons. */

@@ -42,7 +42,8 @@ void pf_session_greeting(struct destination *destination, struct pf_greeting *gr
 /* A connection is gone, or has to go: the session ends, the migration may not. */
 void pf_session_down(struct destination *destination, const struct pf_err *err);
 /* PEER_REFUSED to the orchestrator. */
-void pf_session_stranger(struct destination *destination, const char *address, const char *reason);
+void pf_session_stranger(struct destination *destination, const char *address,
+			 const struct pf_err *why);
 /* Joins the bulk threads; goodbye: what was posted is sent first. */
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
 

@@ -64,7 +64,8 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 
 /* At most REFUSALS_KEPT at once and one a second: the events that are kept are not for strangers to
  * wash away. */
-void pf_session_stranger(struct destination *destination, const char *address, const char *reason)
+void pf_session_stranger(struct destination *destination, const char *address,
+			 const struct pf_err *why)
 {
 	uint64_t now = pf_now_ns(), burst = REFUSALS_KEPT * PF_NS_PER_S;
 
@@ -76,7 +77,8 @@ void pf_session_stranger(struct destination *destination, const char *address, c
 		destination->refusals_ns = now;
 	destination->refusals_ns += PF_NS_PER_S;
 	pf_agent_emit(&destination->agent, "PEER_REFUSED",
-		      json_pack("{s:s, s:s, s:I}", "address", address, "reason", reason, "untold",
+		      json_pack("{s:s, s:s, s:s, s:I}", "address", address, "reason", why->text,
+				"hint", why->hint, "untold",
 				(json_int_t)destination->refusals_untold));
 	destination->refusals_untold = 0;
 }
@@ -87,26 +89,34 @@ static void refuse(struct destination *destination, struct pf_greeting *greeting
 {
 	struct pf_frame frame = {.type = PF_FRAME_FAILURE};
 	struct pf_err ignored;
+	char reason[PF_REASON_MAX + 1];
 	uint8_t body[512];
 
-	frame.length = (uint32_t)pf_msg_pack_failure(why->text, body, sizeof(body));
+	pf_err_print(why, reason, sizeof(reason));
+	frame.length = (uint32_t)pf_msg_pack_failure(reason, body, sizeof(body));
 	/* Without a channel it was not a thread's fault but ours: it could not be started. */
 	if (greeting->channel && pf_channel_put(greeting->channel, &frame, body))
 		(void)pf_channel_flush(greeting->channel, &ignored);
 	pf_channel_free(pf_steal(&greeting->channel));
-	pf_session_stranger(destination, greeting->address, why->text);
+	pf_session_stranger(destination, greeting->address, why);
 }
 
 static int judge_common(const struct destination *destination, const struct pf_msg_hello *hello,
 			struct pf_err *err)
 {
-	if (strcmp(hello->id, destination->agent.options->id) != 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "another migration's id: '%s'", hello->id);
-	if (hello->protocol != PF_WIRE_PROTOCOL || hello->features != 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "protocol %u with features 0x%llx; this side speaks %u",
-				  hello->protocol, (unsigned long long)hello->features,
-				  PF_WIRE_PROTOCOL);
+	const char *id = destination->agent.options->id;
+
+	if (strcmp(hello->id, id) != 0) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "another migration's id: '%s'; this one is '%s'",
+			   hello->id, id);
+		return pf_err_hint(err, "give both sides the same --id");
+	}
+	if (hello->protocol != PF_WIRE_PROTOCOL || hello->features != 0) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "protocol %u with features 0x%llx; this side speaks %u", hello->protocol,
+			   (unsigned long long)hello->features, PF_WIRE_PROTOCOL);
+		return pf_err_hint(err, "run versions of pageferry that speak the same protocol");
+	}
 	return 0;
 }
 
@@ -140,8 +150,11 @@ static int judge_bulk(const struct destination *destination, struct pf_greeting 
 	    destination->bulk[hello->channel - 1].started)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u: not one of %u, or there already",
 				  hello->channel, destination->channels);
-	if (!hello->has_proof)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u without a proof", hello->channel);
+	if (!hello->has_proof) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "bulk %u without a proof", hello->channel);
+		return pf_err_hint(err, "it is not of the source that is connected: who else has a "
+					"certificate with its name?");
+	}
 	return pf_session_check(pf_channel_conn(greeting->channel), destination->secret,
 				hello->epoch, hello->channel, PF_SOURCE, hello->proof, err);
 }

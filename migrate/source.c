@@ -458,12 +458,9 @@ static void act_cancel(struct source *source)
 
 static void act_fail(struct source *source)
 {
-	int code = pf_err_exit_code(&source->agent.why);
-
 	send_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
 	continue_guest(source);
-	pf_report("source", &source->agent.why);
-	pf_agent_finish(&source->agent, code, "source-intact", "source");
+	pf_agent_finish_failed(&source->agent);
 }
 
 static void act_outage(struct source *source)

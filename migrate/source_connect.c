@@ -167,6 +167,15 @@ static bool cancelled(const struct pf_connector *connector, int wait_ms)
 	return poll(&pfd, 1, wait_ms) > 0;
 }
 
+static int late(const struct pf_options *options, struct pf_err *err)
+{
+	if (err->hint[0])
+		return -1;
+	return pf_err_hint(err, "does the destination's agent listen there? --connect-timeout (%llu s) "
+				"is over, and the guest runs on here",
+			   (unsigned long long)options->connect_timeout_s);
+}
+
 /* 0: connected; -1: gave up, err says why. */
 static int try_until_deadline(struct pf_connector *connector, struct pf_connected *out,
 			      struct pf_err *err)
@@ -190,8 +199,10 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		if (connect_all(&attempt, err) == 0)
 			return 0;
 		pf_connected_free(out);
-		if (err->class != PF_ERR_UNREACHABLE || pf_now_ns() >= connector->deadline_ns)
+		if (err->class != PF_ERR_UNREACHABLE)
 			return -1;
+		if (pf_now_ns() >= connector->deadline_ns)
+			return late(connector->options, err);
 		if (cancelled(connector, (int)backoff_ms))
 			return -1;
 		backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;

@@ -39,8 +39,8 @@ PF_MUST_USE int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
 			    const struct pf_vmm_callbacks *callbacks, void *engine,
 			    struct pf_vmm **out, struct pf_err *err);
 void pf_vmm_close(struct pf_vmm *vmm);
-/* Says ERROR with the reason, if it can, and hangs up; `lost` is not called. */
-void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason);
+/* Says ERROR with the reason and what to do, if it can, and hangs up; `lost` is not called. */
+void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
 /* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED. */
 void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
 /* LOAD; the descriptor stays the caller's. */

@@ -51,11 +51,11 @@ static void send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
 	(void)shutdown(vmm->fd, SHUT_RDWR);
 }
 
-void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason)
+void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
 {
 	vmm->message.type = PF_VMM_ERROR;
 	memset(vmm->message.reason, 0, sizeof(vmm->message.reason));
-	memcpy(vmm->message.reason, reason, strnlen(reason, PF_VMM_REASON_MAX));
+	pf_err_print(why, vmm->message.reason, PF_VMM_REASON_MAX + 1);
 	send_message(vmm, NULL, 0);
 	close_client(vmm);
 }
@@ -64,14 +64,16 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const char *reason)
  * The connection is of no more use.  Somebody who never said HELLO was no VMM (a second agent that
  * looks whether anybody answers on the path, say), and his going changes nothing.
  */
-static void lose_client(struct pf_vmm *vmm, const struct pf_err *why)
+static void lose_client(struct pf_vmm *vmm, struct pf_err *why)
 {
 	bool was_vmm = vmm->said_hello;
 
+	if (why->class == PF_ERR_PROTOCOL && !why->hint[0])
+		pf_err_hint(why, "proto/WIRE.md, section 8, has the rules for a VMM");
 	if (why->class == PF_ERR_UNREACHABLE)
 		close_client(vmm);
 	else
-		pf_vmm_hang_up(vmm, why->text);
+		pf_vmm_hang_up(vmm, why);
 	if (was_vmm)
 		vmm->callbacks->lost(vmm->engine, why);
 }

@@ -74,18 +74,27 @@ static int fill_region(struct pf_guest *guest, uint32_t at, const struct pf_vmm_
 	return own_file(from, fds, &to->fd, err);
 }
 
+static bool maps_through(const struct pf_vmm_region *region, uint32_t fd)
+{
+	for (uint32_t m = 0; m < region->mapping_count; m++)
+		if (region->mapping[m].uffd == fd)
+			return true;
+	return false;
+}
+
 /* A descriptor that one region names as memory and another as a uffd would be moved and then used. */
 static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
 {
 	for (uint32_t i = 0; i < regions->count; i++)
-		for (uint32_t k = 0; k < regions->count; k++)
-			for (uint32_t m = 0; m < regions->region[k].mapping_count; m++)
-				if (regions->region[i].fd == regions->region[k].mapping[m].uffd)
-					return pf_err_set(err, PF_ERR_PROTOCOL,
-							  "one descriptor is both the memory of "
-							  "region %u and the userfaultfd of region "
-							  "%u", regions->region[i].id,
-							  regions->region[k].id);
+		for (uint32_t k = 0; k < regions->count; k++) {
+			if (!maps_through(&regions->region[k], regions->region[i].fd))
+				continue;
+			pf_err_set(err, PF_ERR_PROTOCOL,
+				   "one descriptor is both the memory of region %u and the "
+				   "userfaultfd of region %u",
+				   regions->region[i].id, regions->region[k].id);
+			return pf_err_hint(err, "send each of them as a descriptor of its own");
+		}
 	return 0;
 }
 
@@ -112,10 +121,12 @@ static int check_all(const struct pf_vmm_regions *regions, bool destination, str
 	for (uint32_t i = 0; i < regions->count; i++)
 		if (check_region(&regions->region[i], destination, err))
 			return -1;
-	if (destination && !regions->no_other_mappings)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "the VMM does not declare that its memory has no other mapping; "
-				  "accesses through one (vhost-user, DMA) would not be trapped");
+	if (destination && !regions->no_other_mappings) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "the VMM does not declare that its memory has no other mapping; "
+			   "accesses through one (vhost-user, DMA) would not be trapped");
+		return pf_err_hint(err, "list every mapping, then declare no_other_mappings");
+	}
 	return check_roles(regions, err);
 }
 

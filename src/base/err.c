@@ -65,6 +65,14 @@ int pf_err_hint(struct pf_err *err, const char *fmt, ...)
 	return -1;
 }
 
+void pf_err_print(const struct pf_err *err, char *out, size_t size)
+{
+	int whole = snprintf(out, size, "%s; %s", err->text, err->hint);
+
+	if (!err->hint[0] || whole < 0 || (size_t)whole >= size)
+		snprintf(out, size, "%s", err->text);
+}
+
 int pf_err_exit_code(const struct pf_err *err)
 {
 	static const int code[] = {

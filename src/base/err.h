@@ -13,6 +13,7 @@
 #define PF_BASE_ERR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define PF_MUST_USE __attribute__((warn_unused_result))
 #define PF_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -42,6 +43,12 @@ int pf_err_sys(struct pf_err *err, const char *fmt, ...) PF_PRINTF(2, 3);
 /* Puts "<prefix>: " before the text that is there. */
 int pf_err_prefix(struct pf_err *err, const char *fmt, ...) PF_PRINTF(2, 3);
 int pf_err_hint(struct pf_err *err, const char *fmt, ...) PF_PRINTF(2, 3);
+
+/*
+ * "<text>; <hint>" for a reader elsewhere, who sees nothing else of it; the hint only if all of it
+ * fits, since half of an advice is none.
+ */
+void pf_err_print(const struct pf_err *err, char *out, size_t size);
 
 /* The agent's exit code for an error that ends it before the commit. */
 int pf_err_exit_code(const struct pf_err *err);

@@ -7,6 +7,7 @@
 
 #define PAGE_4K UINT32_C(4096)
 #define PAGE_2M (UINT32_C(2) * 1024 * 1024)
+#define SAME_MEMORY "start the destination's VMM with the memory of the source's"
 
 bool pf_run_valid(const struct pf_region_table *table, const struct pf_run *run)
 {
@@ -69,20 +70,22 @@ int pf_table_check(const struct pf_region_table *table, struct pf_err *err)
 int pf_table_compare(const struct pf_region_table *mine, const struct pf_region_table *theirs,
 		     struct pf_err *err)
 {
-	if (mine->count != theirs->count)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "the region tables differ: %" PRIu32
-				  " regions here, %" PRIu32 " at the peer", mine->count,
-				  theirs->count);
+	if (mine->count != theirs->count) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "the region tables differ: %" PRIu32
+			   " regions here, %" PRIu32 " at the peer", mine->count, theirs->count);
+		return pf_err_hint(err, SAME_MEMORY);
+	}
 	for (uint32_t i = 0; i < mine->count; i++) {
 		const struct pf_region_shape *a = &mine->region[i], *b = &theirs->region[i];
 
 		if (a->gpa == b->gpa && a->size == b->size && a->page_size == b->page_size)
 			continue;
-		return pf_err_set(err, PF_ERR_PROTOCOL, "the region tables differ: region %" PRIu32
-				  " is GPA 0x%" PRIx64 ", %" PRIu64 " bytes, pages of %" PRIu32
-				  " here; GPA 0x%" PRIx64 ", %" PRIu64 " bytes, pages of %" PRIu32
-				  " at the peer", i, a->gpa, a->size, a->page_size, b->gpa,
-				  b->size, b->page_size);
+		pf_err_set(err, PF_ERR_PROTOCOL, "the region tables differ: region %" PRIu32
+			   " is GPA 0x%" PRIx64 ", %" PRIu64 " bytes, pages of %" PRIu32
+			   " here; GPA 0x%" PRIx64 ", %" PRIu64 " bytes, pages of %" PRIu32
+			   " at the peer", i, a->gpa, a->size, a->page_size, b->gpa, b->size,
+			   b->page_size);
+		return pf_err_hint(err, SAME_MEMORY);
 	}
 	return 0;
 }

@@ -50,10 +50,12 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 			   is->name, (unsigned long)fs.f_type);
 		return pf_err_hint(err, "%s", is->wanted);
 	}
-	if (shape->page_size != is->page_size)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "pages of %" PRIu32 " bytes, but a %s has pages of %" PRIu32,
-				  shape->page_size, is->name, is->page_size);
+	if (shape->page_size != is->page_size) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "pages of %" PRIu32 " bytes, but a %s has pages of %" PRIu32,
+			   shape->page_size, is->name, is->page_size);
+		return pf_err_hint(err, "describe it with the page size of its memory");
+	}
 	return 0;
 }
 
@@ -89,15 +91,19 @@ static int check_access(int fd, bool writable, struct pf_err *err)
 
 	if (flags < 0)
 		return pf_err_sys(err, "looking at its memory file's descriptor");
-	if ((flags & O_ACCMODE) != O_RDWR && (writable || (flags & O_ACCMODE) != O_RDONLY))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is not open for %s",
-				  writable ? "reading and writing" : "reading");
-	if (flags & O_PATH)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "its memory file was opened with O_PATH");
+	if (flags & O_PATH || ((flags & O_ACCMODE) != O_RDWR &&
+			       (writable || (flags & O_ACCMODE) != O_RDONLY))) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is not open for %s%s",
+			   writable ? "reading and writing" : "reading",
+			   flags & O_PATH ? " (O_PATH)" : "");
+		return pf_err_hint(err, "hand over a descriptor that was opened with O_RDWR");
+	}
 	/* Linux then appends whatever offset pwrite(2) is given (its man page, BUGS). */
-	if (writable && flags & O_APPEND)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "its memory file is open with O_APPEND, which ignores where to write");
+	if (writable && flags & O_APPEND) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file is open with O_APPEND, which ignores where to write");
+		return pf_err_hint(err, "open it without O_APPEND");
+	}
 	if (!writable)
 		return 0;
 	seals = fcntl(fd, F_GET_SEALS);

@@ -83,6 +83,8 @@ int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,
 		if (listen_on(at, out_fd, out_bound) == 0)
 			return 0;
 	pf_err_sys(err, "listening on %s", text);
+	if (err->sys == EADDRINUSE || err->sys == EADDRNOTAVAIL)
+		err->class = PF_ERR_CONFIG;
 	if (err->sys == EADDRINUSE)
 		pf_err_hint(err, "another program listens there; choose another port, or port 0");
 	if (err->sys == EADDRNOTAVAIL)

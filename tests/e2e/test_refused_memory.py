@@ -128,21 +128,22 @@ class Row:
     name: str
     describe: object  # a Memory -> what its VMM says
     words: str  # what is wrong, in the message of each of the three
-    hint: str = ""  # what to do, on the destination's stderr
+    hint: str  # what to do, on the destination's stderr and in its outcome
     uffd: dict = dataclasses.field(default_factory=dict)  # how the userfaultfd is made
     other_mappings: bool = False
 
 
+RULES = "WIRE.md, section 8, has the rules"
 ROWS = [
     Row("file_shorter_than_its_region", shorter, "16773120 bytes, too short for 16777216",
         "ftruncate"),
     Row("offset_beyond_the_file", lambda m: plain(m, offset=PAGE), "too short for", "ftruncate"),
     Row("file_that_is_read_only", lambda m: reopened(m, os.O_RDONLY),
-        "not open for reading and writing", ""),
-    Row("file_that_appends", lambda m: reopened(m, os.O_RDWR | os.O_APPEND), "O_APPEND",
-        ""),
+        "not open for reading and writing", "opened with O_RDWR"),
+    Row("file_that_appends", lambda m: reopened(m, os.O_RDWR | os.O_APPEND),
+        "O_APPEND, which ignores where to write", "without O_APPEND"),
     Row("file_that_is_only_a_path", lambda m: reopened(m, os.O_PATH),
-        "not open for reading and writing", ""),
+        "not open for reading and writing (O_PATH)", "opened with O_RDWR"),
     Row("file_sealed_against_writing", sealed, "sealed against writing", "do not set F_SEAL_WRITE"),
     Row("pipe_for_a_file", lambda m: plain(m, fd=os.pipe()[1]), "file system of type",
         "a memfd without MFD_HUGETLB or a file on tmpfs"),
@@ -162,21 +163,20 @@ ROWS = [
     Row("range_of_another_userfaultfd", trapped_already, "Device or resource busy",
         "another userfaultfd is registered"),
     Row("range_that_cannot_be_written", unwritable, "registering traps", "PROT_WRITE"),
-    Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping",
-        ""),
-    Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap",
-        ""),
-    Row("mapping_that_nobody_listed", plain, "has no other mapping", "",
+    Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping", RULES),
+    Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap", RULES),
+    Row("mapping_that_nobody_listed", plain, "has no other mapping", "list every mapping",
         other_mappings=True),
     Row("two_regions_in_one_piece_of_file", lambda m: halves(m, offset=0),
-        "share bytes of a memory file", ""),
+        "regions with ids 0 and 1 share bytes of a memory file", RULES),
     Row("two_regions_at_one_address", lambda m: halves(m, mapping=[(m.uffd, m.address)]),
-        "mappings that overlap", ""),
-    Row("two_regions_at_one_gpa", lambda m: halves(m, gpa=PAGE), "overlap", "GPA"),
+        "regions with ids 0 and 1 have mappings that overlap", RULES),
+    Row("two_regions_at_one_gpa", lambda m: halves(m, gpa=PAGE),
+        "it overlaps the region before it", RULES),
     Row("memory_and_userfaultfd_in_one", lambda m: plain(m, mapping=[(m.fd, m.address)]),
-        "both the memory", ""),
-    Row("no_region_at_all", lambda m: [], "a table of 0 regions; 1 to 64", ""),
-    Row("too_many_regions", lambda m: plain(m) * 65, "a table of 65 regions; 1 to 64", ""),
+        "both the memory", "a descriptor of its own"),
+    Row("no_region_at_all", lambda m: [], "a table of 0 regions; 1 to 64", RULES),
+    Row("too_many_regions", lambda m: plain(m) * 65, "a table of 65 regions; 1 to 64", RULES),
 ]
 assert len({row.name for row in ROWS}) == len(ROWS)
 
@@ -219,6 +219,9 @@ def test_memory_that_is_refused(migration, row):
         assert agent.outcome()["outcome"] == "source-intact"
         assert agent.outcome()["owner"] == "source"
     assert row.hint in words(migration.destination.log_text())
+    assert row.hint in migration.destination.outcome()["hint"]
+    final = migration.destination.control.drain()[-1]["data"]
+    assert final["final"] and row.words in final["reason"] and row.hint in final["hint"]
     client.close()
     memory.close()
     migration.check_source_guest_runs()

@@ -77,6 +77,26 @@ static void a_long_error_is_cut_and_terminated(void **state)
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
 }
 
+static void a_hint_travels_whole_or_not_at_all(void **state)
+{
+	struct pf_err err = {0};
+	char out[16];
+
+	(void)state;
+	pf_err_set(&err, PF_ERR_CONFIG, "no file");
+	pf_err_print(&err, out, sizeof(out));
+	assert_string_equal(out, "no file");
+	pf_err_hint(&err, "make it");
+	pf_err_print(&err, out, sizeof(out)); /* 15 characters and the NUL */
+	assert_string_equal(out, "no file");
+	pf_err_hint(&err, "get it");
+	pf_err_print(&err, out, sizeof(out));
+	assert_string_equal(out, "no file; get it");
+	pf_err_set(&err, PF_ERR_CONFIG, "longer than the room for it");
+	pf_err_print(&err, out, sizeof(out));
+	assert_string_equal(out, "longer than the");
+}
+
 static void every_error_class_has_its_exit_code(void **state)
 {
 	static const struct {
@@ -422,6 +442,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_keeps_class_errno_and_text),
 		cmocka_unit_test(a_long_error_is_cut_and_terminated),
+		cmocka_unit_test(a_hint_travels_whole_or_not_at_all),
 		cmocka_unit_test(every_error_class_has_its_exit_code),
 		cmocka_unit_test(quantiles_are_within_a_32nd_of_the_exact_ones),
 		cmocka_unit_test(an_empty_histogram_says_zero),

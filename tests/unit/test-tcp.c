@@ -93,7 +93,7 @@ static void a_port_in_use_is_named(void **state)
 
 	(void)state;
 	assert_int_equal(pf_tcp_listen(&endpoint, &fd, &bound, &err), -1);
-	assert_int_equal(err.class, PF_ERR_SYSTEM);
+	assert_int_equal(err.class, PF_ERR_CONFIG);
 	assert_int_equal(err.sys, EADDRINUSE);
 	assert_non_null(strstr(err.text, "127.0.0.1:"));
 	close(listener);
