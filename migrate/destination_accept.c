@@ -3,8 +3,10 @@
  * migrate/destination_accept.c - the threads that listen, shake hands and hear the first HELLO.
  *
  * A stranger costs a slot for at most 5 s and nothing else: each connection is greeted by a short
- * thread of its own, at most 8 at once; the next ones wait in the kernel's queue.  What a HELLO is
- * worth is main's to judge.
+ * thread of its own, at most 8 at once; the next ones wait in the kernel's queue.  While some do, the
+ * one that has been greeted for longest must go after 1 s: a flood of silent connections costs the
+ * right source a second for each 8 of them that came before it.  What a HELLO is worth is main's to
+ * judge.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,13 +24,17 @@
 #define GREETERS 8u
 #define ACCEPT_AGAIN_MS 100
 #define GREET_NS (5 * PF_NS_PER_S)
+#define PATIENCE_NS PF_NS_PER_S /* with the longest of 8, while others wait */
 
 struct greeter {
 	struct pf_acceptor *acceptor;
 	pthread_t thread;
 	bool started;
 	_Atomic bool done;
+	_Atomic bool told; /* to make room */
+	uint64_t since_ns;
 	int fd;
+	int leave_fd; /* readable once the greeter must go: for a newcomer, or since the acceptor stops */
 	char address[PF_ENDPOINT_TEXT_MAX];
 };
 
@@ -36,7 +42,7 @@ struct pf_acceptor {
 	const struct pf_options *options;
 	struct pf_mailbox *inbox;
 	int listen_fd;
-	int cancel_fd;	/* readable for good once the acceptor stops */
+	int cancel_fd;	/* readable once the acceptor stops */
 	int settled_fd; /* a greeter is done: its slot can be taken again */
 	pthread_t thread;
 	bool started;
@@ -46,8 +52,8 @@ struct pf_acceptor {
 static int hear_hello(struct greeter *greeter, struct pf_greeting *out, struct pf_err *err)
 {
 	struct pf_acceptor *acceptor = greeter->acceptor;
-	struct pf_greet greet = {.deadline_ns = pf_now_ns() + GREET_NS,
-				 .cancel_fd = acceptor->cancel_fd};
+	struct pf_greet greet = {.deadline_ns = greeter->since_ns + GREET_NS,
+				 .cancel_fd = greeter->leave_fd};
 	struct pf_handshake how = {
 		.tls_dir = acceptor->options->tls_dir,
 		.side = PF_DESTINATION,
@@ -71,6 +77,15 @@ static int hear_hello(struct greeter *greeter, struct pf_greeting *out, struct p
 	return pf_msg_unpack_hello(body, frame.length, &out->hello, err);
 }
 
+/* It failed because it was cancelled, or would have next. */
+static void make_room(struct pf_err *err)
+{
+	pf_err_set(err, PF_ERR_UNREACHABLE, "no HELLO after %d s, and other connections waited",
+		   (int)(PATIENCE_NS / PF_NS_PER_S));
+	pf_err_hint(err, "more than %u connections at once did not finish their handshakes: who else "
+			 "connects to this port?", GREETERS);
+}
+
 static void *greeter_thread(void *opaque)
 {
 	struct greeter *greeter = opaque;
@@ -82,6 +97,8 @@ static void *greeter_thread(void *opaque)
 	memcpy(greeting.address, greeter->address, sizeof(greeting.address));
 	memcpy(stranger.address, greeter->address, sizeof(stranger.address));
 	if (hear_hello(greeter, &greeting, &stranger.why)) {
+		if (atomic_load(&greeter->told))
+			make_room(&stranger.why);
 		pf_channel_free(greeting.channel);
 		(void)pf_mail_post(acceptor->inbox, 0, PF_MAIL_STRANGER, 0, &stranger,
 				   sizeof(stranger));
@@ -109,6 +126,27 @@ static struct greeter *free_greeter(struct pf_acceptor *acceptor)
 	return NULL;
 }
 
+/* All are busy: the one that has been for longest, of those who were not told to go yet. */
+static struct greeter *longest_greeter(struct pf_acceptor *acceptor)
+{
+	struct greeter *longest = NULL;
+
+	for (unsigned i = 0; i < GREETERS; i++) {
+		struct greeter *greeter = &acceptor->greeter[i];
+
+		if (!atomic_load(&greeter->told) && !atomic_load(&greeter->done) &&
+		    (!longest || greeter->since_ns < longest->since_ns))
+			longest = greeter;
+	}
+	return longest;
+}
+
+static void tell_to_leave(struct greeter *greeter)
+{
+	atomic_store(&greeter->told, true);
+	(void)eventfd_write(greeter->leave_fd, 1);
+}
+
 /* Out of descriptors, say: the connection stays in the kernel's queue, and poll would not wait. */
 static void pause_accepting(const struct pf_acceptor *acceptor)
 {
@@ -120,6 +158,7 @@ static void pause_accepting(const struct pf_acceptor *acceptor)
 static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 {
 	struct sockaddr_storage peer;
+	eventfd_t ignored;
 	int fd = -1;
 
 	if (pf_tcp_accept(acceptor->listen_fd, &fd, &peer)) {
@@ -130,6 +169,9 @@ static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 	pf_tcp_tune(fd, false);
 	greeter->acceptor = acceptor;
 	greeter->fd = fd;
+	greeter->since_ns = pf_now_ns();
+	(void)eventfd_read(greeter->leave_fd, &ignored); /* told when it was done already */
+	atomic_store(&greeter->told, false);
 	atomic_store(&greeter->done, false);
 	pf_sockaddr_print(&peer, greeter->address);
 	if (pthread_create(&greeter->thread, NULL, greeter_thread, greeter)) {
@@ -139,6 +181,14 @@ static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 	greeter->started = true;
 }
 
+/* Milliseconds for which a greeter that does not get on is borne with while others wait. */
+static int patience_left(const struct greeter *greeter)
+{
+	uint64_t now = pf_now_ns(), end = greeter->since_ns + PATIENCE_NS;
+
+	return now >= end ? 0 : (int)((end - now) / PF_NS_PER_MS) + 1;
+}
+
 static void *acceptor_thread(void *opaque)
 {
 	struct pf_acceptor *acceptor = opaque;
@@ -146,20 +196,25 @@ static void *acceptor_thread(void *opaque)
 	(void)pthread_setname_np(pthread_self(), "accept");
 	for (;;) {
 		struct greeter *greeter = free_greeter(acceptor);
+		struct greeter *longest = greeter ? NULL : longest_greeter(acceptor);
+		int patience_ms = longest ? patience_left(longest) : 0;
+		bool look = greeter || (longest && patience_ms == 0);
 		struct pollfd pfd[3] = {
 			{.fd = acceptor->cancel_fd, .events = POLLIN},
 			{.fd = acceptor->settled_fd, .events = POLLIN},
-			{.fd = greeter ? acceptor->listen_fd : -1, .events = POLLIN},
+			{.fd = look ? acceptor->listen_fd : -1, .events = POLLIN},
 		};
 		eventfd_t ignored;
 
-		(void)poll(pfd, 3, -1);
+		(void)poll(pfd, 3, patience_ms > 0 ? patience_ms : -1);
 		if (pfd[0].revents)
 			return NULL;
 		if (pfd[1].revents)
 			(void)eventfd_read(acceptor->settled_fd, &ignored);
-		if (pfd[2].revents)
+		if (pfd[2].revents && greeter)
 			greet_one(acceptor, greeter);
+		else if (pfd[2].revents)
+			tell_to_leave(longest);
 	}
 }
 
@@ -170,6 +225,11 @@ static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_b
 	acceptor->settled_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (acceptor->cancel_fd < 0 || acceptor->settled_fd < 0)
 		return pf_err_sys(err, "creating an eventfd");
+	for (unsigned i = 0; i < GREETERS; i++) {
+		acceptor->greeter[i].leave_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (acceptor->greeter[i].leave_fd < 0)
+			return pf_err_sys(err, "creating an eventfd");
+	}
 	return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound, err);
 }
 
@@ -184,6 +244,8 @@ int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
 	acceptor->options = options;
 	acceptor->inbox = inbox;
 	acceptor->listen_fd = acceptor->cancel_fd = acceptor->settled_fd = -1;
+	for (unsigned i = 0; i < GREETERS; i++)
+		acceptor->greeter[i].leave_fd = -1;
 	if (open_fds(acceptor, out_bound, err)) {
 		pf_acceptor_stop(acceptor);
 		return -1;
@@ -209,9 +271,15 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor)
 		(void)eventfd_write(acceptor->cancel_fd, 1);
 		pthread_join(acceptor->thread, NULL);
 	}
-	for (unsigned i = 0; i < GREETERS; i++)
-		if (acceptor->greeter[i].started)
-			pthread_join(acceptor->greeter[i].thread, NULL);
+	for (unsigned i = 0; i < GREETERS; i++) {
+		struct greeter *greeter = &acceptor->greeter[i];
+
+		if (greeter->started) {
+			(void)eventfd_write(greeter->leave_fd, 1);
+			pthread_join(greeter->thread, NULL);
+		}
+		pf_close_fd(&greeter->leave_fd);
+	}
 	pf_close_fd(&acceptor->listen_fd);
 	pf_close_fd(&acceptor->cancel_fd);
 	pf_close_fd(&acceptor->settled_fd);

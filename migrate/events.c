@@ -171,6 +171,10 @@ static int open_sink(struct pf_events *events, const char *sink, struct pf_err *
 	if (events->sink_fd < 0 || fstat(events->sink_fd, &st) != 0) {
 		pf_err_sys(err, "--events: opening %s", sink);
 		err->class = PF_ERR_CONFIG;
+		if (err->sys == ENXIO)
+			pf_err_hint(err, "a FIFO needs a reader before the agent starts");
+		else if (err->sys == ENOENT)
+			pf_err_hint(err, "the file is made, but not its folder: it must be there");
 		return -1;
 	}
 	events->sink_is_socket = S_ISSOCK(st.st_mode);

@@ -186,6 +186,8 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		return pf_err_set(err, PF_ERR_UNREACHABLE, "cancelled");
 	for (uint32_t i = 0;; i++) {
 		uint64_t now = pf_now_ns(), end = now + ATTEMPT_NS;
+		struct pf_err failure;
+		bool over;
 		struct attempt attempt = {
 			.options = connector->options,
 			.endpoint = &connector->options->connect[i % connector->options->connects],
@@ -196,12 +198,16 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		};
 
 		memset(out, 0, sizeof(*out));
-		if (connect_all(&attempt, err) == 0)
+		if (connect_all(&attempt, &failure) == 0)
 			return 0;
 		pf_connected_free(out);
+		over = pf_now_ns() >= connector->deadline_ns;
+		/* An attempt that the deadline cut short knows less than the one before it. */
+		if (i == 0 || !over || failure.class != PF_ERR_UNREACHABLE)
+			*err = failure;
 		if (err->class != PF_ERR_UNREACHABLE)
 			return -1;
-		if (pf_now_ns() >= connector->deadline_ns)
+		if (over)
 			return late(connector->options, err);
 		if (cancelled(connector, (int)backoff_ms))
 			return -1;

@@ -39,7 +39,7 @@ static int open_directory(struct pf_statedir *dir, const char *path, struct pf_e
 	if (dir->fd < 0 || fstat(dir->fd, &st) != 0) {
 		pf_err_sys(err, "opening the state directory %s", path);
 		err->class = PF_ERR_CONFIG;
-		return -1;
+		return pf_err_hint(err, "give a folder that is the agent's own, best on tmpfs");
 	}
 	/* Who can rename files in it can swap the record, and with it the owner of the guest. */
 	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022)) {
@@ -148,6 +148,17 @@ static int check_identity(struct pf_statedir *dir, enum pf_side side, const char
 	return pf_err_hint(err, "one directory for each side of each migration");
 }
 
+/* Nothing has begun: what is wrong with the directory is its giver's to mend. */
+static int blame_directory(struct pf_err *err)
+{
+	if (err->sys == ENOSPC || err->sys == EDQUOT)
+		err->class = PF_ERR_CONFIG;
+	if (err->class == PF_ERR_CONFIG && !err->hint[0])
+		pf_err_hint(err, "who owns the guest is not to be learnt from it any more: ask the "
+				 "other side; a new migration takes a fresh --state-dir and --id");
+	return -1;
+}
+
 int pf_statedir_open(struct pf_statedir *dir, const char *path, enum pf_side side, const char *id,
 		     struct pf_err *err)
 {
@@ -156,7 +167,7 @@ int pf_statedir_open(struct pf_statedir *dir, const char *path, enum pf_side sid
 	    check_identity(dir, side, id, err) == 0)
 		return 0;
 	pf_statedir_close(dir);
-	return -1;
+	return blame_directory(err);
 }
 
 void pf_statedir_close(struct pf_statedir *dir)
@@ -257,21 +268,24 @@ int pf_statedir_read_record(struct pf_statedir *dir, enum pf_record *out_record,
 	char *blank;
 
 	if (found < 0)
-		return -1;
+		return blame_directory(err);
 	if (found == 1) {
 		*out_record = PF_RECORD_NONE;
 		*out_epoch = 0;
 		return 0;
 	}
 	blank = strchr(line, ' ');
-	if (!blank)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s/record is damaged: '%s'", dir->path,
-				  line);
+	if (!blank) {
+		pf_err_set(err, PF_ERR_CONFIG, "%s/record is damaged: '%s'", dir->path, line);
+		return blame_directory(err);
+	}
 	*blank = '\0';
 	record = pf_record_parse(line);
-	if (!record || pf_number_parse(blank + 1, 0, UINT32_MAX, &epoch, &number_err))
-		return pf_err_set(err, PF_ERR_CONFIG, "%s/record is damaged: '%s %s'", dir->path,
-				  line, blank + 1);
+	if (!record || pf_number_parse(blank + 1, 0, UINT32_MAX, &epoch, &number_err)) {
+		pf_err_set(err, PF_ERR_CONFIG, "%s/record is damaged: '%s %s'", dir->path, line,
+			   blank + 1);
+		return blame_directory(err);
+	}
 	*out_record = record;
 	*out_epoch = (uint32_t)epoch;
 	return 0;

@@ -33,8 +33,10 @@ static int remove_leftover(const char *path, const struct sockaddr_un *addr, int
 
 	if (lstat(path, &st) != 0)
 		return errno == ENOENT ? 0 : pf_err_sys(err, "looking at %s", path);
-	if (!S_ISSOCK(st.st_mode))
-		return pf_err_set(err, PF_ERR_CONFIG, "%s exists and is not a socket", path);
+	if (!S_ISSOCK(st.st_mode)) {
+		pf_err_set(err, PF_ERR_CONFIG, "%s exists and is not a socket", path);
+		return pf_err_hint(err, "it is left alone: give another path");
+	}
 	probe = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return pf_err_sys(err, "creating a socket");
@@ -47,6 +49,14 @@ static int remove_leftover(const char *path, const struct sockaddr_un *addr, int
 	if (unlink(path) != 0 && errno != ENOENT)
 		return pf_err_sys(err, "removing the stale socket %s", path);
 	return 0;
+}
+
+static int bind_failed(const char *path, struct pf_err *err)
+{
+	pf_err_sys(err, "binding %s", path);
+	if (err->sys == ENOENT)
+		pf_err_hint(err, "the folder of a socket is not made: it must be there");
+	return -1;
 }
 
 int pf_unix_listen(const char *path, int type, struct pf_err *err)
@@ -63,7 +73,7 @@ int pf_unix_listen(const char *path, int type, struct pf_err *err)
 	if (fchmod(fd, 0600) != 0)
 		return pf_err_sys(err, "setting the mode of %s", path);
 	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) != 0)
-		return pf_err_sys(err, "binding %s", path);
+		return bind_failed(path, err);
 	if (listen(fd, 16) != 0)
 		return pf_err_sys(err, "listening on %s", path);
 	return pf_steal_fd(&fd);

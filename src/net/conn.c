@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "net/addr.h"
 #include "net/cert.h"
 #include "net/credentials.h"
@@ -154,25 +155,32 @@ static int judge_certificate(int ok, X509_STORE_CTX *verification)
 	return 0;
 }
 
-static const char *explain_reason(int reason)
+static const struct explanation {
+	int reason[3];
+	const char *words, *hint;
+} explanations[] = {
+	{{SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST},
+	 "the peer does not speak TLS",
+	 "is the port pageferry's? compare --connect with the address in the event LISTENING"},
+	{{SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_VERSION_TOO_LOW,
+	  SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION},
+	 "the peer does not speak TLS 1.3, and nothing older is accepted",
+	 "is it pageferry, or a proxy in between that ends TLS?"},
+	{{SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE},
+	 "the peer presented no certificate",
+	 "is it pageferry? a source needs client-cert.pem and client-key.pem"},
+	{{SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, SSL_AD_REASON_OFFSET + SSL_AD_BAD_RECORD_MAC},
+	 "what arrived was damaged on its way",
+	 "look at the network: TCP's checksum did not see it"},
+};
+
+static const struct explanation *explain_reason(int reason)
 {
-	switch (reason) {
-	case SSL_R_WRONG_VERSION_NUMBER:
-	case SSL_R_HTTP_REQUEST:
-	case SSL_R_HTTPS_PROXY_REQUEST:
-		return "the peer does not speak TLS: is it pageferry's port?";
-	case SSL_R_UNSUPPORTED_PROTOCOL:
-	case SSL_R_VERSION_TOO_LOW:
-	case SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION:
-		return "the peer does not speak TLS 1.3, and nothing older is accepted";
-	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-		return "the peer presented no certificate";
-	case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
-	case SSL_AD_REASON_OFFSET + SSL_AD_BAD_RECORD_MAC:
-		return "what arrived was damaged on its way";
-	default:
-		return NULL;
-	}
+	for (size_t i = 0; i < PF_ARRAY_LEN(explanations); i++)
+		for (size_t k = 0; k < PF_ARRAY_LEN(explanations[i].reason); k++)
+			if (reason != 0 && explanations[i].reason[k] == reason)
+				return &explanations[i];
+	return NULL;
 }
 
 /* Alerts by which a peer says that it will not have us, RFC 8446 section 6.2. */
@@ -212,7 +220,7 @@ static enum pf_io refused_by_peer(int alert, struct pf_err *err)
 static enum pf_io explain_tls(bool shaken, struct pf_err *err)
 {
 	int reason = ERR_GET_REASON(ERR_peek_error());
-	const char *words = explain_reason(reason);
+	const struct explanation *known = explain_reason(reason);
 	bool damaged = shaken || reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC ||
 		       reason == SSL_AD_REASON_OFFSET + SSL_AD_BAD_RECORD_MAC;
 	enum pf_err_class class = damaged ? PF_ERR_UNREACHABLE : PF_ERR_PROTOCOL;
@@ -225,10 +233,9 @@ static enum pf_io explain_tls(bool shaken, struct pf_err *err)
 	}
 	if (reason > SSL_AD_REASON_OFFSET && is_refusal(reason - SSL_AD_REASON_OFFSET))
 		return refused_by_peer(reason - SSL_AD_REASON_OFFSET, err);
-	if (words)
-		pf_ossl_err(err, class, "%s", words);
-	else
-		pf_ossl_err(err, class, "TLS failed");
+	pf_ossl_err(err, class, "%s", known ? known->words : "TLS failed");
+	if (known)
+		pf_err_hint(err, "%s", known->hint);
 	err->sys = damaged ? EBADMSG : 0;
 	return PF_IO_ERROR;
 }

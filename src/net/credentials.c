@@ -54,8 +54,10 @@ static int check_file(int fd, const char *path, bool secret, struct pf_err *err)
 
 	if (fstat(fd, &st) != 0)
 		return pf_err_sys(err, "looking at %s", path);
-	if (!S_ISREG(st.st_mode))
-		return pf_err_set(err, PF_ERR_CONFIG, "%s is not a regular file", path);
+	if (!S_ISREG(st.st_mode)) {
+		pf_err_set(err, PF_ERR_CONFIG, "%s is not a regular file", path);
+		return pf_err_hint(err, "a file in PEM is wanted there");
+	}
 	if (st.st_size > PEM_BYTES_MAX)
 		return pf_err_set(err, PF_ERR_CONFIG, "%s has %lld bytes, which no PEM file has",
 				  path, (long long)st.st_size);
@@ -125,6 +127,19 @@ static bool pem_ended(void)
 	return ended;
 }
 
+/* After the last of `count` things was read: that there was one, and that the rest is no damage. */
+static int check_pem_end(const char *path, const char *what, const char *begin, int count,
+			 struct pf_err *err)
+{
+	if (!pem_ended())
+		pf_ossl_err(err, PF_ERR_CONFIG, "reading the %s in %s", what, path);
+	else if (count == 0)
+		pf_err_set(err, PF_ERR_CONFIG, "%s holds no %s in PEM", path, what);
+	else
+		return 0;
+	return pf_err_hint(err, "each begins with a line -----BEGIN %s-----, and ends with one", begin);
+}
+
 static int load_authorities(SSL_CTX *ctx, const char *dir, struct pf_err *err)
 {
 	auto_pem struct pem_file file = {.bio = NULL};
@@ -142,11 +157,7 @@ static int load_authorities(SSL_CTX *ctx, const char *dir, struct pf_err *err)
 			return pf_ossl_err(err, PF_ERR_CONFIG, "using %s", file.path);
 		count++;
 	}
-	if (!pem_ended())
-		return pf_ossl_err(err, PF_ERR_CONFIG, "reading the certificates in %s", file.path);
-	if (count == 0)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s holds no certificate in PEM", file.path);
-	return 0;
+	return check_pem_end(file.path, "certificate", "CERTIFICATE", count, err);
 }
 
 static int load_revocations(SSL_CTX *ctx, const char *dir, struct pf_err *err)
@@ -170,11 +181,8 @@ static int load_revocations(SSL_CTX *ctx, const char *dir, struct pf_err *err)
 			return pf_ossl_err(err, PF_ERR_CONFIG, "using %s", file.path);
 		count++;
 	}
-	if (!pem_ended())
-		return pf_ossl_err(err, PF_ERR_CONFIG, "reading the lists in %s", file.path);
-	if (count == 0)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s holds no revocation list in PEM",
-				  file.path);
+	if (check_pem_end(file.path, "revocation list", "X509 CRL", count, err))
+		return -1;
 	/* The whole chain: a revoked intermediate authority must not slip through. */
 	X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return 0;
@@ -195,11 +203,7 @@ static int use_certificates(SSL_CTX *ctx, struct pem_file *file, struct pf_err *
 					   file->path);
 		count++;
 	}
-	if (!pem_ended())
-		return pf_ossl_err(err, PF_ERR_CONFIG, "reading the certificate %s", file->path);
-	if (count == 0)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s holds no certificate in PEM", file->path);
-	return 0;
+	return check_pem_end(file->path, "certificate", "CERTIFICATE", count, err);
 }
 
 /* OpenSSL's own callback would ask on the terminal. */
@@ -223,16 +227,18 @@ static int use_key(SSL_CTX *ctx, struct pem_file *file, struct pf_err *err)
 				   "nobody can be asked for a passphrase: store the key plain, "
 				   "mode 0600");
 	}
-	if (!key)
-		return pf_ossl_err(err, PF_ERR_CONFIG, "reading the key %s", file->path);
+	if (!key) {
+		pf_ossl_err(err, PF_ERR_CONFIG, "reading the key %s", file->path);
+		return pf_err_hint(err, "a key in PEM is wanted: -----BEGIN PRIVATE KEY-----");
+	}
 	/* Compares with the certificate, which is there already. */
 	used = SSL_CTX_use_PrivateKey(ctx, key);
 	EVP_PKEY_free(key);
-	if (used != 1 || SSL_CTX_check_private_key(ctx) != 1)
-		return pf_ossl_err(err, PF_ERR_CONFIG,
-				   "the key %s does not belong to the certificate beside it",
-				   file->path);
-	return 0;
+	if (used == 1 && SSL_CTX_check_private_key(ctx) == 1)
+		return 0;
+	pf_ossl_err(err, PF_ERR_CONFIG, "the key %s does not belong to the certificate beside it",
+		    file->path);
+	return pf_err_hint(err, "put the two there that were made together");
 }
 
 /* The peer would refuse us for the same reasons, but could tell us only a TLS alert's number. */

@@ -5,7 +5,8 @@ import tempfile
 
 import pytest
 
-from harness import Migration, Pki
+from harness import Migration
+from pki import Pki
 from processes import Late
 
 SECONDS_PER_TEST = 180

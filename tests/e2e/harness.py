@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""harness.py - a migration on this machine: certificates, two agents, two guests, two orchestrators."""
+"""harness.py - a migration on this machine: two agents, two guests, two orchestrators."""
 import json
 import os
 import pathlib
 import select
-import subprocess
 import time
 
 from control import Control
+from pki import SOURCE_NAME
 from processes import DEADLINE, Child, Guest, Late
 from relay import Relay
 
-SOURCE_NAME = "source.pageferry.test"
-DESTINATION_NAME = "destination.pageferry.test"
 ID = "vm7"
 
 
@@ -21,37 +19,6 @@ def program(variable):
     if not path or not os.access(path, os.X_OK):
         raise RuntimeError(f"set {variable} to the program in the build tree (it is {path!r})")
     return path
-
-
-def openssl(folder, *arguments):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        + ["-nodes", "-days", "2", *arguments],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )
-
-
-class Pki:
-    """A throw-away CA; `folder` is a --tls-dir for both sides."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True)
-        openssl(
-            self.folder, "-subj", "/CN=pageferry test CA", "-keyout", "ca-key.pem",
-            "-out", "ca-cert.pem", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-        )
-        self.issue("server", f"DNS:{DESTINATION_NAME},IP:127.0.0.1", "serverAuth")
-        self.issue("client", f"DNS:{SOURCE_NAME}", "clientAuth")
-
-    def issue(self, role, san, usage):
-        openssl(
-            self.folder, "-subj", f"/CN={role}", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
-            "-keyout", f"{role}-key.pem", "-out", f"{role}-cert.pem",
-            "-addext", f"subjectAltName={san}", "-addext", f"extendedKeyUsage={usage}",
-            "-addext", "basicConstraints=critical,CA:FALSE",
-        )
-        (self.folder / f"{role}-key.pem").chmod(0o600)
 
 
 class Agent(Child):
