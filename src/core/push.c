@@ -196,3 +196,15 @@ bool pf_push_next(struct pf_push *push, uint32_t max_bytes, struct pf_run *out)
 	pthread_mutex_unlock(&push->lock);
 	return found;
 }
+
+bool pf_push_extend(struct pf_push *push, struct pf_run *run, uint64_t most)
+{
+	uint64_t room = UINT32_MAX - run->count;
+	struct pf_run more;
+
+	most = most < room ? most : room;
+	if (!take_run(push, run->region, run->first + run->count, (uint32_t)most, &more))
+		return false;
+	run->count += more.count;
+	return true;
+}

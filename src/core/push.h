@@ -42,5 +42,10 @@ void pf_push_requested(struct pf_push *push, uint32_t region, uint64_t page);
  * page, and marks it sent.  false: everything has been sent.
  */
 PF_MUST_USE bool pf_push_next(struct pf_push *push, uint32_t max_bytes, struct pf_run *out);
+/*
+ * Takes the unsent pages directly behind *run, at most `most` of them, and adds them to it.  false:
+ * the next one is not there, or not unsent.  Lock free.
+ */
+PF_MUST_USE bool pf_push_extend(struct pf_push *push, struct pf_run *run, uint64_t most);
 
 #endif

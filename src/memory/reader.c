@@ -3,8 +3,11 @@
 #include "memory/reader.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/memfile.h"
@@ -52,11 +55,51 @@ int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uin
 	return 0;
 }
 
+/*
+ * The VMM's descriptor and ours are one open file: seeking in it would move the VMM's file offset,
+ * so the file is opened once more.  Where that is refused, holes are read as the zeros they are.
+ */
+void pf_reader_seek_holes(struct pf_reader *reader)
+{
+	char path[32];
+
+	for (uint32_t i = 0; i < reader->table.count; i++) {
+		if (reader->region[i].kind != PF_MEMORY_MEMFD || reader->region[i].seeks)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", reader->region[i].fd);
+		reader->region[i].seek_fd = open(path, O_RDONLY | O_CLOEXEC);
+		reader->region[i].seeks = reader->region[i].seek_fd >= 0;
+	}
+}
+
+uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page)
+{
+	const struct pf_region_shape *shape = &reader->table.region[region];
+	uint64_t begin = reader->region[region].offset, end = begin + shape->size;
+	uint64_t at = begin + page * shape->page_size;
+	struct stat st;
+	off_t data;
+
+	if (!reader->region[region].seeks)
+		return 0;
+	data = lseek(reader->region[region].seek_fd, (off_t)at, SEEK_DATA);
+	if (data >= 0)
+		return ((uint64_t)data < end ? (uint64_t)data - at : end - at) / shape->page_size;
+	/* No data up to the end of the file; behind that end there are no zeros, but nothing. */
+	if (errno != ENXIO || fstat(reader->region[region].seek_fd, &st) != 0 ||
+	    (uint64_t)st.st_size < end)
+		return 0;
+	return (end - at) / shape->page_size;
+}
+
 void pf_reader_done(struct pf_reader *reader)
 {
-	for (uint32_t i = 0; i < reader->table.count; i++)
+	for (uint32_t i = 0; i < reader->table.count; i++) {
 		if (reader->region[i].fd >= 0)
 			close(reader->region[i].fd);
+		if (reader->region[i].seeks)
+			close(reader->region[i].seek_fd);
+	}
 	memset(reader, 0, sizeof(*reader));
 }
 

@@ -17,6 +17,8 @@ struct pf_reader {
 	struct pf_region_table table; /* sorted by GPA */
 	struct {
 		int fd; /* owned */
+		int seek_fd; /* owned: the same file, with a file offset of its own */
+		bool seeks;  /* seek_fd is there */
 		uint64_t offset;
 		uint32_t id;
 		enum pf_memory_kind kind;
@@ -28,6 +30,10 @@ PF_MUST_USE int pf_reader_check(const struct pf_reader *reader, struct pf_err *e
 /* Reads a run (checked against the table) into out; -1: errno says why (EIO: the file is short). */
 PF_MUST_USE int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run,
 			       uint8_t *out);
+/* From now on pf_reader_hole() sees holes, where the file can be opened once more. */
+void pf_reader_seek_holes(struct pf_reader *reader);
+/* Pages from this one on that are a hole in the file, and so zero; 0: it has data, or nobody knows. */
+uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page);
 void pf_reader_done(struct pf_reader *reader);
 /* true if length bytes (a multiple of 64, 64-byte aligned not required) are all zero. */
 bool pf_all_zero(const uint8_t *bytes, size_t length);

@@ -164,6 +164,26 @@ static void threads_take_each_page_at_most_once(void **unused)
 		assert_int_equal(taken[1][page], 1);
 }
 
+static void a_stretch_is_extended_up_to_what_was_sent(void **unused)
+{
+	struct pf_run run;
+
+	(void)unused;
+	pf_push_requested(&push, 0, 500);
+	assert_true(pf_push_next(&push, FRAME, &run));
+	assert_int_equal(run.first, 501);
+	run = (struct pf_run){.region = 0, .first = 100};
+	assert_true(pf_push_extend(&push, &run, 3));
+	assert_int_equal(run.count, 3);
+	assert_true(pf_push_extend(&push, &run, 1000));
+	assert_int_equal(run.count, 400);
+	assert_false(pf_push_extend(&push, &run, 1000));
+	run = (struct pf_run){.region = 1, .first = 0};
+	assert_true(pf_push_extend(&push, &run, UINT64_MAX));
+	assert_int_equal(run.count, 77);
+	assert_false(pf_push_extend(&push, &run, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +195,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_requested_page_is_not_pushed, begin, end),
 		cmocka_unit_test_setup_teardown(after_a_reset_every_page_comes_again, begin, end),
 		cmocka_unit_test_setup_teardown(a_page_larger_than_a_frame_is_still_taken, begin,
+						end),
+		cmocka_unit_test_setup_teardown(a_stretch_is_extended_up_to_what_was_sent, begin,
 						end),
 		cmocka_unit_test_setup_teardown(threads_take_each_page_at_most_once, begin, end),
 	};

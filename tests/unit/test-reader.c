@@ -263,6 +263,39 @@ static void done_closes_what_it_owns(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void holes_are_seen_up_to_the_next_data_or_the_regions_end(void **state)
+{
+	(void)state;
+	put_page(1, 7, 5);
+	assert_int_equal(pf_reader_hole(&reader, 1, 0), 0);
+	pf_reader_seek_holes(&reader);
+	assert_int_equal(pf_reader_hole(&reader, 1, 0), 7);
+	assert_int_equal(pf_reader_hole(&reader, 1, 6), 1);
+	assert_int_equal(pf_reader_hole(&reader, 1, 7), 0);
+	assert_int_equal(pf_reader_hole(&reader, 1, 8), PAGES - 8);
+	assert_int_equal(pf_reader_hole(&reader, 0, 0), PAGES);
+}
+
+static void looking_for_holes_leaves_the_vmms_file_offset_alone(void **state)
+{
+	(void)state;
+	put_page(0, 9, 5);
+	assert_int_equal(lseek(reader.region[0].fd, 123, SEEK_SET), 123);
+	pf_reader_seek_holes(&reader);
+	assert_int_equal(pf_reader_hole(&reader, 0, 0), 9);
+	assert_int_equal(lseek(reader.region[0].fd, 0, SEEK_CUR), 123);
+}
+
+/* Zeros would be made up: the owner has cut the file, and what was there is lost. */
+static void what_is_behind_the_end_of_a_cut_file_is_no_hole(void **state)
+{
+	(void)state;
+	pf_reader_seek_holes(&reader);
+	assert_int_equal(ftruncate(reader.region[0].fd, 4 * PAGE), 0);
+	assert_int_equal(pf_reader_hole(&reader, 0, 2), 0);
+	assert_int_equal(pf_reader_hole(&reader, 0, 20), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +309,9 @@ int main(void)
 		CASE(any_number_of_threads_may_read),
 		CASE(one_bit_anywhere_is_not_all_zero),
 		CASE(done_closes_what_it_owns),
+		CASE(holes_are_seen_up_to_the_next_data_or_the_regions_end),
+		CASE(looking_for_holes_leaves_the_vmms_file_offset_alone),
+		CASE(what_is_behind_the_end_of_a_cut_file_is_no_hole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
