@@ -466,6 +466,8 @@ static void destination_status(void *engine, json_t *status)
 	pf_status_pages(status, &pages);
 	pf_status_faults(status, pager->count.faults, pager->count.open, &pager->latency_ns);
 	pf_status_bytes(status, sent, received);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX && destination->bulk[i].started; i++)
+		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));
 	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
 		       destination->urgent_up ? destination->cipher : NULL);
 	json_object_set_new(status, "downtime-us",

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/hist.h"
+#include "core/credit.h"
 #include "migrate/agent.h"
 #include "migrate/arrival.h"
 #include "migrate/link.h"
@@ -104,6 +105,8 @@ struct pf_receiver {
 	bool paused;  /* PAUSED has come on this connection */
 	int state_fd; /* device state that is arriving, or -1 */
 	uint64_t state_size, state_got;
+	struct pf_grant grant;
+	uint64_t rtt_ns, rtt_known_ns; /* the connection's shortest round trip, and when it was read */
 	struct {
 		_Atomic uint64_t pushed, zero; /* pages placed */
 	} count;

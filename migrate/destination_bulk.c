@@ -13,7 +13,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "migrate/destination.h"
+#include "net/tcp.h"
+
+#define RTT_AGE_NS (10 * PF_NS_PER_MS)
 
 /* ---- device state ---- */
 
@@ -110,6 +114,43 @@ static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *fr
 	atomic_store_explicit(&receiver->count.zero, arrival->zero, memory_order_relaxed);
 }
 
+/*
+ * Here and not when the connection is idle: a source that is told in time never stands still.  What
+ * finds no room in the channel, or in the socket, is due again at the next frame, or goes with the
+ * link's next turn; the source cannot wait for it then, since it is what it sends that fills them.
+ */
+static int grant_more(struct pf_receiver *receiver, struct pf_link *link, struct pf_err *err)
+{
+	struct pf_frame credit = {.type = PF_FRAME_CREDIT};
+	uint64_t now = pf_now_ns();
+	enum pf_io io;
+
+	if (now - receiver->rtt_known_ns > RTT_AGE_NS) {
+		receiver->rtt_ns = pf_tcp_min_rtt_ns(pf_conn_fd(pf_channel_conn(link->channel)));
+		receiver->rtt_known_ns = now;
+	}
+	if (!pf_channel_reserve(link->channel, 0) ||
+	    !pf_grant_due(&receiver->grant, now, receiver->rtt_ns, &credit.page))
+		return 0;
+	pf_channel_commit(link->channel, &credit);
+	io = pf_channel_flush(link->channel, err);
+	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;
+}
+
+static int take_pushed(struct pf_receiver *receiver, struct pf_link *link,
+		       const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
+{
+	if (!atomic_load(&receiver->may_push))
+		return pf_err_set(err, PF_ERR_PROTOCOL, "pages pushed before RUN");
+	if (pf_grant_use(&receiver->grant, PF_FRAME_HEADER_BYTES + frame->length, err))
+		return -1;
+	if (frame->type == PF_FRAME_PAGE_ERROR)
+		pf_arrival_lost(&receiver->arrival, frame);
+	else
+		place_pushed(receiver, frame, body);
+	return grant_more(receiver, link, err);
+}
+
 static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
 			  const uint8_t *body, struct pf_err *err)
 {
@@ -118,17 +159,12 @@ static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_fr
 	switch (frame->type) {
 	case PF_FRAME_PAGES:
 	case PF_FRAME_ZERO:
-		if (!atomic_load(&receiver->may_push))
-			return pf_err_set(err, PF_ERR_PROTOCOL, "pages pushed before RUN");
-		place_pushed(receiver, frame, body);
-		return 0;
+	case PF_FRAME_PAGE_ERROR:
+		return take_pushed(receiver, link, frame, body, err);
 	case PF_FRAME_PAUSED:
 		return begin_state(receiver, link, frame, body, err);
 	case PF_FRAME_DEVICE:
 		return take_state(receiver, link, frame, body, err);
-	case PF_FRAME_PAGE_ERROR:
-		pf_arrival_lost(&receiver->arrival, frame);
-		return 0;
 	default:
 		return pf_link_pass_on(link, frame, body, err);
 	}

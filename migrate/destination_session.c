@@ -244,6 +244,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 	if (put_welcome(destination, greeting, err))
 		return -1;
 	receiver->state_fd = -1;
+	pf_grant_begin(&receiver->grant);
 	receiver->max_device_state = destination->agent.options->max_device_state;
 	receiver->maps = &destination->pager.maps;
 	receiver->arrival = (struct pf_arrival){

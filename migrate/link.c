@@ -152,15 +152,6 @@ static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
 	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;
 }
 
-static int timeout_ms(const struct pf_link *link)
-{
-	uint64_t now = pf_now_ns();
-
-	if (link->wake_ns == 0)
-		return -1;
-	return link->wake_ns > now ? (int)((link->wake_ns - now) / PF_NS_PER_MS) + 1 : 0;
-}
-
 static void wait_for_work(struct pf_link *link)
 {
 	struct pf_conn *conn = pf_channel_conn(link->channel);
@@ -168,8 +159,11 @@ static void wait_for_work(struct pf_link *link)
 		{.fd = pf_conn_fd(conn), .events = pf_channel_wants(link->channel)},
 		{.fd = link->outbox.event_fd, .events = POLLIN},
 	};
+	uint64_t now = pf_now_ns(), left = link->wake_ns > now ? link->wake_ns - now : 0;
+	struct timespec timeout = {.tv_sec = (time_t)(left / PF_NS_PER_S),
+				   .tv_nsec = (long)(left % PF_NS_PER_S)};
 
-	(void)poll(pfd, 2, timeout_ms(link));
+	(void)ppoll(pfd, 2, link->wake_ns ? &timeout : NULL, NULL);
 }
 
 static int serve(struct pf_link *link, struct pf_err *err)

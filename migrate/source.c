@@ -105,6 +105,7 @@ static int start_bulk(struct source *source, uint32_t i, struct pf_channel *chan
 	}
 	memset(pusher, 0, sizeof(*pusher));
 	pusher->service = &source->service;
+	pf_credit_begin(&pusher->credit);
 	pusher->state_fd = -1;
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
 	return pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
@@ -118,6 +119,7 @@ static int start_links(struct source *source, struct pf_connected *connected, st
 	/* What an earlier connection carried, the destination has dropped. */
 	if (source->vmm_described)
 		pf_push_reset(&source->service.push);
+	pf_gate_reset(&source->service.gate);
 	memset(&source->answers, 0, sizeof(source->answers));
 	source->answers.service = &source->service;
 	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
@@ -319,6 +321,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		pf_reader_done(&service->reader);
 		return pf_err_prefix(err, "its memory");
 	}
+	pf_reader_seek_holes(&service->reader);
 	source->vmm_described = true;
 	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
 	return 0;
@@ -423,10 +426,16 @@ static void act_send_state(struct source *source)
 	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
 }
 
-static void act_gone(struct source *source)
+/* Wakes them too: what they waited for may be otherwise now. */
+static void tell_pushers(struct source *source)
 {
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
 		pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
+}
+
+static void act_gone(struct source *source)
+{
+	tell_pushers(source);
 	pf_agent_outcome(&source->agent, NULL, "destination", false);
 }
 
@@ -574,6 +583,8 @@ static void source_status(void *engine, json_t *status)
 	pf_status_pages(status, &pages);
 	pf_status_faults(status, service->count.requests, 0, &no_latency);
 	pf_status_bytes(status, sent, received);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX && source->bulk[i].started; i++)
+		pf_status_bulk(status, bytes_of(&source->bulk[i], false));
 	pf_status_peer(status, source->link_up ? source->address : NULL,
 		       source->link_up ? source->cipher : NULL);
 	json_object_set_new(status, "downtime-us",
@@ -584,8 +595,14 @@ static void set_push(struct source *source, bool on)
 {
 	atomic_store(&source->service.push_held, !on);
 	if (on && source->agent.state == PF_S_SERVING)
-		for (uint32_t i = 0; i < source->agent.options->channels; i++)
-			pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
+		tell_pushers(source);
+}
+
+static void set_bandwidth(struct source *source, uint64_t bytes_per_s)
+{
+	pf_pace_set(&source->service.pace, bytes_per_s, pf_now_ns());
+	if (source->agent.state == PF_S_SERVING)
+		tell_pushers(source);
 }
 
 static int source_set(void *engine, const char *name, const json_t *value, bool apply,
@@ -605,8 +622,7 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
 		return pf_err_set(err, PF_ERR_USAGE, "'max-bandwidth' must be bytes a second");
 	if (apply)
-		atomic_store(&source->service.pace.bytes_per_s,
-			     (uint64_t)json_integer_value(value));
+		set_bandwidth(source, (uint64_t)json_integer_value(value));
 	return 0;
 }
 
@@ -659,7 +675,7 @@ int pf_source_main(const struct pf_options *options)
 		pf_report("source", &err);
 		return pf_err_exit_code(&err);
 	}
-	source->service.pace.bytes_per_s = options->max_bandwidth;
+	pf_pace_set(&source->service.pace, options->max_bandwidth, pf_now_ns());
 	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
 	connect_until_deadline(source, false);
 	code = pf_agent_run(&source->agent);

@@ -13,10 +13,12 @@
 
 #include <stdatomic.h>
 
+#include "core/credit.h"
 #include "core/pace.h"
 #include "core/push.h"
 #include "memory/reader.h"
 #include "migrate/agent.h"
+#include "migrate/gate.h"
 #include "migrate/link.h"
 #include "net/session.h"
 #include "wire/msg.h"
@@ -28,6 +30,7 @@ struct pf_service {
 	struct pf_reader reader;
 	struct pf_push push;
 	struct pf_pace pace;	/* of push, all bulk threads together */
+	struct pf_gate gate;	/* requests go before push */
 	_Atomic bool push_held; /* parameter `push` is off */
 	struct {
 		_Atomic uint64_t requests; /* frames received */
@@ -43,6 +46,7 @@ struct pf_answers {
 	bool serving; /* the guest stands: its memory may be read */
 	struct pf_run queue[PF_REQUESTS_MAX];
 	uint32_t head, count;
+	struct pf_run zeros; /* answers that are not in the channel yet */
 };
 extern const struct pf_link_user pf_answers_user;
 
@@ -53,18 +57,26 @@ struct pf_pusher {
 	int state_fd; /* device state that is being sent, main's, or -1 */
 	uint64_t state_size, state_sent;
 	struct pf_run left; /* taken from push, not put yet */
-	bool paid;	    /* the pace has let `left` pass */
+	struct pf_run zeros; /* taken and found to be zero, not put yet: more may join them */
+	struct pf_credit credit;
 	uint8_t scratch[PF_RUN_BYTES_MAX];
 };
 extern const struct pf_link_user pf_pusher_user;
 
 /*
  * source_pages.c: reads pages of a run and puts them into the channel, PAGES where there is content,
- * ZERO where there is none, PAGE_ERROR where they cannot be read.  1: all of it; 0: the channel's
- * buffer is full, and *run is what is left.  scratch: as large as the run.
+ * PAGE_ERROR where they cannot be read; pages of zeros are kept in *zeros, so that neighbours can
+ * join them.  1: all of it; 0: the channel's buffer is full, and *run is what is left.  scratch: as
+ * large as the run.
  */
 PF_MUST_USE int pf_service_put(struct pf_service *service, struct pf_channel *channel,
-			       struct pf_run *run, uint8_t *scratch);
+			       struct pf_run *run, struct pf_run *zeros, uint8_t *scratch);
+/* Puts what was kept as one ZERO frame.  false: the channel's buffer is full. */
+PF_MUST_USE bool pf_service_put_zeros(struct pf_service *service, struct pf_channel *channel,
+				      struct pf_run *zeros);
+/* Moves the first `count` pages of the run, which are zero, to *zeros.  false: it is full. */
+PF_MUST_USE bool pf_service_keep_zeros(struct pf_service *service, struct pf_channel *channel,
+				       struct pf_run *run, uint32_t count, struct pf_run *zeros);
 
 /* source_connect.c */
 struct pf_connected {

@@ -34,50 +34,81 @@ static void advance(struct pf_run *run, uint32_t count)
 	run->count -= count;
 }
 
-/* Puts the first `count` pages of the run, which are alike: all zero, or all not. */
-static bool put_stretch(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,
-			uint32_t count, const uint8_t *bytes, uint32_t length)
+bool pf_service_put_zeros(struct pf_service *service, struct pf_channel *channel,
+			  struct pf_run *zeros)
 {
-	struct pf_frame frame = frame_of(bytes ? PF_FRAME_PAGES : PF_FRAME_ZERO, run, count,
-					 bytes ? length : 0);
+	struct pf_frame frame = frame_of(PF_FRAME_ZERO, zeros, zeros->count, 0);
 
-	if (!pf_channel_put(channel, &frame, bytes))
+	if (zeros->count == 0)
+		return true;
+	if (!pf_channel_put(channel, &frame, NULL))
 		return false;
-	if (!bytes)
-		add(&service->count.zero, count);
+	add(&service->count.zero, zeros->count);
+	zeros->count = 0;
+	return true;
+}
+
+/* The first `count` pages of the run are zero: they join the zeros before them, or these go out. */
+bool pf_service_keep_zeros(struct pf_service *service, struct pf_channel *channel,
+			   struct pf_run *run, uint32_t count, struct pf_run *zeros)
+{
+	bool joins = zeros->region == run->region && zeros->first + zeros->count == run->first;
+
+	if (zeros->count > 0 && !joins && !pf_service_put_zeros(service, channel, zeros))
+		return false;
+	if (zeros->count == 0)
+		*zeros = (struct pf_run){.region = run->region, .first = run->first};
+	zeros->count += count;
 	advance(run, count);
 	return true;
 }
 
-static bool put_mixed(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,
+/* Bit i: page i is all zero. */
+static uint32_t find_zeros(const uint8_t *bytes, uint32_t count, uint32_t page_size)
+{
+	uint32_t mask = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (pf_all_zero(bytes + (size_t)i * page_size, page_size))
+			mask |= UINT32_C(1) << i;
+	return mask;
+}
+
+static bool put_bytes(struct pf_channel *channel, struct pf_run *run, uint32_t count,
 		      const uint8_t *bytes, uint32_t page_size)
 {
-	while (run->count > 0) {
-		bool zero = pf_all_zero(bytes, page_size);
-		uint32_t count = 1;
+	struct pf_frame frame = frame_of(PF_FRAME_PAGES, run, count, count * page_size);
 
-		while (count < run->count &&
-		       pf_all_zero(bytes + (size_t)count * page_size, page_size) == zero)
-			count++;
-		if (!put_stretch(service, channel, run, count, zero ? NULL : bytes,
-				 count * page_size))
+	if (!pf_channel_put(channel, &frame, bytes))
+		return false;
+	advance(run, count);
+	return true;
+}
+
+/* Stretch by stretch, each all zero or all not; mask: as find_zeros(). */
+static bool put_mixed(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,
+		      const uint8_t *bytes, uint32_t mask, struct pf_run *zeros)
+{
+	uint32_t page_size = service->reader.table.region[run->region].page_size;
+
+	while (run->count > 0) {
+		bool zero = mask & 1;
+		uint32_t alike = (uint32_t)__builtin_ctz((zero ? ~mask : mask) |
+							 UINT32_C(1) << run->count);
+		bool put = zero ? pf_service_keep_zeros(service, channel, run, alike, zeros) :
+				  put_bytes(channel, run, alike, bytes, page_size);
+
+		if (!put)
 			return false;
-		bytes += (size_t)count * page_size;
+		bytes += (size_t)alike * page_size;
+		mask >>= alike;
 	}
 	return true;
 }
 
-static bool any_zero(const uint8_t *bytes, uint32_t count, uint32_t page_size)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (pf_all_zero(bytes + (size_t)i * page_size, page_size))
-			return true;
-	return false;
-}
-
 /* A page that cannot be read is said to be so; its neighbours are tried one by one. */
 static bool put_unreadable(struct pf_service *service, struct pf_channel *channel,
-			   struct pf_run *run, uint8_t *scratch)
+			   struct pf_run *run, struct pf_run *zeros, uint8_t *scratch)
 {
 	while (run->count > 0) {
 		struct pf_run one = {.region = run->region, .first = run->first, .count = 1};
@@ -86,7 +117,8 @@ static bool put_unreadable(struct pf_service *service, struct pf_channel *channe
 		if (pf_reader_read(&service->reader, &one, scratch) == 0) {
 			uint32_t page_size = service->reader.table.region[run->region].page_size;
 
-			if (!put_mixed(service, channel, &one, scratch, page_size))
+			if (!put_mixed(service, channel, &one, scratch,
+				       find_zeros(scratch, 1, page_size), zeros))
 				return false;
 			advance(run, 1);
 			continue;
@@ -100,20 +132,21 @@ static bool put_unreadable(struct pf_service *service, struct pf_channel *channe
 }
 
 int pf_service_put(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,
-		   uint8_t *scratch)
+		   struct pf_run *zeros, uint8_t *scratch)
 {
 	uint32_t page_size = service->reader.table.region[run->region].page_size;
-	uint32_t length = run->count * page_size;
+	uint32_t length = run->count * page_size, mask;
 	struct pf_frame frame = frame_of(PF_FRAME_PAGES, run, run->count, length);
 	uint8_t *body = pf_channel_reserve(channel, length);
 
 	if (!body)
 		return 0;
 	if (pf_reader_read(&service->reader, run, body))
-		return put_unreadable(service, channel, run, scratch);
-	if (any_zero(body, run->count, page_size)) {
+		return put_unreadable(service, channel, run, zeros, scratch);
+	mask = find_zeros(body, run->count, page_size);
+	if (mask != 0) {
 		memcpy(scratch, body, length);
-		return put_mixed(service, channel, run, scratch, page_size);
+		return put_mixed(service, channel, run, scratch, mask, zeros);
 	}
 	pf_channel_commit(channel, &frame);
 	advance(run, run->count);

@@ -12,10 +12,17 @@
 #include "base/clock.h"
 #include "migrate/source.h"
 
+#define RUNS_AT_ONCE 64u
+/* A run whose every second page is zero, and the zeros before it. */
+#define PUT_BYTES_MAX (PF_RUN_BYTES_MAX + (PF_RUN_PAGES_MAX + 2) * PF_FRAME_HEADER_BYTES)
+
 static int pusher_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
 			const uint8_t *body, struct pf_err *err)
 {
-	(void)opaque;
+	struct pf_pusher *pusher = opaque;
+
+	if (frame->type == PF_FRAME_CREDIT)
+		return pf_credit_raise(&pusher->credit, frame->page, err);
 	return pf_link_pass_on(link, frame, body, err);
 }
 
@@ -70,49 +77,94 @@ static int produce_state(struct pf_pusher *pusher, struct pf_channel *channel, s
 	return 1;
 }
 
-/* Another run, paid for; what was left of the last one has been. */
-static bool take_run(struct pf_pusher *pusher, uint64_t *out_wake_ns)
+/* Requests first; then what the destination can take, and what --max-bandwidth leaves. */
+static bool may_push(struct pf_pusher *pusher, struct pf_link *link)
 {
 	struct pf_service *service = pusher->service;
-	uint64_t bytes;
 
-	if (atomic_load_explicit(&service->push_held, memory_order_relaxed))
-		return false;
-	if (pusher->left.count == 0 &&
-	    !pf_push_next(&service->push, PF_RUN_BYTES_MAX, &pusher->left)) {
-		pusher->pushing = false;
-		return false;
-	}
-	if (pusher->paid)
-		return true;
-	bytes = (uint64_t)pusher->left.count *
-		service->reader.table.region[pusher->left.region].page_size;
-	pusher->paid = pf_pace_take(&service->pace, bytes, pf_now_ns(), out_wake_ns);
-	return pusher->paid;
+	return !atomic_load_explicit(&service->push_held, memory_order_relaxed) &&
+	       !pf_gate_closed(&service->gate, link->number, link->outbox.event_fd) &&
+	       pf_credit_covers(&pusher->credit, PUT_BYTES_MAX) &&
+	       pf_pace_open(&service->pace, pf_now_ns(), &link->wake_ns);
 }
 
-/* true: a run was put; false: the channel is full, nothing is left to push, or not yet. */
+/* Something to read: behind the zeros that were found last, as long as there are more of them. */
+static bool next_run(struct pf_pusher *pusher, struct pf_channel *channel)
+{
+	struct pf_service *service = pusher->service;
+	struct pf_run *left = &pusher->left, *zeros = &pusher->zeros;
+
+	if (left->count > 0)
+		return true;
+	if (zeros->count > 0) {
+		uint32_t page_size = service->reader.table.region[zeros->region].page_size;
+
+		*left = (struct pf_run){.region = zeros->region,
+					.first = zeros->first + zeros->count};
+		if (pf_push_extend(&service->push, left, PF_RUN_BYTES_MAX / page_size))
+			return true;
+		if (!pf_service_put_zeros(service, channel, zeros))
+			return false;
+	}
+	pusher->pushing = pf_push_next(&service->push, PF_RUN_BYTES_MAX, left);
+	return pusher->pushing;
+}
+
+static void count_pushed(struct pf_service *service, uint32_t pages)
+{
+	atomic_fetch_add_explicit(&service->count.pushed, pages, memory_order_relaxed);
+}
+
+/* A hole in the file is all zeros, and is taken whole without being read.  false: the channel is full. */
+static bool skip_hole(struct pf_pusher *pusher, struct pf_channel *channel)
+{
+	struct pf_service *service = pusher->service;
+	struct pf_run *left = &pusher->left;
+	uint64_t hole = pf_reader_hole(&service->reader, left->region, left->first);
+	uint32_t taken = hole < left->count ? (uint32_t)hole : left->count, count;
+
+	if (taken == 0)
+		return true;
+	if (!pf_service_keep_zeros(service, channel, left, taken, &pusher->zeros))
+		return false;
+	count = pusher->zeros.count;
+	if (left->count == 0 && pf_push_extend(&service->push, &pusher->zeros, hole - taken))
+		count_pushed(service, pusher->zeros.count - count);
+	return true;
+}
+
+/* true: a run was dealt with; false: the channel is full, nothing is left to push, or not yet. */
 static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 {
 	struct pf_service *service = pusher->service;
-	uint32_t before;
+	struct pf_channel *channel = link->channel;
+	size_t before = pf_channel_unsent(channel), bytes;
+	uint32_t left;
+	bool put;
 
-	if (!take_run(pusher, &link->wake_ns))
+	if (!may_push(pusher, link))
 		return false;
-	before = pusher->left.count;
-	(void)!pf_service_put(service, link->channel, &pusher->left, pusher->scratch);
-	atomic_fetch_add_explicit(&service->count.pushed, before - pusher->left.count,
-				  memory_order_relaxed);
-	pusher->paid = pusher->left.count > 0;
-	return !pusher->paid;
+	put = next_run(pusher, channel);
+	left = pusher->left.count;
+	put = put && skip_hole(pusher, channel) &&
+	      (pusher->left.count == 0 ||
+	       pf_service_put(service, channel, &pusher->left, &pusher->zeros, pusher->scratch));
+	count_pushed(service, left - pusher->left.count);
+	bytes = pf_channel_unsent(channel) - before;
+	pf_credit_spend(&pusher->credit, bytes);
+	pf_pace_pay(&service->pace, bytes, pf_now_ns());
+	return put;
 }
 
 /* As many frames as fit: flushed alone, each would end in a TLS record of a few bytes. */
 static int produce_pages(struct pf_pusher *pusher, struct pf_link *link)
 {
-	while (put_run(pusher, link))
-		;
-	return pf_channel_unsent(link->channel) > 0;
+	unsigned runs = 0;
+
+	/* Not for ever: zeros take no room, and mail must not wait for a gigabyte of them. */
+	while (runs < RUNS_AT_ONCE && put_run(pusher, link))
+		runs++;
+	return runs == RUNS_AT_ONCE || pf_channel_unsent(link->channel) > 0;
 }
 
 static int pusher_produce(void *opaque, struct pf_link *link, struct pf_err *err)

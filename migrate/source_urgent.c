@@ -22,6 +22,7 @@ static int take_request(struct pf_answers *answers, const struct pf_frame *frame
 	if (answers->count == PF_REQUESTS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "more than %u requests wait for an answer", PF_REQUESTS_MAX);
+	pf_gate_request(&answers->service->gate);
 	answers->queue[(answers->head + answers->count++) % PF_REQUESTS_MAX] = (struct pf_run){
 		.region = frame->region, .first = frame->page, .count = frame->count};
 	add(&answers->service->count.requests, 1);
@@ -59,8 +60,15 @@ static int answers_produce(void *opaque, struct pf_link *link, struct pf_err *er
 	uint8_t scratch[PF_URGENT_BODY_MAX];
 
 	(void)err;
-	if (!answers->serving || answers->count == 0)
+	if (!answers->serving)
 		return 0;
+	if (answers->count == 0 && answers->zeros.count == 0) {
+		/* Called when the channel's buffer is empty: the last answer is with the kernel. */
+		pf_gate_answered(&service->gate);
+		return 0;
+	}
+	if (!pf_service_put_zeros(service, link->channel, &answers->zeros))
+		return 1;
 	while (answers->count > 0) {
 		struct pf_run *request = &answers->queue[answers->head];
 		struct pf_run run = *request;
@@ -69,11 +77,11 @@ static int answers_produce(void *opaque, struct pf_link *link, struct pf_err *er
 
 		run.count = asked;
 		claim_from_push(&service->push, &run);
-		put = pf_service_put(service, link->channel, &run, scratch);
+		put = pf_service_put(service, link->channel, &run, &answers->zeros, scratch);
 		add(&service->count.answered, asked - run.count);
 		request->first += asked - run.count;
 		request->count -= asked - run.count;
-		if (!put)
+		if (!put || !pf_service_put_zeros(service, link->channel, &answers->zeros))
 			return 1;
 		if (request->count > 0)
 			continue;

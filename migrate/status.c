@@ -60,8 +60,15 @@ void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
 void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received)
 {
 	json_object_set_new(status, "bytes",
-			    json_pack("{s:I, s:I}", "sent", (json_int_t)sent, "received",
-				      (json_int_t)received));
+			    json_pack("{s:I, s:I, s:[]}", "sent", (json_int_t)sent, "received",
+				      (json_int_t)received, "bulk"));
+}
+
+void pf_status_bulk(json_t *status, uint64_t bytes)
+{
+	json_t *bulk = json_object_get(json_object_get(status, "bytes"), "bulk");
+
+	json_array_append_new(bulk, json_integer((json_int_t)bytes));
 }
 
 void pf_status_peer(json_t *status, const char *address, const char *cipher)

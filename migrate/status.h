@@ -17,6 +17,8 @@ void pf_status_pages(json_t *status, const struct pf_page_counts *pages);
 void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
 		      const struct pf_hist *latency_ns);
 void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received);
+/* After pf_status_bytes(): one more bulk connection that stands, and the pages' way on it. */
+void pf_status_bulk(json_t *status, uint64_t bytes);
 void pf_status_peer(json_t *status, const char *address, const char *cipher);
 
 #endif

@@ -5,22 +5,32 @@
 #define BURST_NS UINT64_C(10000000)
 #define NS_PER_S UINT64_C(1000000000)
 
-bool pf_pace_take(struct pf_pace *pace, uint64_t bytes, uint64_t now_ns, uint64_t *out_when_ns)
+void pf_pace_set(struct pf_pace *pace, uint64_t bytes_per_s, uint64_t now_ns)
+{
+	atomic_store_explicit(&pace->bytes_per_s, bytes_per_s, memory_order_relaxed);
+	atomic_store_explicit(&pace->next_ns, now_ns, memory_order_relaxed);
+}
+
+bool pf_pace_open(const struct pf_pace *pace, uint64_t now_ns, uint64_t *out_when_ns)
 {
 	uint64_t next = atomic_load_explicit(&pace->next_ns, memory_order_relaxed);
+
+	if (atomic_load_explicit(&pace->bytes_per_s, memory_order_relaxed) == 0 || next <= now_ns)
+		return true;
+	*out_when_ns = next;
+	return false;
+}
+
+void pf_pace_pay(struct pf_pace *pace, uint64_t bytes, uint64_t now_ns)
+{
 	uint64_t rate = atomic_load_explicit(&pace->bytes_per_s, memory_order_relaxed);
-	uint64_t begin;
+	uint64_t next = atomic_load_explicit(&pace->next_ns, memory_order_relaxed), begin;
 
 	if (rate == 0)
-		return true;
-	do {
+		return;
+	do
 		begin = next + BURST_NS < now_ns ? now_ns - BURST_NS : next;
-		if (begin > now_ns) {
-			*out_when_ns = begin;
-			return false;
-		}
-	} while (!atomic_compare_exchange_weak_explicit(
-		&pace->next_ns, &next, begin + bytes * NS_PER_S / rate,
-		memory_order_relaxed, memory_order_relaxed));
-	return true;
+	while (!atomic_compare_exchange_weak_explicit(&pace->next_ns, &next,
+						      begin + bytes * NS_PER_S / rate,
+						      memory_order_relaxed, memory_order_relaxed));
 }

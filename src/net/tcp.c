@@ -3,11 +3,13 @@
 #include "net/tcp.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/tcp.h> /* netinet/tcp.h of glibc 2.36 knows no tcpi_min_rtt */
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,7 @@
 #define PRIORITY_BULK 0
 #define DSCP_EF (46 << 2)
 #define DSCP_CS1 (8 << 2)
+#define BULK_UNSENT_BYTES (128u * 1024) /* two frames: one goes out while one is made */
 
 static void free_addresses(struct addrinfo **list)
 {
@@ -216,11 +219,26 @@ void pf_tcp_tune(int fd, bool urgent)
 	int on = 1;
 	int dscp = urgent ? DSCP_EF : DSCP_CS1;
 	int priority = urgent ? PRIORITY_URGENT : PRIORITY_BULK;
+	unsigned unsent = urgent ? UINT_MAX : BULK_UNSENT_BYTES;
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* A connection is bulk until its HELLO says otherwise: what was set is taken back, tcp(7). */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	/* A socket of either family: the option of the other one is refused, which does no harm. */
 	(void)setsockopt(fd, IPPROTO_IP, IP_TOS, &dscp, sizeof(dscp));
 	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &dscp, sizeof(dscp));
 	/* After IP_TOS, which sets the priority too (net/ipv4/ip_sockglue.c). */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
+}
+
+uint64_t pf_tcp_min_rtt_ns(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
+	    length < offsetof(struct tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ||
+	    info.tcpi_min_rtt == UINT32_MAX)
+		return 0;
+	return (uint64_t)info.tcpi_min_rtt * PF_NS_PER_US;
 }

@@ -19,8 +19,14 @@ PF_MUST_USE int pf_tcp_connect(const struct pf_endpoint *endpoint, uint64_t dead
 			       int cancel_fd, int *out_fd, struct pf_err *err);
 /* Accepts one connection: 0, or -1 with errno (EAGAIN: none waiting). */
 PF_MUST_USE int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storage *out_peer);
-/* TCP_NODELAY on both; the urgent one also gets a higher SO_PRIORITY and DSCP 46 (EF, RFC 3246),
- * the bulk one DSCP 8 (CS1, RFC 8622's predecessor class).  A mark that is refused is no error. */
+/*
+ * TCP_NODELAY on both; the urgent one also gets a higher SO_PRIORITY and DSCP 46 (EF, RFC 3246), the
+ * bulk one DSCP 8 (CS1, RFC 8622's predecessor class), and a send buffer that takes no more while
+ * 128 KiB in it have not gone out yet.  (SO_SNDBUF would end the kernel's own tuning of what is on
+ * its way, and with it the throughput of long links.)  A mark that is refused is no error.
+ */
 void pf_tcp_tune(int fd, bool urgent);
+/* The shortest round trip that the kernel has seen lately; 0: none yet, or not known. */
+uint64_t pf_tcp_min_rtt_ns(int fd);
 
 #endif

@@ -35,6 +35,7 @@ enum body {
 	MESSAGE, /* protobuf, 0..body_max bytes */
 	PAGES,	 /* `count` pages, or a part of one large page */
 	DEVICE,	 /* device state; `page` is the offset of the first byte */
+	LIMIT,	 /* none; `page` is a number of bytes, never 0 */
 };
 
 enum extra {
@@ -75,6 +76,7 @@ static const struct kind kinds[] = {
 	KIND(PAGES,	   SRC, BOTH,	SERVE, PAGES, PF_BULK_BODY_MAX, PF_RUN_PAGES_MAX, OFFSET),
 	KIND(ZERO,	   SRC, BOTH,	SERVE, NO_BODY, 0, REGION_MAX, UNUSED),
 	KIND(PAGE_ERROR,   SRC, BOTH,	SERVE, NO_BODY, 0, RUN_MAX, ERRNO),
+	KIND(CREDIT,	   DST, BULK,	SERVE, LIMIT, 0, 0, UNUSED),
 };
 #undef KIND
 /* clang-format on */
@@ -189,7 +191,7 @@ static int check_unused(const struct pf_frame *frame, const struct kind *kind, s
 
 	if (!run && frame->region != 0)
 		field = "region";
-	else if (!run && kind->body != DEVICE && frame->page != 0)
+	else if (!run && kind->body != DEVICE && kind->body != LIMIT && frame->page != 0)
 		field = "page";
 	else if (!run && frame->count != 0)
 		field = "count";
@@ -313,6 +315,8 @@ int pf_frame_check(const uint8_t in[PF_FRAME_HEADER_BYTES], const struct pf_fram
 		return -1;
 	if (kind->body == DEVICE && check_device(&frame, rules->device_state_size, err))
 		return -1;
+	if (kind->body == LIMIT && frame.page == 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s frame of 0 bytes", kind->name);
 	if (kind->extra == ERRNO && check_error_number(&frame, err))
 		return -1;
 	*out = frame;

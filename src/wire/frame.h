@@ -43,6 +43,7 @@ enum pf_frame_type {
 	PF_FRAME_PAGES = 33,	   /* source: region, page, count; raw page bytes */
 	PF_FRAME_ZERO = 34,	   /* source: region, page, count; no body: those pages are zero */
 	PF_FRAME_PAGE_ERROR = 35,  /* source: region, page, count; `extra` is an errno */
+	PF_FRAME_CREDIT = 36,	   /* destination, bulk: page = bytes that may be sent there in all */
 };
 
 struct pf_frame {
@@ -50,7 +51,7 @@ struct pf_frame {
 	uint16_t region; /* index in the agreed table; 0 where unused */
 	uint32_t epoch;	 /* 0 in HELLO, WELCOME and a FAILURE in place of WELCOME */
 	uint32_t length; /* bytes of body that follow */
-	uint64_t page;	 /* first page of the run, or the byte offset of DEVICE */
+	uint64_t page;	 /* first page of the run, the byte offset of DEVICE, the bytes of CREDIT */
 	uint32_t count;	 /* pages in the run; 0 where unused */
 	uint32_t extra;	 /* errno of PAGE_ERROR; byte offset within a page larger than 64 KiB */
 };

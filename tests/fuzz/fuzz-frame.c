@@ -54,6 +54,9 @@ static void check_promises(const struct pf_frame *frame, const struct pf_frame_r
 		check_run(frame, rules);
 	else
 		FUZZ_ASSERT(frame->region == 0 && frame->count == 0 && frame->extra == 0);
+	if (frame->type == PF_FRAME_CREDIT)
+		FUZZ_ASSERT(!rules->urgent && !rules->from_source && frame->page > 0 &&
+			    frame->length == 0);
 	if (frame->type == PF_FRAME_DEVICE)
 		FUZZ_ASSERT(!rules->urgent &&
 			    (__uint128_t)frame->page + frame->length <= rules->device_state_size);

@@ -79,6 +79,7 @@ static const struct good {
 	 {.type = PF_FRAME_ZERO, .region = 1, .epoch = 7, .page = 1, .count = 1}},
 	{"page-error", &src_urgent,
 	 {.type = PF_FRAME_PAGE_ERROR, .epoch = 7, .page = 4095, .count = 1, .extra = 5}},
+	{"credit", &dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 524288}},
 };
 
 static const struct bad {
@@ -89,7 +90,7 @@ static const struct bad {
 	/* types */
 	{&src_urgent, {.type = 0, .epoch = 7}, "a frame of the unknown type 0"},
 	{&src_urgent, {.type = 17, .epoch = 7}, "a frame of the unknown type 17"},
-	{&src_urgent, {.type = 36, .epoch = 7}, "a frame of the unknown type 36"},
+	{&src_urgent, {.type = 37, .epoch = 7}, "a frame of the unknown type 37"},
 	{&src_urgent, {.type = 255, .epoch = 7}, "a frame of the unknown type 255"},
 	/* sender, connection, phase, epoch */
 	{&greet_dst, {.type = PF_FRAME_HELLO}, "a HELLO frame from the destination"},
@@ -106,6 +107,19 @@ static const struct bad {
 	 "a DEVICE frame on the urgent connection"},
 	{&src_urgent, {.type = PF_FRAME_PAUSED, .epoch = 7, .length = 4},
 	 "a PAUSED frame on the urgent connection"},
+	{&dst_urgent, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1},
+	 "a CREDIT frame on the urgent connection"},
+	{&src_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1},
+	 "a CREDIT frame from the source"},
+	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7}, "a CREDIT frame of 0 bytes"},
+	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1, .length = 1},
+	 "a CREDIT frame of 1 bytes; 0 are allowed here"},
+	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1, .count = 1},
+	 "a CREDIT frame with `count`, which it does not use"},
+	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1, .region = 1},
+	 "a CREDIT frame with `region`, which it does not use"},
+	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1, .extra = 1},
+	 "a CREDIT frame with `extra`, which it does not use"},
 	{&greet_src, {.type = PF_FRAME_REGIONS},
 	 "a REGIONS frame before the connection is set up"},
 	{&greet_src, {.type = PF_FRAME_PAGES, .length = 4096, .count = 1},
@@ -353,9 +367,9 @@ static void each_type_passes_on_no_other_way_than_its_own(void **state)
 			pf_frame_encode(&goods[i].frame, bytes);
 			passed += pf_frame_check(bytes, &rules, &frame, &err) == 0;
 		}
-	/* By the table in WIRE.md: one way each for 16 vectors; two for HELLO, WELCOME, the two of
+	/* By the table in WIRE.md: one way each for 17 vectors; two for HELLO, WELCOME, the two of
 	 * ZERO, PAGE_ERROR, pages-urgent; four for the three of FAILURE. */
-	assert_int_equal(passed, 16 * 1 + 6 * 2 + 3 * 4);
+	assert_int_equal(passed, 17 * 1 + 6 * 2 + 3 * 4);
 }
 
 int main(void)

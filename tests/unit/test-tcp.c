@@ -67,6 +67,9 @@ static void connect_and_accept(const char *host)
 	assert_int_equal(pf_tcp_accept(listener, &server, &peer), 0);
 	assert_int_equal(getsockname(client, (struct sockaddr *)&mine, &length), 0);
 	assert_int_equal(port_of(&mine), port_of(&peer));
+	/* Its own handshake was a round trip (a socket that never had one knows none). */
+	assert_in_range(pf_tcp_min_rtt_ns(server), 1, PATIENCE_NS);
+	assert_int_equal(pf_tcp_min_rtt_ns(listener), 0);
 	assert_true(fcntl(client, F_GETFL) & fcntl(server, F_GETFL) & O_NONBLOCK);
 	assert_true(fcntl(client, F_GETFD) & fcntl(server, F_GETFD) & FD_CLOEXEC);
 	close(client);
@@ -212,9 +215,33 @@ static void the_urgent_socket_goes_first(void **state)
 		    get_int(bulk, SOL_SOCKET, SO_PRIORITY));
 	assert_int_equal(get_int(urgent, IPPROTO_IP, IP_TOS), 46 << 2);
 	assert_int_equal(get_int(bulk, IPPROTO_IP, IP_TOS), 8 << 2);
+	assert_int_equal(get_int(bulk, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 128 * 1024);
+	/* Accepted as bulk, and then HELLO says that it is the urgent one. */
+	pf_tcp_tune(bulk, true);
+	assert_int_equal(get_int(bulk, IPPROTO_TCP, TCP_NOTSENT_LOWAT), -1);
 	close(urgent);
 	close(bulk);
 }
+
+static void the_marks_are_those_of_ip_6_too(void **state)
+{
+	int urgent = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int bulk = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	assert_true(urgent >= 0 && bulk >= 0);
+	pf_tcp_tune(urgent, true);
+	pf_tcp_tune(bulk, false);
+	assert_int_equal(get_int(urgent, IPPROTO_IPV6, IPV6_TCLASS), 46 << 2);
+	assert_int_equal(get_int(bulk, IPPROTO_IPV6, IPV6_TCLASS), 8 << 2);
+	assert_true(get_int(urgent, SOL_SOCKET, SO_PRIORITY) >
+		    get_int(bulk, SOL_SOCKET, SO_PRIORITY));
+	/* What an IPv4 peer behind such a socket gets (RFC 3493 section 3.7). */
+	assert_int_equal(get_int(urgent, IPPROTO_IP, IP_TOS), 46 << 2);
+	close(urgent);
+	close(bulk);
+}
+
 
 struct alone {
 	bool possible;
@@ -270,6 +297,7 @@ int main(void)
 		cmocka_unit_test(a_connect_ends_at_once_when_it_is_cancelled),
 		cmocka_unit_test(a_name_that_cannot_be_resolved_is_unreachable),
 		cmocka_unit_test(the_urgent_socket_goes_first),
+		cmocka_unit_test(the_marks_are_those_of_ip_6_too),
 		cmocka_unit_test(a_connection_to_itself_is_nobody_listening),
 	};
 
