@@ -52,7 +52,32 @@ enum pageferry_memory {
 	PAGEFERRY_MEMFD = 1, /* memfd or tmpfs, mapped shared */
 	PAGEFERRY_GUEST_MEMFD = 2,
 	PAGEFERRY_HUGETLBFS = 3,
-	PAGEFERRY_PRIVATE = 4, /* private anonymous: no fd */
+	PAGEFERRY_PRIVATE = 4, /* private anonymous: no fd, one mapping; destination only */
+};
+
+/* What is in the memory already when it is handed over; nothing of it is kept. */
+enum pageferry_populated {
+	PAGEFERRY_POPULATED_NONE = 0, /* nothing is: a page that is there ends the migration */
+	/*
+	 * Any page may have been allocated, and none is mapped: by fallocate(2), or touched and then
+	 * given back by madvise(MADV_DONTNEED) in every mapping.  Not for private memory.
+	 */
+	PAGEFERRY_PREALLOCATED = 1,
+	/*
+	 * The pages in `ranges` may hold something (firmware, a clock's page) and may be mapped: the
+	 * agent punches them out of the file.  Not for private memory: MADV_DONTNEED them yourself.
+	 */
+	PAGEFERRY_POPULATED_LIST = 2,
+};
+
+struct pageferry_range {
+	uint64_t first; /* page index within the region */
+	uint64_t count; /* pages */
+};
+
+struct pageferry_mapping {
+	int uffd;      /* after UFFDIO_API, O_NONBLOCK */
+	uint64_t base; /* address of the region in this process */
 };
 
 struct pageferry_region {
@@ -65,7 +90,17 @@ struct pageferry_region {
 	uint64_t offset; /* of the region within fd, bytes */
 	int uffd;	 /* destination: after UFFDIO_API, O_NONBLOCK; else -1 */
 	uint64_t base;	 /* destination: address of the region in this process */
-	bool discards;	 /* you may MADV_DONTNEED or punch holes (balloon, free-page reporting) */
+	/*
+	 * You may MADV_DONTNEED or punch holes (balloon, free-page reporting).  With private memory
+	 * the userfaultfd then needs UFFD_FEATURE_EVENT_REMOVE.
+	 */
+	bool discards;
+	/* Destination: further mappings of the same memory file, 3 at most; all are trapped. */
+	const struct pageferry_mapping *more;
+	size_t more_count;
+	enum pageferry_populated populated; /* destination */
+	const struct pageferry_range *ranges; /* PAGEFERRY_POPULATED_LIST; 256 in all regions */
+	size_t range_count;
 };
 
 /*

@@ -217,19 +217,59 @@ struct fd_list {
 	int fd[PF_UNIX_FDS_MAX];
 };
 
-/* There is always room: at most two descriptors for each of at most PF_REGIONS_MAX regions. */
+/* One that finds no room is counted only: put_regions() refuses the list. */
 static uint32_t fd_index(struct fd_list *list, int fd)
 {
 	size_t i;
 
-	for (i = 0; i < list->count; i++)
+	for (i = 0; i < list->count && i < PF_UNIX_FDS_MAX; i++)
 		if (list->fd[i] == fd)
 			return (uint32_t)i;
-	list->fd[list->count++] = fd;
+	if (i < PF_UNIX_FDS_MAX)
+		list->fd[i] = fd;
+	list->count++;
 	return (uint32_t)i;
 }
 
-_Static_assert(PF_UNIX_FDS_MAX >= 2 * PF_REGIONS_MAX, "room for a file and a uffd of each region");
+static int put_mappings(const struct pageferry_region *from, struct fd_list *list,
+			struct pf_vmm_region *to, struct pf_err *err)
+{
+	if (from->more_count >= PF_VMM_MAPPINGS_MAX)
+		return pf_err_set(err, PF_ERR_USAGE,
+				  "region with id %" PRIu32 ": %zu mappings; 1 to %u are allowed",
+				  from->id, from->more_count + 1, PF_VMM_MAPPINGS_MAX);
+	to->mapping_count = 1 + (uint32_t)from->more_count;
+	to->mapping[0].uffd = fd_index(list, from->uffd);
+	to->mapping[0].base = from->base;
+	for (size_t i = 0; i < from->more_count; i++) {
+		to->mapping[i + 1].uffd = fd_index(list, from->more[i].uffd);
+		to->mapping[i + 1].base = from->more[i].base;
+	}
+	return 0;
+}
+
+static int put_ranges(const struct pageferry_region *from, struct pf_vmm_regions *out,
+		      struct pf_vmm_region *to, struct pf_err *err)
+{
+	if (from->range_count > PF_VMM_RANGES_MAX - out->range_count)
+		return pf_err_set(err, PF_ERR_USAGE,
+				  "region with id %" PRIu32
+				  ": %zu populated ranges; %u are allowed in all regions together",
+				  from->id, from->range_count, PF_VMM_RANGES_MAX);
+	to->populated = (enum pf_populated)((int)from->populated + PF_POPULATED_NONE);
+	to->populated_first = out->range_count;
+	to->populated_count = (uint32_t)from->range_count;
+	for (size_t i = 0; i < from->range_count; i++) {
+		if (from->ranges[i].count > UINT32_MAX)
+			return pf_err_set(err, PF_ERR_USAGE,
+					  "region with id %" PRIu32 ": a populated range of %" PRIu64
+					  " pages", from->id, from->ranges[i].count);
+		out->range[out->range_count++] =
+			(struct pf_run){.first = from->ranges[i].first,
+					.count = (uint32_t)from->ranges[i].count};
+	}
+	return 0;
+}
 
 static int put_region(const struct pageferry_vmm *vmm, const struct pageferry_region *from,
 		      struct fd_list *list, struct pf_vmm_region *to, struct pf_err *err)
@@ -241,19 +281,13 @@ static int put_region(const struct pageferry_vmm *vmm, const struct pageferry_re
 		.fd = from->fd >= 0 ? fd_index(list, from->fd) : PF_VMM_NO_FD,
 		.offset = from->offset,
 		.bitmap_fd = PF_VMM_NO_FD,
-		.populated = PF_POPULATED_NONE,
 		.discards = from->discards,
 	};
 	if ((from->uffd >= 0) != (vmm->role == PAGEFERRY_DESTINATION))
 		return pf_err_set(err, PF_ERR_USAGE, "region with id %" PRIu32 ": the %s", from->id,
 				  from->uffd >= 0 ? "source has no userfaultfd"
 						  : "destination needs a userfaultfd");
-	if (from->uffd < 0)
-		return 0;
-	to->mapping_count = 1;
-	to->mapping[0].uffd = fd_index(list, from->uffd);
-	to->mapping[0].base = from->base;
-	return 0;
+	return from->uffd < 0 ? 0 : put_mappings(from, list, to, err);
 }
 
 static int put_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
@@ -269,8 +303,12 @@ static int put_regions(struct pageferry_vmm *vmm, const struct pageferry_region 
 	out->no_other_mappings = true; /* the header makes the VMM promise it */
 	out->count = (uint32_t)count;
 	for (size_t i = 0; i < count; i++)
-		if (put_region(vmm, &regions[i], list, &out->region[i], &vmm->err))
+		if (put_region(vmm, &regions[i], list, &out->region[i], &vmm->err) ||
+		    put_ranges(&regions[i], out, &out->region[i], &vmm->err))
 			return -1;
+	if (list->count > PF_UNIX_FDS_MAX)
+		return pf_err_set(&vmm->err, PF_ERR_USAGE, "%zu descriptors; %d fit in one message",
+				  list->count, PF_UNIX_FDS_MAX);
 	return 0;
 }
 

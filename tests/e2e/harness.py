@@ -117,18 +117,19 @@ class Migration:
         setattr(self, name.replace("-", "_"), self.own(guest))
         return guest
 
-    def start(self, memory="64M", vcpus=1, source=None, destination=None, budget=None):
+    def start(self, memory="64M", vcpus=1, source=None, destination=None, budget=None, guests=((), ())):
         """Both sides, up to the point where the orchestrator may say switchover.
 
-        budget: bytes that may pass towards the destination before the relay stands still."""
+        budget: bytes that may pass towards the destination before the relay stands still.
+        guests: more options for the guest programs, the source's and the destination's."""
         self.start_destination(**(destination or {}))
         if budget:
             self.relay = Relay(self.address, budget)
             self.address = self.relay.address
         self.start_source(**(source or {}))
         self.source.open()
-        self.start_guest("source", memory, vcpus).wait_word("running")
-        self.start_guest("destination", memory, vcpus)
+        self.start_guest("source", memory, vcpus, guests[0]).wait_word("running")
+        self.start_guest("destination", memory, vcpus, guests[1])
         self.wait_state("active")
         return self
 

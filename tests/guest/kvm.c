@@ -66,7 +66,7 @@ static int add_slots(struct pf_machine *machine, struct pf_err *err)
 {
 	const struct pf_guest_memory *memory = machine->memory;
 
-	for (uint32_t i = 0; i < memory->region_count; i++) {
+	for (uint32_t i = 0; i < memory->plan.region_count; i++) {
 		uint64_t start = memory->region_start[i];
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,

@@ -23,8 +23,11 @@
 
 static const char usage[] =
 	"usage: pageferry-guest --role source|destination|solo --memory SIZE --vcpus N\n"
-	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads] [--regions N]\n"
+	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
+	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
+	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm) or private, one for each region\n"
+	"  --mirror: a second mapping of what is not private\n"
 	"  stdin: status, finish, quit\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
@@ -51,6 +54,53 @@ static int parse_backend(const char *text, struct pf_guest_options *options, str
 	return 0;
 }
 
+static int parse_number(const char *name, const char *text, uint64_t low, uint64_t high,
+			uint32_t *out, struct pf_err *err)
+{
+	uint64_t value;
+
+	if (pf_number_parse(text, low, high, &value, err))
+		return pf_err_prefix(err, "--%s", name);
+	*out = (uint32_t)value;
+	return 0;
+}
+
+static int parse_regions(const char *text, struct pf_memory_plan *plan, struct pf_err *err)
+{
+	if (parse_number("regions", text, 1, PF_MEMORY_REGIONS_MAX, &plan->region_count, err))
+		return -1;
+	memset(plan->region, 0, sizeof(plan->region)); /* PF_BACKING_MEMFD */
+	return 0;
+}
+
+/* The kind whose name the text begins with, up to a comma or the end. */
+static int parse_kind(const char **text, enum pf_backing *out, struct pf_err *err)
+{
+	size_t length = strcspn(*text, ",");
+
+	for (*out = 0; pf_backing_name(*out); (*out)++) {
+		if (strncmp(*text, pf_backing_name(*out), length) == 0 &&
+		    pf_backing_name(*out)[length] == '\0') {
+			*text += length;
+			return 0;
+		}
+	}
+	return pf_err_set(err, PF_ERR_USAGE, "--kinds: '%.*s' is none", (int)length, *text);
+}
+
+static int parse_kinds(const char *text, struct pf_memory_plan *plan, struct pf_err *err)
+{
+	plan->region_count = 0;
+	do {
+		if (plan->region_count == PF_MEMORY_REGIONS_MAX)
+			return pf_err_set(err, PF_ERR_USAGE, "--kinds: more than %d regions",
+					  PF_MEMORY_REGIONS_MAX);
+		if (parse_kind(&text, &plan->region[plan->region_count++], err))
+			return -1;
+	} while (*text++ == ',');
+	return 0;
+}
+
 static int parse_memory(const char *text, struct pf_guest_options *options, struct pf_err *err)
 {
 	uint64_t *memory = &options->plan.memory;
@@ -60,17 +110,6 @@ static int parse_memory(const char *text, struct pf_guest_options *options, stru
 	if (*memory < MEMORY_MIN || *memory > MEMORY_MAX || *memory % PF_GUEST_PAGE != 0)
 		return pf_err_set(err, PF_ERR_USAGE,
 				  "--memory %s: not 16M to 3G in pages of 4096 bytes", text);
-	return 0;
-}
-
-static int parse_number(const char *name, const char *text, uint64_t low, uint64_t high,
-			uint32_t *out, struct pf_err *err)
-{
-	uint64_t value;
-
-	if (pf_number_parse(text, low, high, &value, err))
-		return pf_err_prefix(err, "--%s", name);
-	*out = (uint32_t)value;
 	return 0;
 }
 
@@ -92,8 +131,15 @@ static int parse_option(int option, struct pf_guest_options *options, struct pf_
 	case 'b':
 		return parse_backend(optarg, options, err);
 	case 'g':
-		return parse_number("regions", optarg, 1, PF_MEMORY_REGIONS_MAX, &options->regions,
-				    err);
+		return parse_regions(optarg, &options->memory, err);
+	case 'k':
+		return parse_kinds(optarg, &options->memory, err);
+	case 't':
+		options->memory.tmpfs = optarg;
+		return 0;
+	case 'i':
+		options->memory.mirror = true;
+		return 0;
 	default:
 		return pf_err_set(err, PF_ERR_USAGE, "see the usage");
 	}
@@ -120,12 +166,18 @@ static int parse_options(int argc, char **argv, struct pf_guest_options *options
 		{"seed", required_argument, NULL, 'e'},
 		{"backend", required_argument, NULL, 'b'},
 		{"regions", required_argument, NULL, 'g'},
+		{"kinds", required_argument, NULL, 'k'},
+		{"tmpfs", required_argument, NULL, 't'},
+		{"mirror", no_argument, NULL, 'i'},
 		{0},
 	};
 	bool role_given = false;
 	int option;
 
-	*options = (struct pf_guest_options){.regions = 2, .plan = {.seed = 1}};
+	*options = (struct pf_guest_options){
+		.memory = {.region_count = 2, .tmpfs = "/dev/shm"},
+		.plan = {.seed = 1},
+	};
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		role_given = role_given || option == 'r';
 		if (parse_option(option, options, err))

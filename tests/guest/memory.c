@@ -12,46 +12,159 @@
 
 #include "base/cleanup.h"
 
-static void cut_into_regions(struct pf_guest_memory *memory, uint32_t regions)
+const char *pf_backing_name(enum pf_backing backing)
 {
-	uint64_t pages = memory->size / PF_GUEST_PAGE;
+	static const char *const names[] = {"memfd", "tmpfs", "private"};
 
-	memory->region_count = regions;
-	for (uint32_t i = 0; i <= regions; i++)
-		memory->region_start[i] = pages * i / regions * PF_GUEST_PAGE;
+	return (size_t)backing < PF_ARRAY_LEN(names) ? names[backing] : NULL;
 }
 
-int pf_memory_create(struct pf_guest_memory *memory, uint64_t size, uint32_t regions,
+static int open_file(const struct pf_memory_plan *plan, enum pf_backing backing, struct pf_err *err)
+{
+	int fd = backing == PF_BACKING_MEMFD
+			 ? memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+			 : open(plan->tmpfs, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return pf_err_sys(err, "creating the guest's memory file (%s)",
+				  pf_backing_name(backing));
+	return fd;
+}
+
+static int make_file(struct pf_guest_memory *memory, enum pf_backing backing, struct pf_err *err)
+{
+	if (backing == PF_BACKING_PRIVATE || memory->fd[backing] >= 0)
+		return 0;
+	memory->fd[backing] = open_file(&memory->plan, backing, err);
+	if (memory->fd[backing] < 0)
+		return -1;
+	if (ftruncate(memory->fd[backing], (off_t)memory->plan.size) != 0)
+		return pf_err_sys(err, "making the guest's memory file %llu bytes long",
+				  (unsigned long long)memory->plan.size);
+	/* A memory file that shrinks is a SIGBUS for whoever touches it; a file cannot be sealed. */
+	if (backing == PF_BACKING_MEMFD &&
+	    fcntl(memory->fd[backing], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
+		return pf_err_sys(err, "sealing the size of the guest's memfd");
+	return 0;
+}
+
+static int reserve(uint64_t size, unsigned char **out, struct pf_err *err)
+{
+	void *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return pf_err_sys(err, "reserving addresses for %llu bytes of guest memory",
+				  (unsigned long long)size);
+	*out = at;
+	return 0;
+}
+
+static int map_region(struct pf_guest_memory *memory, uint32_t region, unsigned char *base,
+		      struct pf_err *err)
+{
+	uint64_t start = memory->region_start[region];
+	int fd = memory->fd[memory->plan.region[region]];
+	int flags = MAP_FIXED | MAP_NORESERVE |
+		    (fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
+
+	if (mmap(base + start, memory->region_start[region + 1] - start, PROT_READ | PROT_WRITE,
+		 flags, fd, fd >= 0 ? (off_t)start : 0) == MAP_FAILED)
+		return pf_err_sys(err, "mapping region %u of guest memory", region);
+	return 0;
+}
+
+static int make_region(struct pf_guest_memory *memory, uint32_t region, struct pf_err *err)
+{
+	enum pf_backing backing = memory->plan.region[region];
+
+	if (make_file(memory, backing, err) || map_region(memory, region, memory->base, err))
+		return -1;
+	if (!memory->mirror || backing == PF_BACKING_PRIVATE)
+		return 0;
+	return map_region(memory, region, memory->mirror, err);
+}
+
+int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
 		     struct pf_err *err)
 {
-	*memory = (struct pf_guest_memory){.size = size, .fd = -1, .uffd = -1};
-	cut_into_regions(memory, regions);
-	memory->fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (memory->fd < 0)
-		return pf_err_sys(err, "creating the guest's memfd");
-	if (ftruncate(memory->fd, (off_t)size) != 0)
-		return pf_err_sys(err, "making the guest's memfd %llu bytes long",
-				  (unsigned long long)size);
-	/* A memory file that shrinks is a SIGBUS for whoever touches it. */
-	if (fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
-		return pf_err_sys(err, "sealing the size of the guest's memfd");
-	memory->base =
-		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
-	if (memory->base == MAP_FAILED) {
-		memory->base = NULL;
-		return pf_err_sys(err, "mapping %llu bytes of guest memory",
-				  (unsigned long long)size);
-	}
+	uint64_t pages = plan->size / PF_GUEST_PAGE;
+
+	*memory = (struct pf_guest_memory){.plan = *plan, .mirror_uffd = -1};
+	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
+		memory->fd[i] = memory->uffd[i] = -1;
+	for (uint32_t i = 0; i <= plan->region_count; i++)
+		memory->region_start[i] = pages * i / plan->region_count * PF_GUEST_PAGE;
+	if (reserve(plan->size, &memory->base, err) ||
+	    (plan->mirror && reserve(plan->size, &memory->mirror, err)))
+		return -1;
+	for (uint32_t i = 0; i < plan->region_count; i++)
+		if (make_region(memory, i, err))
+			return -1;
 	return 0;
+}
+
+void pf_memory_close_uffds(struct pf_guest_memory *memory)
+{
+	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
+		pf_close_fd(&memory->uffd[i]);
+	pf_close_fd(&memory->mirror_uffd);
 }
 
 void pf_memory_destroy(struct pf_guest_memory *memory)
 {
-	pf_close_fd(&memory->uffd);
+	if (!memory->plan.size)
+		return;
+	pf_memory_close_uffds(memory);
 	if (memory->base)
-		munmap(memory->base, memory->size);
-	memory->base = NULL;
-	pf_close_fd(&memory->fd);
+		munmap(memory->base, memory->plan.size);
+	if (memory->mirror)
+		munmap(memory->mirror, memory->plan.size);
+	memory->base = memory->mirror = NULL;
+	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
+		pf_close_fd(&memory->fd[i]);
+}
+
+static uint32_t region_of(const struct pf_guest_memory *memory, uint64_t address)
+{
+	uint32_t region = 0;
+
+	while (address >= memory->region_start[region + 1])
+		region++;
+	return region;
+}
+
+int pf_memory_read(const struct pf_guest_memory *memory, uint32_t page, unsigned char *out,
+		   struct pf_err *err)
+{
+	uint64_t address = (uint64_t)page * PF_GUEST_PAGE;
+	int fd = memory->fd[memory->plan.region[region_of(memory, address)]];
+	ssize_t got;
+
+	if (fd < 0) {
+		memcpy(out, memory->base + address, PF_GUEST_PAGE);
+		return 0;
+	}
+	do
+		got = pread(fd, out, PF_GUEST_PAGE, (off_t)address);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return pf_err_sys(err, "reading guest memory at 0x%llx",
+				  (unsigned long long)address);
+	if (got != PF_GUEST_PAGE) /* pread(2) of page cache stops early at the end only */
+		return pf_err_set(err, PF_ERR_STATE,
+				  "the memory file ends at 0x%llx: somebody cut it",
+				  (unsigned long long)address + (unsigned long long)got);
+	return 0;
+}
+
+const unsigned char *pf_memory_mirrored(const struct pf_guest_memory *memory, uint32_t page)
+{
+	uint64_t address = (uint64_t)page * PF_GUEST_PAGE;
+
+	if (!memory->mirror ||
+	    memory->plan.region[region_of(memory, address)] == PF_BACKING_PRIVATE)
+		return NULL;
+	return memory->mirror + address;
 }
 
 void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan)
@@ -61,7 +174,7 @@ void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan)
 	struct pf_replay replay;
 
 	pf_replay_init(&replay, plan, no_visits);
-	for (uint32_t page = 0; page < memory->size / PF_GUEST_PAGE; page++) {
+	for (uint32_t page = 0; page < memory->plan.size / PF_GUEST_PAGE; page++) {
 		/* Pages that start as zeros stay holes in the file, as in a guest just booted. */
 		if (page < low || !pf_walk_starts_zero(plan->seed, page))
 			pf_replay_page(&replay, page, memory->base + (size_t)page * PF_GUEST_PAGE);
@@ -90,29 +203,54 @@ static int open_uffd(struct pf_err *err)
 	return pf_err_hint(err, "run as root, or give this user access to /dev/userfaultfd");
 }
 
-int pf_memory_make_uffd(struct pf_guest_memory *memory, struct pf_err *err)
+/* What there is can only be asked once per descriptor, and asking enables nothing. */
+static int ask_features(uint64_t *out, struct pf_err *err)
 {
-	const uint64_t needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
 	struct uffdio_api api = {.api = UFFD_API};
 	pf_auto_fd int probe = open_uffd(err);
 
 	if (probe < 0)
 		return -1;
-	/* What there is can only be asked once per descriptor, and asking enables nothing. */
 	if (ioctl(probe, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "asking userfaultfd for its features");
-	if ((api.features & needed) != needed)
-		return pf_err_set(err, PF_ERR_SYSTEM,
-				  "userfaultfd here cannot trap shared memory (features 0x%llx)",
-				  (unsigned long long)api.features);
-	api = (struct uffdio_api){.api = UFFD_API,
-				  .features = needed | (api.features & UFFD_FEATURE_THREAD_ID)};
-	memory->uffd = open_uffd(err);
-	if (memory->uffd < 0)
+	*out = api.features;
+	return 0;
+}
+
+static int make_uffd(uint64_t needed, int *out, struct pf_err *err)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	uint64_t have = 0;
+
+	if (*out >= 0)
+		return 0;
+	if (ask_features(&have, err))
 		return -1;
-	if (ioctl(memory->uffd, UFFDIO_API, &api) != 0)
+	if ((have & needed) != needed)
+		return pf_err_set(err, PF_ERR_SYSTEM,
+				  "userfaultfd here cannot trap this memory (features 0x%llx)",
+				  (unsigned long long)have);
+	api.features = needed | (have & UFFD_FEATURE_THREAD_ID);
+	*out = open_uffd(err);
+	if (*out < 0)
+		return -1;
+	if (ioctl(*out, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "enabling userfaultfd's features");
 	return 0;
+}
+
+int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err)
+{
+	const uint64_t shared = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+
+	for (uint32_t i = 0; i < memory->plan.region_count; i++) {
+		enum pf_backing backing = memory->plan.region[i];
+
+		if (make_uffd(backing == PF_BACKING_PRIVATE ? 0 : shared, &memory->uffd[backing],
+			      err))
+			return -1;
+	}
+	return memory->mirror ? make_uffd(shared, &memory->mirror_uffd, err) : 0;
 }
 
 struct pf_walk *pf_memory_walk(const struct pf_guest_memory *memory, uint32_t vcpu)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/guest/memory.h - guest memory: a memfd, its one mapping, and its userfaultfd.
+ * tests/guest/memory.h - guest memory: what its regions are made of, their mappings, userfaultfds.
  *
- * Owned by the main thread; the vCPUs access the mapping.  Only pf_memory_fill() takes long.
+ * One range of addresses for the vCPUs, cut into regions, each of its own kind.  All regions of a kind
+ * share one file (in which a region is where it is in the guest) and one userfaultfd.  With a mirror
+ * the files are mapped a second time, for nobody but the agent to trap and the verdict to compare.
+ *
+ * Owned by the main thread; the vCPUs access the mapping.  Only filling and reading take long.
  */
 #ifndef PF_GUEST_MEMORY_H
 #define PF_GUEST_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,26 +20,50 @@
 
 #define PF_MEMORY_REGIONS_MAX 4
 
-struct pf_guest_memory {
+enum pf_backing { PF_BACKING_MEMFD, PF_BACKING_TMPFS, PF_BACKING_PRIVATE, PF_BACKING_COUNT_ };
+
+struct pf_memory_plan {
 	uint64_t size;
-	unsigned char *base;
-	int fd;
-	int uffd;
-	/* Guest physical memory is contiguous; the pieces are so many slots and regions. */
 	uint32_t region_count;
+	enum pf_backing region[PF_MEMORY_REGIONS_MAX];
+	const char *tmpfs; /* a folder on one */
+	bool mirror;
+};
+
+struct pf_guest_memory {
+	struct pf_memory_plan plan;
+	unsigned char *base;
+	unsigned char *mirror; /* NULL: there is none; where memory is private nothing is mapped */
+	int fd[PF_BACKING_COUNT_];
+	int uffd[PF_BACKING_COUNT_];
+	int mirror_uffd;
+	/* Guest physical memory is contiguous; the pieces are so many slots and regions. */
 	uint64_t region_start[PF_MEMORY_REGIONS_MAX + 1]; /* the last one is the end */
 };
 
-/* A memfd full of holes, sealed against shrinking, and its mapping. */
-PF_MUST_USE int pf_memory_create(struct pf_guest_memory *memory, uint64_t size, uint32_t regions,
+/* "memfd", "tmpfs", "private"; NULL: there is no such kind. */
+const char *pf_backing_name(enum pf_backing backing);
+
+/* Files full of holes (the memfd sealed against shrinking), and their mappings. */
+PF_MUST_USE int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
 				 struct pf_err *err);
 /* Takes what pf_memory_create() left, whether it succeeded or not. */
 void pf_memory_destroy(struct pf_guest_memory *memory);
 
 /* Writes what the guest starts with. */
 void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan);
-/* Destination: makes the userfaultfd that the agent will register; it traps nothing yet. */
-PF_MUST_USE int pf_memory_make_uffd(struct pf_guest_memory *memory, struct pf_err *err);
+/* Destination: makes the userfaultfds that the agent will register; they trap nothing yet. */
+PF_MUST_USE int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err);
+/* Closes them: nothing traps any more. */
+void pf_memory_close_uffds(struct pf_guest_memory *memory);
+/*
+ * Reads a page: from its file where it has one, so that nothing that a mapping may hide (a page that
+ * is there but not mapped, a trap that is still armed) can help or hinder.
+ */
+PF_MUST_USE int pf_memory_read(const struct pf_guest_memory *memory, uint32_t page,
+			       unsigned char *out, struct pf_err *err);
+/* The page in the mirror, or NULL. */
+const unsigned char *pf_memory_mirrored(const struct pf_guest_memory *memory, uint32_t page);
 
 /* A vCPU's walk in guest memory: reading it on a destination may wait for its page. */
 struct pf_walk *pf_memory_walk(const struct pf_guest_memory *memory, uint32_t vcpu);

@@ -7,28 +7,6 @@
 
 #include "base/cleanup.h"
 
-#define CHUNK_PAGES 256u
-
-static int read_all(int fd, unsigned char *out, size_t length, uint64_t offset, struct pf_err *err)
-{
-	size_t done = 0;
-
-	while (done < length) {
-		ssize_t got = pread(fd, out + done, length - done, (off_t)(offset + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return pf_err_sys(err, "reading guest memory at 0x%" PRIx64, offset + done);
-		if (got == 0)
-			return pf_err_set(err, PF_ERR_STATE,
-					  "the memory file ends at 0x%" PRIx64 ": somebody cut it",
-					  offset + done);
-		done += (size_t)got;
-	}
-	return 0;
-}
-
 static bool compare_page(const unsigned char *found, const unsigned char *expected,
 			 uint64_t address, struct pf_difference *out)
 {
@@ -42,29 +20,23 @@ static bool compare_page(const unsigned char *found, const unsigned char *expect
 	return false;
 }
 
-int pf_verify_memory(int fd, const struct pf_replay *replay, struct pf_difference *out,
-		     struct pf_err *err)
+int pf_verify_memory(const struct pf_guest_memory *memory, const struct pf_replay *replay,
+		     struct pf_difference *out, struct pf_err *err)
 {
 	uint32_t pages = (uint32_t)(replay->plan.memory / PF_GUEST_PAGE);
-	unsigned char expected[PF_GUEST_PAGE];
-	pf_auto_free unsigned char *chunk = malloc(CHUNK_PAGES * PF_GUEST_PAGE);
+	unsigned char expected[PF_GUEST_PAGE], found[PF_GUEST_PAGE];
 
 	*out = (struct pf_difference){0};
-	if (!chunk)
-		return pf_err_sys(err, "allocating a buffer of %u pages", CHUNK_PAGES);
-	for (uint32_t first = 0; first < pages; first += CHUNK_PAGES) {
-		uint32_t count = pages - first < CHUNK_PAGES ? pages - first : CHUNK_PAGES;
-		uint64_t address = (uint64_t)first * PF_GUEST_PAGE;
+	for (uint32_t page = 0; page < pages; page++) {
+		const unsigned char *mirrored = pf_memory_mirrored(memory, page);
+		uint64_t address = (uint64_t)page * PF_GUEST_PAGE;
 
-		if (read_all(fd, chunk, (size_t)count * PF_GUEST_PAGE, address, err))
+		if (pf_memory_read(memory, page, found, err))
 			return -1;
-		for (uint32_t i = 0; i < count; i++) {
-			size_t at = (size_t)i * PF_GUEST_PAGE;
-
-			pf_replay_page(replay, first + i, expected);
-			if (!compare_page(chunk + at, expected, address + at, out))
-				return 0;
-		}
+		pf_replay_page(replay, page, expected);
+		if (!compare_page(found, expected, address, out) ||
+		    (mirrored && !compare_page(mirrored, expected, address, out)))
+			return 0;
 	}
 	return 0;
 }

@@ -137,7 +137,7 @@ static void on_complete(void *opaque)
 	vmm->complete = true;
 	vmm->agent_may_go = true;
 	pf_machine_complete(&vmm->machine);
-	pf_close_fd(&vmm->memory.uffd);
+	pf_memory_close_uffds(&vmm->memory);
 	pf_report_word("complete");
 	if (vmm->finish_wanted)
 		begin_finish(vmm);
@@ -180,27 +180,40 @@ static int connect_agent(struct pf_vmm *vmm, struct pf_err *err)
 	return 0;
 }
 
-static int send_regions(struct pf_vmm *vmm, struct pf_err *err)
+static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pageferry_region *out,
+			    struct pageferry_mapping *mirror)
 {
 	const struct pf_guest_memory *memory = &vmm->memory;
+	enum pf_backing backing = memory->plan.region[i];
+	bool private = backing == PF_BACKING_PRIVATE;
+	uint64_t start = memory->region_start[i];
+	int uffd = memory->uffd[backing];
+
+	*mirror = (struct pageferry_mapping){memory->mirror_uffd, (uintptr_t)memory->mirror + start};
+	*out = (struct pageferry_region){
+		.id = i,
+		.gpa = start,
+		.size = memory->region_start[i + 1] - start,
+		.page_size = PF_GUEST_PAGE,
+		.kind = private ? PAGEFERRY_PRIVATE : PAGEFERRY_MEMFD,
+		.fd = memory->fd[backing],
+		.offset = private ? 0 : start,
+		.uffd = uffd,
+		.base = uffd >= 0 ? (uintptr_t)memory->base + start : 0,
+		.more = mirror,
+		.more_count = memory->mirror_uffd >= 0 && !private,
+	};
+}
+
+static int send_regions(struct pf_vmm *vmm, struct pf_err *err)
+{
 	struct pageferry_region regions[PF_MEMORY_REGIONS_MAX] = {0};
+	struct pageferry_mapping mirrors[PF_MEMORY_REGIONS_MAX];
+	uint32_t count = vmm->memory.plan.region_count;
 
-	for (uint32_t i = 0; i < memory->region_count; i++) {
-		uint64_t start = memory->region_start[i];
-
-		regions[i] = (struct pageferry_region){
-			.id = i,
-			.gpa = start,
-			.size = memory->region_start[i + 1] - start,
-			.page_size = PF_GUEST_PAGE,
-			.kind = PAGEFERRY_MEMFD,
-			.fd = memory->fd,
-			.offset = start,
-			.uffd = memory->uffd,
-			.base = memory->uffd >= 0 ? (uintptr_t)memory->base + start : 0,
-		};
-	}
-	if (pageferry_vmm_regions(vmm->agent, regions, memory->region_count) != 0)
+	for (uint32_t i = 0; i < count; i++)
+		describe_region(vmm, i, &regions[i], &mirrors[i]);
+	if (pageferry_vmm_regions(vmm->agent, regions, count) != 0)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "describing the memory to the agent: %s",
 				  pageferry_vmm_error(vmm->agent));
 	return 0;
@@ -210,9 +223,10 @@ int pf_vmm_create(struct pf_vmm *vmm, const struct pf_guest_options *options, st
 {
 	memset(vmm, 0, sizeof(*vmm));
 	vmm->options = *options;
-	if (pf_memory_create(&vmm->memory, options->plan.memory, options->regions, err))
+	vmm->options.memory.size = options->plan.memory;
+	if (pf_memory_create(&vmm->memory, &vmm->options.memory, err))
 		return -1;
-	if (options->role == PF_GUEST_DESTINATION && pf_memory_make_uffd(&vmm->memory, err))
+	if (options->role == PF_GUEST_DESTINATION && pf_memory_make_uffds(&vmm->memory, err))
 		return -1;
 	return pf_machine_create(&vmm->machine, options->backend, &vmm->memory, &options->plan,
 				 err);
@@ -277,7 +291,7 @@ static void verify_and_report(struct pf_vmm *vmm)
 	for (uint32_t i = 0; i < vmm->machine.plan.vcpus; i++)
 		visits[i] = atomic_load(&vmm->machine.vcpu[i].visits);
 	pf_replay_init(&replay, &vmm->machine.plan, visits);
-	if (pf_verify_memory(vmm->memory.fd, &replay, &difference, &err)) {
+	if (pf_verify_memory(&vmm->memory, &replay, &difference, &err)) {
 		pf_report_error(&err);
 		leave(vmm, pf_err_exit_code(&err));
 		return;

@@ -21,7 +21,7 @@ enum pf_guest_role { PF_GUEST_SOLO, PF_GUEST_SOURCE, PF_GUEST_DESTINATION };
 struct pf_guest_options {
 	enum pf_guest_role role;
 	struct pf_plan plan;
-	uint32_t regions;
+	struct pf_memory_plan memory; /* its size is the plan's */
 	const char *vmm_socket; /* NULL: solo */
 	const struct pf_backend_ops *backend;
 };

@@ -48,6 +48,62 @@ static void regions_share_their_descriptors(void **state)
 	assert_false(scene->heard.regions.region[1].discards);
 }
 
+static void more_mappings_and_what_is_populated_are_told(void **state)
+{
+	const struct pageferry_range ranges[] = {{0, 2}, {255, 1}};
+	struct pageferry_mapping more = {.base = 0x7f0002000000};
+	struct pageferry_region regions[] = {
+		{.id = 1, .size = MIB, .page_size = 4096, .kind = PAGEFERRY_MEMFD,
+		 .base = 0x7f0000000000, .more = &more, .more_count = 1,
+		 .populated = PAGEFERRY_POPULATED_LIST, .ranges = ranges, .range_count = 2},
+		{.id = 2, .gpa = MIB, .size = MIB, .page_size = 4096, .kind = PAGEFERRY_PRIVATE,
+		 .fd = -1, .base = 0x7f0001000000},
+	};
+	struct scene *scene = *state;
+	const struct pf_vmm_regions *heard = &scene->heard.regions;
+
+	connect_as(scene, PAGEFERRY_DESTINATION);
+	agent_hears(scene, PF_VMM_HELLO);
+	regions[0].fd = scene->agent;
+	regions[0].uffd = more.uffd = regions[1].uffd = scene->listen_fd;
+	assert_int_equal(pageferry_vmm_regions(scene->vmm, regions, 2), 0);
+	agent_hears(scene, PF_VMM_REGIONS);
+	assert_int_equal(heard->region[0].mapping_count, 2);
+	assert_int_equal(heard->region[0].mapping[1].base, more.base);
+	assert_int_equal(heard->region[0].populated, PF_POPULATED_LIST);
+	assert_int_equal(heard->region[0].populated_count, 2);
+	assert_int_equal(heard->range[heard->region[0].populated_first + 1].first, 255);
+	assert_int_equal(heard->region[1].populated, PF_POPULATED_NONE);
+	assert_int_equal(heard->region[1].fd, PF_VMM_NO_FD);
+}
+
+static void what_does_not_fit_one_message_is_refused(void **state)
+{
+	static struct pageferry_range ranges[PF_VMM_RANGES_MAX + 1];
+	const struct pageferry_mapping more[PF_VMM_MAPPINGS_MAX] = {{0, 4096}};
+	struct pageferry_region region = {.id = 5, .size = MIB, .page_size = 4096,
+					  .kind = PAGEFERRY_MEMFD, .base = 4096, .more = more,
+					  .more_count = PF_VMM_MAPPINGS_MAX};
+	struct scene *scene = *state;
+
+	connect_as(scene, PAGEFERRY_DESTINATION);
+	agent_hears(scene, PF_VMM_HELLO);
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5: 5 mappings; 1 to 4 are allowed");
+	region.more_count = 0;
+	region.populated = PAGEFERRY_POPULATED_LIST;
+	region.ranges = ranges;
+	region.range_count = PF_VMM_RANGES_MAX + 1;
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5: 257 populated ranges; 256 are allowed in all regions "
+			  "together");
+	region.range_count = 1;
+	ranges[0].count = UINT64_C(1) << 32;
+	assert_fails_with(scene, pageferry_vmm_regions(scene->vmm, &region, 1),
+			  "region with id 5: a populated range of 4294967296 pages");
+	agent_hears_nothing(scene);
+}
+
 static void a_source_is_paused_taken_back_paused_again_and_released(void **state)
 {
 	struct scene *scene = *state;
@@ -507,6 +563,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(hello_says_role_version_and_threads),
 		TEST(regions_share_their_descriptors),
+		TEST(more_mappings_and_what_is_populated_are_told),
+		TEST(what_does_not_fit_one_message_is_refused),
 		TEST(a_source_is_paused_taken_back_paused_again_and_released),
 		TEST(a_destination_loads_resumes_and_completes),
 		TEST(a_destination_loads_again_before_it_resumes),
