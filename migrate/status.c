@@ -22,11 +22,13 @@ json_t *pf_status(struct pf_agent *agent)
 json_t *pf_metrics(struct pf_agent *agent)
 {
 	json_t *status = pf_status(agent), *metrics = json_object();
-	static const char *const groups[] = {"pages", "faults", "latency-us", "bytes"};
+	static const char *const members[] = {
+		"id",	 "role",       "state", "epoch",       "pages",
+		"faults", "latency-us", "bytes", "downtime-us", "blocked-vcpus",
+	};
 
-	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
-		json_object_set(metrics, groups[i], json_object_get(status, groups[i]));
-	json_object_set(metrics, "downtime-us", json_object_get(status, "downtime-us"));
+	for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		json_object_set(metrics, members[i], json_object_get(status, members[i]));
 	json_decref(status);
 	return metrics;
 }

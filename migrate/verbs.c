@@ -10,6 +10,7 @@
 #include "base/size.h"
 #include "migrate/client.h"
 #include "migrate/jsonline.h"
+#include "migrate/openmetrics.h"
 #include "migrate/report.h"
 #include "migrate/verbs_print.h"
 #include "migrate/watch.h"
@@ -24,7 +25,7 @@ const struct pf_verb pf_verbs[] = {
 	{"switchover", "--control PATH [--json]", "let the guest go over now (source)",
 	 "switchover"},
 	{"pause", "--control PATH [--json]", "stop the migration, keep everything", "pause"},
-	{"metrics", "--control PATH [--json]", "show the counters", "query-metrics"},
+	{"metrics", "--control PATH [--json]", "show the counters as OpenMetrics text", "query-metrics"},
 	{"quit", "--control PATH [--json]", "end the agent where that is safe", "quit"},
 	{"recover", "--control PATH [--connect ADDR:PORT ...] [--json]",
 	 "connect again after an outage", "recover"},
@@ -211,7 +212,7 @@ static void print_answer(const struct request *request, const json_t *answer)
 	else if (verb_is(request, "status"))
 		pf_print_status(stdout, answer);
 	else if (verb_is(request, "metrics"))
-		pf_print_metrics(stdout, answer);
+		pf_openmetrics_print(stdout, answer);
 }
 
 static int talk(struct request *request, struct pf_err *err)

@@ -97,37 +97,6 @@ void pf_print_status(FILE *out, const json_t *status)
 	}
 }
 
-static void print_flat(FILE *out, json_t *object, const char *prefix)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(object, key, value)
-	{
-		char name[128];
-
-		snprintf(name, sizeof(name), "%s%s%s", prefix, prefix[0] ? "." : "", key);
-		if (json_is_object(value)) {
-			print_flat(out, value, name);
-			continue;
-		}
-		print_text(out, name);
-		fputc(' ', out);
-		print_value(out, value);
-		fputc('\n', out);
-	}
-}
-
-void pf_print_metrics(FILE *out, const json_t *metrics)
-{
-	const char *text = json_string_value(json_object_get(metrics, "text"));
-
-	if (text)
-		fputs(text, out);
-	else
-		print_flat(out, (json_t *)metrics, "");
-}
-
 void pf_print_event(FILE *out, const json_t *event)
 {
 	const json_t *stamp = json_object_get(event, "timestamp");

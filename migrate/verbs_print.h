@@ -15,8 +15,6 @@
 void pf_print_json(FILE *out, const json_t *value);
 /* A row for each member: "pages      total 262144, filled 107402". */
 void pf_print_status(FILE *out, const json_t *status);
-/* "name value" a line, members of members joined with a dot; a member "text" is printed as it is. */
-void pf_print_metrics(FILE *out, const json_t *metrics);
 /* "15:04:05.123 STATE state active". */
 void pf_print_event(FILE *out, const json_t *event);
 
