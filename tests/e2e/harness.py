@@ -137,6 +137,16 @@ class Migration:
         self.source.control.wait_state(state)
         self.destination.control.wait_state(state)
 
+    def wait_status(self, agent, reached):
+        """Until query-migrate's answer is as wanted; for what no event tells of."""
+        until = time.monotonic() + DEADLINE
+        while not reached(agent.control.command("query-migrate")):
+            assert time.monotonic() < until
+
+    def wait_link(self):
+        """Until both sides have greeted each other on every connection."""
+        self.wait_status(self.source, lambda status: status["peer"]["address"])
+
     def check_source_guest_runs(self):
         """It works on (its counters move) and every byte is what it must be."""
         report = self.source_guest.finish()

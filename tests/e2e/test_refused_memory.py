@@ -10,7 +10,6 @@ import mmap
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -181,20 +180,13 @@ ROWS = [
 assert len({row.name for row in ROWS}) == len(ROWS)
 
 
-def wait_link(agent):
-    """Until both sides have greeted each other; no event tells of it."""
-    until = time.monotonic() + DEADLINE
-    while agent.control.command("query-migrate")["peer"]["address"] is None:
-        assert time.monotonic() < until
-
-
 def start_up_to_the_vmm(migration):
     """Everything but the destination's VMM is there, and the source waits for it."""
     migration.start_destination()
     migration.start_source()
     migration.source.open()
     migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
-    wait_link(migration.source)
+    migration.wait_link()
 
 
 def words(text):
