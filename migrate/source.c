@@ -333,9 +333,12 @@ static int check_state_file(int fd, uint64_t size, struct pf_err *err)
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 
-	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK))
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "its device state is no memfd sealed against writing and shrinking");
+	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK)) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its device state is no memfd sealed against writing and shrinking");
+		return pf_err_hint(err, "F_ADD_SEALS before PAUSED: F_SEAL_WRITE, F_SEAL_SHRINK, "
+					"F_SEAL_GROW and F_SEAL_SEAL");
+	}
 	if (fstat(fd, &st) != 0 || (uint64_t)st.st_size < size)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "its device state is shorter than it says");
 	return 0;
@@ -347,9 +350,10 @@ static int check_state_size(const struct source *source, uint64_t size, struct p
 
 	if (size <= most)
 		return 0;
-	return pf_err_set(err, PF_ERR_PROTOCOL,
-			  "a device state of %llu bytes; --max-device-state allows %llu",
-			  (unsigned long long)size, (unsigned long long)most);
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "a device state of %llu bytes; --max-device-state allows %llu",
+		   (unsigned long long)size, (unsigned long long)most);
+	return pf_err_hint(err, "give both sides a larger --max-device-state");
 }
 
 /* Every PAUSE has one PAUSED; the answer to one that was taken back must not pass for a later one's. */

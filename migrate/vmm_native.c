@@ -70,12 +70,14 @@ static void lose_client(struct pf_vmm *vmm, struct pf_err *why)
 
 	if (why->class == PF_ERR_PROTOCOL && !why->hint[0])
 		pf_err_hint(why, "proto/WIRE.md, section 8, has the rules for a VMM");
+	/* The engine first: what it still has to say to this VMM, that its guest runs on for one, must
+	 * come before ERROR, which is the last word. */
+	if (was_vmm)
+		vmm->callbacks->lost(vmm->engine, why);
 	if (why->class == PF_ERR_UNREACHABLE)
 		close_client(vmm);
 	else
 		pf_vmm_hang_up(vmm, why);
-	if (was_vmm)
-		vmm->callbacks->lost(vmm->engine, why);
 }
 
 static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)

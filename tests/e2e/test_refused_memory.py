@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""test_refused_memory.py - what a destination's VMM describes and nobody can migrate into.
+"""test_refused_memory.py - what a VMM says or describes, and nobody can migrate from or into.
 
-Each row: what is wrong, and the words by which all three hear of it: the VMM by ERROR, the
-destination's stderr, and the source's.  Both agents end with 76, and the guest works on at the source.
+Each row: what is wrong, and the words by which all three hear of it: the VMM by ERROR, its agent's
+stderr and outcome, and the other agent's.  The guest works on at the source.
 """
 import dataclasses
 import fcntl
@@ -15,7 +15,7 @@ import pytest
 
 import vmm_client
 from processes import DEADLINE
-from vmm_client import DESTINATION, PAGE, Client, Memory
+from vmm_client import DESTINATION, PAGE, SOURCE, Client, Memory
 
 SIZE = 16 << 20  # of the guest, in one region
 EVENT_FORK = 1 << 1
@@ -217,6 +217,212 @@ def test_memory_that_is_refused(migration, row):
     client.close()
     memory.close()
     migration.check_source_guest_runs()
+
+
+# ---- memory that is right by itself, and not that of the source
+
+
+DIFFERENT = [
+    # name, regions of a VMM with 16 MiB, and what differs
+    ("size", lambda m: [m.region(size=SIZE // 2)], "8388608 bytes, pages of 4096 here"),
+    ("gpa", lambda m: [m.region(gpa=PAGE)], "region 0 is GPA 0x1000"),
+    ("count", halves, "2 regions here, 1 at the peer"),
+]
+
+
+@pytest.mark.parametrize("describe, text", [pytest.param(*row[1:], id=row[0]) for row in DIFFERENT])
+def test_memory_that_differs(migration, describe, text):
+    start_up_to_the_vmm(migration)
+    memory = Memory(SIZE)
+    client = Client(migration.destination.vmm_socket)
+    client.hello(DESTINATION)
+    client.regions(describe(memory))
+    client.wait("REGIONS_ACCEPTED")
+    assert "the guest stays at the source: the region tables differ" in client.wait("ERROR").reason
+    for agent in (migration.source, migration.destination):
+        assert agent.wait() == 76
+        said = words(agent.log_text())
+        assert "the region tables differ" in said and text in said
+        assert "start the destination's VMM with the memory of the source's" in said
+        assert agent.outcome()["outcome"] == "source-intact"
+    client.close()
+    memory.close()
+    migration.check_source_guest_runs()
+
+
+# ---- a source's VMM
+
+
+def start_source_vmm(migration, **options):
+    """Agents whose VMMs are ours, up to the link."""
+    migration.start_destination(**options)
+    migration.start_source(**options)
+    migration.source.open()
+    migration.wait_link()
+    client = Client(migration.source.vmm_socket)
+    client.hello(SOURCE)
+    return client
+
+
+def with_mapping(memory):
+    return [memory.region()]
+
+
+def not_for_reading(memory):
+    return [memory.region(trapped=False,
+                          fd=os.open(f"/proc/self/fd/{memory.fd}", os.O_WRONLY | os.O_CLOEXEC))]
+
+
+SOURCE_ROWS = [
+    ("mapping_at_the_source", with_mapping, "nothing is trapped at the source", RULES),
+    ("file_shorter_than_its_region", lambda m: [m.region(trapped=False, size=SIZE + PAGE)],
+     "16777216 bytes, too short for 16781312", "ftruncate"),
+    ("file_that_cannot_be_read", not_for_reading, "not open for reading", "opened with O_RDWR"),
+]
+
+
+@pytest.mark.parametrize(
+    "describe, text, hint", [pytest.param(*row[1:], id=row[0]) for row in SOURCE_ROWS]
+)
+def test_source_memory_that_is_refused(migration, describe, text, hint):
+    client = start_source_vmm(migration)
+    memory = Memory(SIZE)
+    client.regions(describe(memory))
+    error = client.wait("ERROR").reason
+    assert text in error and hint in error
+    check_source_fails(migration, text, hint)
+    client.close()
+    memory.close()
+
+
+def check_source_fails(migration, text, hint):
+    """And the destination hears that it is over."""
+    assert migration.source.wait() == 76
+    said = words(migration.source.log_text())
+    assert text in said and hint in said
+    assert migration.destination.wait() == 130
+    for agent in (migration.source, migration.destination):
+        assert agent.outcome()["outcome"] == "source-intact"
+
+
+def unsealed(client):
+    client.paused(vmm_client.device_state(seals=fcntl.F_SEAL_GROW), 12)
+
+
+def beyond_its_end(client):
+    client.paused(vmm_client.device_state(), 13)
+
+
+def beyond_the_limit(client):
+    client.paused(vmm_client.device_state(bytes(5000)), 5000)
+
+
+BAD_STATES = [
+    (unsealed, "sealed against writing and shrinking", "F_SEAL_WRITE", True),
+    (beyond_its_end, "its device state is shorter than it says", RULES, True),
+    (beyond_the_limit, "a device state of 5000 bytes; --max-device-state allows 4096",
+     "a larger --max-device-state", False),
+]
+
+
+@pytest.mark.parametrize(
+    "pause, text, hint, broken", [pytest.param(*row, id=row[0].__name__) for row in BAD_STATES]
+)
+def test_device_state_that_is_refused(migration, pause, text, hint, broken):
+    """The guest stood, and goes on: CONTINUE_SOURCE comes, and before ERROR, the last word."""
+    client = start_source_vmm(migration, max_device_state="4096")
+    memory, other = Memory(SIZE), Memory(SIZE)
+    client.regions([memory.region(trapped=False)])
+    there = Client(migration.destination.vmm_socket)
+    there.hello(DESTINATION)
+    there.regions([other.region()])
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    client.wait("PAUSE")
+    pause(client)
+    client.wait("CONTINUE_SOURCE")
+    if broken:
+        assert text in client.wait("ERROR").reason
+    assert client.receive() is None
+    check_source_fails(migration, text, hint)
+    for one in (client, there, memory, other):
+        one.close()
+
+
+def test_paused_without_pause_is_refused(migration):
+    client = start_source_vmm(migration)
+    memory = Memory(SIZE)
+    client.regions([memory.region(trapped=False)])
+    unpaused = "the VMM said PAUSED without PAUSE"
+    client.paused(vmm_client.device_state(), 12)
+    assert unpaused in client.wait("ERROR").reason
+    check_source_fails(migration, unpaused, RULES)
+    client.close()
+    memory.close()
+
+
+# ---- who is no VMM of this agent costs nothing
+
+
+STRANGE_GREETINGS = [
+    ("of_the_other_side", lambda c: c.hello(SOURCE), "the VMM says it is the source"),
+    ("of_another_version", lambda c: c.hello(DESTINATION, version=2), "the VMM speaks version 2"),
+    ("without_a_thread_id", lambda c: c.hello(DESTINATION, tids=[0]), "the thread id 0"),
+    ("missing", lambda c: c.say("READY"), "the VMM said READY before HELLO"),
+    ("of_the_agent", lambda c: c.say("RESUME"), "a RESUME message from the VMM"),
+    ("no_message", lambda c: c.send(b"\xff" * 40), ""),
+    ("too_long", lambda c: c.send(bytes(70000)), "a message of more than 65536 bytes"),
+]
+
+
+def test_greetings_that_are_refused(migration):
+    """One after the other; then the right VMM comes."""
+    start_up_to_the_vmm(migration)
+    for name, greet, text in STRANGE_GREETINGS:
+        client = Client(migration.destination.vmm_socket)
+        greet(client)
+        assert text in client.wait("ERROR").reason, name
+        assert client.receive() is None
+        client.close()
+    assert "VMM_LOST" not in migration.destination.control.names()
+    migration.start_guest("destination", "16M", 1, ["--regions", "1"])
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+# ---- a state directory that the guest does not fit into
+
+
+def test_state_directory_that_is_too_small(migration):
+    """Said when the VMM comes, before anything is trapped; the journal has half a byte a page."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who may mount a small tmpfs")
+    small = migration.folder / "small"
+    small.mkdir(0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64K,mode=0700", "tmpfs", small],
+                   check=True, timeout=DEADLINE)
+    try:
+        migration.start_destination(state_dir=small)
+        migration.start_source()
+        migration.source.open()
+        migration.start_guest("source", "16M", 1).wait_word("running")
+        migration.wait_link()
+        migration.start_guest("destination", "1G", 1)
+        assert migration.destination.wait() == 78
+        said = words(migration.destination.log_text())
+        assert "in the state directory: No space left on device" in said
+        assert "make room for" in said and "or give another --state-dir" in said
+        assert migration.source.wait() == 76
+        assert "No space left on device" in migration.source.log_text()
+        migration.check_source_guest_runs()
+    finally:
+        migration.destination.end()
+        migration.children.remove(migration.destination)
+        subprocess.run(["umount", small], check=True, timeout=DEADLINE)
 
 
 def test_the_same_client_is_accepted_when_it_says_what_is_right(migration):
