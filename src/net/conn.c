@@ -21,6 +21,7 @@
 
 /* Half of what one AES-GCM key may protect at most, RFC 8446 section 5.5. */
 #define REKEY_RECORDS (UINT64_C(1) << 23)
+#define IDLE_MESSAGES_MAX 32u /* KeyUpdates and the like, with no data between them */
 
 struct pf_conn {
 	SSL *ssl;
@@ -33,6 +34,7 @@ struct pf_conn {
 	uint64_t records; /* written with the present key */
 	uint64_t rekey_records;
 	uint64_t key_updates;
+	unsigned idle_messages; /* received since the last data */
 	char peer[PF_ENDPOINT_TEXT_MAX];
 	char cipher[64];
 };
@@ -72,6 +74,8 @@ static int link_read(BIO *bio, char *data, int size)
 	ssize_t got;
 
 	BIO_clear_retry_flags(bio);
+	if (conn->idle_messages > IDLE_MESSAGES_MAX)
+		return -1;
 	do {
 		got = recv(conn->fd, data, (size_t)size, MSG_DONTWAIT);
 	} while (got < 0 && errno == EINTR);
@@ -153,6 +157,18 @@ static int judge_certificate(int ok, X509_STORE_CTX *verification)
 	judgement->refused = true;
 	X509_STORE_CTX_set_error(verification, X509_V_ERR_HOSTNAME_MISMATCH);
 	return 0;
+}
+
+/*
+ * SSL_read() goes on until it meets data: a peer that sends nothing but KeyUpdates, each asking for
+ * another in return, would hold the thread for ever.  So they are counted, and link_read() ends it.
+ */
+static void count_message(int sent, int version, int type, const void *message, size_t length,
+			  SSL *ssl, void *conn)
+{
+	(void)version, (void)message, (void)length, (void)ssl;
+	if (!sent && type == SSL3_RT_HANDSHAKE)
+		((struct pf_conn *)conn)->idle_messages++;
 }
 
 static const struct explanation {
@@ -316,6 +332,8 @@ static int shake_hands(struct pf_conn *conn, const struct pf_handshake *how, str
 			return timed_out(conn, failure, err);
 	}
 	SSL_set_app_data(conn->ssl, NULL);
+	SSL_set_msg_callback(conn->ssl, count_message);
+	SSL_set_msg_callback_arg(conn->ssl, conn);
 	ERR_clear_error();
 	conn->wants = POLLIN;
 	if (judgement.accepted && SSL_get_verify_result(conn->ssl) == X509_V_OK)
@@ -424,9 +442,16 @@ enum pf_io pf_conn_read(struct pf_conn *conn, void *buffer, size_t size, size_t 
 	result = SSL_read_ex(conn->ssl, buffer, size, out_done);
 	if (result == 1) {
 		conn->wants = POLLIN;
+		conn->idle_messages = 0;
 		return PF_IO_OK;
 	}
 	io = conclude(conn, result, true, err);
+	if (conn->idle_messages > IDLE_MESSAGES_MAX) {
+		conn->dead = true;
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "the peer changes its keys again and again and sends no data");
+		io = PF_IO_ERROR;
+	}
 	if (io != PF_IO_AGAIN)
 		pf_err_prefix(err, "receiving from %s", conn->peer);
 	return io;

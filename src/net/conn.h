@@ -32,7 +32,8 @@ struct pf_handshake {
 	const char *peer_name;	/* never NULL */
 	uint64_t deadline_ns;	/* CLOCK_MONOTONIC */
 	int cancel_fd;		/* or -1 */
-	uint64_t rekey_records; /* KeyUpdate after so many records sent; 0: half the safe number */
+	uint64_t rekey_records; /* KeyUpdate after so many records sent; 0: half the safe number;
+				   only tests give another */
 };
 
 /*
@@ -57,7 +58,8 @@ void pf_conn_close(struct pf_conn *conn);
  * PF_IO_OK: *out_done > 0 bytes were moved, at most one TLS record (16 KiB) a call.  After AGAIN a
  * write must go on with the same bytes (they may have moved, and more may follow them).
  * PF_ERR_PROTOCOL: the peer refused us (a TLS 1.3 server judges the client's certificate after the
- * client's handshake has ended); all else is PF_ERR_UNREACHABLE: lost, closed or damaged.
+ * client's handshake has ended), or floods us with KeyUpdates; all else is PF_ERR_UNREACHABLE: lost,
+ * closed or damaged.
  */
 enum pf_io pf_conn_read(struct pf_conn *conn, void *buffer, size_t size, size_t *out_done,
 			struct pf_err *err);
