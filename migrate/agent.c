@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/commands.h"
 #include "migrate/report.h"
@@ -49,6 +50,7 @@ static int write_record(struct pf_agent *agent, enum pf_record record, struct pf
 	if (!pf_record_may_follow(agent->options->side, agent->record, record))
 		return pf_err_set(err, PF_ERR_STATE, "the record %s cannot follow %s",
 				  pf_record_name(record), pf_record_name(agent->record));
+	pf_fault(PF_FAULT_RECORDING);
 	if (pf_statedir_write_record(&agent->dir, record, agent->epoch, err))
 		return pf_err_prefix(err, "writing the record %s", pf_record_name(record));
 	agent->record = record;

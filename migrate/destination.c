@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
@@ -233,6 +234,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return pf_err_prefix(err, "its memory");
 	}
 	destination->armed = true;
+	pf_fault(PF_FAULT_ARMED);
 	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
@@ -250,6 +252,7 @@ static int vmm_ready(void *engine, struct pf_err *err)
 	destination->readies++;
 	if (destination->readies != destination->loads)
 		return 0;
+	pf_fault(PF_FAULT_LOADED);
 	if (pf_agent_raise(&destination->agent, PF_DE_VMM_READY, &failed) &&
 	    failed.class != PF_ERR_STATE)
 		pf_agent_fail(&destination->agent, PF_DE_FAILED, &failed);
@@ -324,12 +327,14 @@ static void act_load(struct destination *destination)
 {
 	pf_agent_emit(&destination->agent, "NEED_DEVICE_LOAD",
 		      json_pack("{s:I}", "size", (json_int_t)destination->state.size));
+	pf_fault(PF_FAULT_LOAD);
 	destination->loads++;
 	pf_vmm_load(destination->agent.vmm, destination->state.fd, destination->state.size);
 }
 
 static void act_ready(struct destination *destination)
 {
+	pf_fault(PF_FAULT_READY);
 	send_verdict(destination, PF_FRAME_READY, "");
 }
 
@@ -340,7 +345,9 @@ static void act_run(struct destination *destination)
 		return;
 	for (uint32_t i = 0; i < destination->channels; i++)
 		atomic_store(&destination->receiver[i]->may_push, true);
+	pf_fault(PF_FAULT_RUN);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME);
+	pf_fault(PF_FAULT_RESUME);
 	send_verdict(destination, PF_FRAME_RUN, "");
 	pf_agent_emit(&destination->agent, "RUN_GRANTED", NULL);
 	pf_agent_outcome(&destination->agent, NULL, "destination", false);
@@ -350,12 +357,14 @@ static void act_resumed(struct destination *destination)
 {
 	destination->resumed = true;
 	destination->downtime_ns = pf_now_ns() - destination->paused_ns;
+	pf_fault(PF_FAULT_RESUMED);
 	send_frame(destination, PF_FRAME_RESUMED, NULL, 0);
 	maybe_filled(destination);
 }
 
 static void act_refused(struct destination *destination)
 {
+	pf_fault(PF_FAULT_REFUSED);
 	send_verdict(destination, PF_FRAME_REFUSED, destination->agent.why.text);
 	pf_report("destination", &destination->agent.why);
 	pf_agent_finish(&destination->agent, 130, "source-intact", "source");
@@ -370,9 +379,11 @@ static void act_complete(struct destination *destination)
 {
 	struct pf_err err;
 
+	pf_fault(PF_FAULT_DRAIN);
 	/* Every page is here and mapped, or is when the VMM closes its uffd at COMPLETE. */
 	if (pf_guest_disarm(&destination->guest, &err))
 		pf_report("destination", &err);
+	pf_fault(PF_FAULT_DISARMED);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);
 	send_frame(destination, PF_FRAME_COMPLETE, NULL, 0);
 }
@@ -386,6 +397,7 @@ static void act_abort(struct destination *destination)
 {
 	struct pf_err why;
 
+	pf_fault(PF_FAULT_ABORTED);
 	send_verdict(destination, PF_FRAME_ABORTED, "cancelled");
 	pf_err_set(&why, PF_ERR_STATE, "the guest stays at the source: cancelled");
 	pf_vmm_hang_up(destination->agent.vmm, &why);
@@ -410,6 +422,7 @@ static void act_fail(struct destination *destination)
 /* A source that may have offered the guest already asks for the record, not for reasons. */
 static void act_fail_ready(struct destination *destination)
 {
+	pf_fault(PF_FAULT_ABORTED);
 	send_verdict(destination, PF_FRAME_ABORTED, destination->agent.why.text);
 	act_fail(destination);
 }

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "migrate/destination.h"
 #include "migrate/greet.h"
 #include "net/tcp.h"
@@ -65,10 +66,12 @@ static int hear_hello(struct greeter *greeter, struct pf_greeting *out, struct p
 	const uint8_t *body = NULL;
 	struct pf_frame frame;
 
+	pf_fault(PF_FAULT_CONNECT);
 	/* Which kind of connection it is, HELLO says: main makes an urgent one of it if it is. */
 	if (pf_conn_handshake(pf_steal_fd(&greeter->fd), &how, &conn, err) ||
 	    pf_channel_new(conn, PF_DESTINATION, false, &out->channel, err))
 		return -1;
+	pf_fault(PF_FAULT_TLS);
 	if (pf_greet_recv(out->channel, &greet, &frame, &body, err))
 		return -1;
 	if (frame.type != PF_FRAME_HELLO)

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/urgency.h"
 #include "memory/trap.h"
 #include "migrate/destination.h"
@@ -118,6 +119,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	switch (pf_trap_decide(trap, pf_journal_request(&guest->journal, run.region, run.first,
 							&first))) {
 	case PF_TRAP_REQUEST:
+		pf_fault(PF_FAULT_FAULT);
 		add(&pager->count.faults, 1);
 		pf_requests_open(&pager->requests, run.region, run.first, pf_now_ns());
 		break;
@@ -125,6 +127,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 		break;
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:
+		pf_fault(PF_FAULT_LATE_TRAP);
 		map_now(pager, &run);
 		break;
 	}

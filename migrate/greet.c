@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #define PARTING_NS (2 * PF_NS_PER_S)
 
@@ -76,6 +77,7 @@ void pf_greet_part(struct pf_channel *channel)
 
 	if (pf_greet_flush(channel, &how, &err))
 		return;
+	pf_fault(PF_FAULT_GOODBYE);
 	pf_conn_goodbye(pf_channel_conn(channel));
 	while (pf_greet_recv(channel, &how, &frame, &body, &err) == 0)
 		; /* nothing that is said now changes anything */

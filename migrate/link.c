@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/urgency.h"
 #include "migrate/greet.h"
 
@@ -195,6 +196,8 @@ static void *link_thread(void *opaque)
 	(void)pthread_setname_np(pthread_self(), link->name);
 	if (link->number == 0)
 		pf_thread_is_urgent();
+	else
+		pf_fault_in_bulk();
 	if (serve(link, &err))
 		pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
 				    sizeof(err), &link->stop);

@@ -15,6 +15,7 @@
 
 #include "migrate/agent_main.h"
 #include "migrate/demo/demo.h"
+#include "migrate/faults.h"
 #include "migrate/options.h"
 #include "migrate/report.h"
 #include "migrate/verbs.h"
@@ -72,6 +73,8 @@ static const struct program {
 	 run_destination},
 	{"demo", "OPTIONS", "move a guest between two agents on this machine and compare it",
 	 run_demo},
+	{"fault-points", "", "list where a test can stop, kill or cut off this build",
+	 pf_faults_main},
 };
 
 static void print_help(FILE *out)
@@ -110,6 +113,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	/* So is a limit on file sizes: pwrite(2) then says EFBIG. */
 	signal(SIGXFSZ, SIG_IGN);
+	code = pf_faults_arm();
+	if (code != 0)
+		return code;
 	if (argc < 2) {
 		print_help(stderr);
 		return 64;
@@ -118,7 +124,7 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		code = 0;
 	} else if (strcmp(argv[1], "--version") == 0) {
-		printf("pageferry %s\n", PACKAGE_VERSION);
+		printf("pageferry %s%s\n", PACKAGE_VERSION, pf_faults_built());
 		code = 0;
 	} else {
 		code = run(argc - 1, argv + 1);

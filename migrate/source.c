@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
@@ -418,6 +419,7 @@ static void act_propose(struct source *source)
 
 static void act_pause(struct source *source)
 {
+	pf_fault(PF_FAULT_PAUSE);
 	source->pauses_asked++;
 	source->guest_paused = true;
 	pf_agent_emit(&source->agent, "NEED_PAUSE", NULL);
@@ -426,6 +428,7 @@ static void act_pause(struct source *source)
 
 static void act_send_state(struct source *source)
 {
+	pf_fault(PF_FAULT_STANDS);
 	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
 	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
 }
@@ -433,6 +436,7 @@ static void act_send_state(struct source *source)
 /* Wakes them too: what they waited for may be otherwise now. */
 static void tell_pushers(struct source *source)
 {
+	pf_fault(PF_FAULT_GONE);
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
 		pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
 }
@@ -452,12 +456,14 @@ static void act_complete(struct source *source)
 {
 	if (source->link_up)
 		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
+	pf_fault(PF_FAULT_RELEASE);
 	pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
 
 static void act_keep(struct source *source)
 {
+	pf_fault(PF_FAULT_KEPT);
 	continue_guest(source);
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
@@ -484,6 +490,7 @@ static void act_outage(struct source *source)
 /* RUN was heard, but the record could not be written before the connection went. */
 static void act_gone_cut(struct source *source)
 {
+	pf_fault(PF_FAULT_GONE);
 	pf_agent_outage(&source->agent);
 }
 
@@ -500,6 +507,7 @@ static void act_doubt(struct source *source)
 
 static void act_commit(struct source *source)
 {
+	pf_fault(PF_FAULT_OFFERED);
 	send_verdict(source, PF_FRAME_COMMIT, "");
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/greet.h"
 #include "migrate/source.h"
@@ -50,8 +51,10 @@ static int open_channel(const struct attempt *attempt, bool urgent, struct pf_ch
 	if (pf_tcp_connect(attempt->endpoint, how.deadline_ns, how.cancel_fd, &fd, err))
 		return -1;
 	pf_tcp_tune(fd, urgent);
+	pf_fault(PF_FAULT_CONNECT);
 	if (pf_conn_handshake(fd, &how, &conn, err))
 		return -1;
+	pf_fault(PF_FAULT_TLS);
 	return pf_channel_new(conn, PF_SOURCE, urgent, out, err);
 }
 

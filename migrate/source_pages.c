@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "migrate/source.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -143,6 +144,7 @@ int pf_service_put(struct pf_service *service, struct pf_channel *channel, struc
 		return 0;
 	if (pf_reader_read(&service->reader, run, body))
 		return put_unreadable(service, channel, run, zeros, scratch);
+	pf_fault(PF_FAULT_PAGE_READ);
 	mask = find_zeros(body, run->count, page_size);
 	if (mask != 0) {
 		memcpy(scratch, body, length);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "migrate/source.h"
 
 #define RUNS_AT_ONCE 64u
@@ -144,6 +145,7 @@ static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 
 	if (!may_push(pusher, link))
 		return false;
+	pf_fault(PF_FAULT_PUSH);
 	put = next_run(pusher, channel);
 	left = pusher->left.count;
 	put = put && skip_hole(pusher, channel) &&

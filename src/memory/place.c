@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/fault.h"
+
 static const uint8_t zeros[PF_RUN_BYTES_MAX];
 
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
@@ -42,6 +44,7 @@ static enum pf_place_result fill_hole(struct pf_guest *guest, uint32_t region, u
 {
 	if (guest->region[region].placer->fill_hole(guest, region, page) == 0) {
 		count_up(&guest->count.holes, 1);
+		pf_fault(PF_FAULT_HOLE_FILLED);
 		return PF_PLACE_OK;
 	}
 	if (is_room_errno(errno))
@@ -62,8 +65,10 @@ static enum pf_place_result wake(const struct pf_guest *guest, const struct pf_r
 	int uffd = guest->uffd[guest->region[run->region].mapping[mapping].uffd].fd;
 
 	if (pf_uffd_wake(uffd, base + run->first * page_size, run->count * page_size) ==
-	    PF_MAP_DONE)
+	    PF_MAP_DONE) {
+		pf_fault(PF_FAULT_WOKEN);
 		return PF_PLACE_OK;
+	}
 	pf_err_sys(err,
 		   "waking the waiters of %" PRIu32 " pages from page %" PRIu64
 		   " of region %" PRIu32 ", %s",
@@ -147,6 +152,7 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 			placer->map(guest, left.region, mapping, left.first, ask, &mapped);
 
 		count_up(&guest->count.mapped, mapped);
+		pf_fault(PF_FAULT_MAPPED);
 		skip(&left, mapped);
 		ask -= mapped;
 		if (why == PF_MAP_UNMAPPED && ask > 1) {
@@ -258,10 +264,13 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 		return refuse_run(run, err);
 	mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
 	placed = (uint32_t)__builtin_popcount(mine);
+	pf_fault(PF_FAULT_CLAIMED);
 	if (populate_mask(guest, run, mine, bytes))
 		return not_written(guest, run, mine, errno, err);
+	pf_fault(PF_FAULT_WRITTEN);
 	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
 	pf_journal_fill(&guest->journal, run->region, run->first, mine);
+	pf_fault(PF_FAULT_FILLED);
 	count_up(&guest->count.duplicates, run->count - placed);
 	*out_placed = placed;
 	result = map_mask(guest, run, mine, err);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "memory/statefile.h"
 
 #define RING_BYTES (PF_RING_SLOTS * sizeof(struct uffd_msg))
@@ -114,6 +115,7 @@ enum pf_ring_read pf_ring_read(struct pf_ring *ring, int uffd)
 		errno = EPROTO;
 		return PF_RING_FAILED;
 	}
+	pf_fault(PF_FAULT_EVENT_READ);
 	ring->head += (uint32_t)((size_t)got / sizeof(struct uffd_msg));
 	return PF_RING_EVENTS;
 }
@@ -133,4 +135,5 @@ void pf_ring_pop(struct pf_ring *ring)
 	 */
 	__atomic_store_n(&slot_at(ring, ring->tail)->event, 0, __ATOMIC_RELEASE);
 	ring->tail++;
+	pf_fault(PF_FAULT_POPPED);
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/fault.h"
+
 #define BULK_FRAMES 4 /* whole frames a bulk buffer holds: fewer, longer moves of the rest */
 #define URGENT_FRAMES 4
 #define TLS_RECORD_BYTES (16u * 1024)
@@ -30,7 +32,39 @@ struct pf_channel {
 	short rx_wants;	       /* of the connection, when a receive could not go on */
 	uint32_t too_long;     /* a body that was asked for and fits no frame */
 	_Atomic uint64_t received, sent;
+	struct pf_fault_due due; /* of the frames in tx */
 };
+
+/* clang-format off: a table */
+#define POINTS(type) [PF_FRAME_##type] = {PF_FAULT_##type##_SENT, PF_FAULT_##type##_HEARD}
+static const struct {
+	uint8_t sent, heard; /* enum pf_fault_point */
+} fault_points[UINT8_MAX + 1] = {
+	POINTS(HELLO),
+	POINTS(WELCOME),
+	POINTS(REGIONS),
+	POINTS(REGIONS_OK),
+	POINTS(PAUSED),
+	POINTS(DEVICE),
+	POINTS(READY),
+	POINTS(COMMIT),
+	POINTS(RUN),
+	POINTS(RESUMED),
+	POINTS(REFUSED),
+	POINTS(ABORT),
+	POINTS(ABORTED),
+	POINTS(COMPLETE),
+	POINTS(COMPLETE_ACK),
+	POINTS(FAILURE),
+	POINTS(REQUEST),
+	POINTS(CREDIT),
+	POINTS(PAGES),
+	POINTS(ZERO),
+	POINTS(PAGE_ERROR),
+};
+#undef POINTS
+_Static_assert(PF_FAULT_COUNT_ <= UINT8_MAX, "a point is a byte");
+/* clang-format on */
 
 /* Guest memory passes through here and must not end in a core dump, DESIGN.md section 7. */
 static int buffer_map(struct buffer *buffer, size_t size, struct pf_err *err)
@@ -178,6 +212,7 @@ enum pf_io pf_channel_recv(struct pf_channel *channel, struct pf_frame *out,
 	*out_body = rx->bytes + rx->start + PF_FRAME_HEADER_BYTES;
 	channel->delivered = PF_FRAME_HEADER_BYTES + channel->frame.length;
 	channel->checked = false;
+	pf_fault(fault_points[out->type].heard);
 	return PF_IO_OK;
 }
 
@@ -203,6 +238,7 @@ void pf_channel_commit(struct pf_channel *channel, struct pf_frame *frame)
 	frame->epoch = greets ? 0 : channel->rules.epoch;
 	pf_frame_encode(frame, tx->bytes + tx->end);
 	tx->end += PF_FRAME_HEADER_BYTES + frame->length;
+	pf_fault_later(&channel->due, fault_points[frame->type].sent);
 }
 
 bool pf_channel_put(struct pf_channel *channel, struct pf_frame *frame, const void *body)
@@ -238,6 +274,7 @@ enum pf_io pf_channel_flush(struct pf_channel *channel, struct pf_err *err)
 		tx->start += done;
 		atomic_fetch_add_explicit(&channel->sent, done, memory_order_relaxed);
 	}
+	pf_fault_now(&channel->due);
 	return PF_IO_OK;
 }
 

@@ -28,10 +28,11 @@ class Agent(Child):
         self.vmm_socket = pathlib.Path(folder, side + ".vmm")
         self.state_dir = pathlib.Path(folder, side + ".state")
         argv = [program("PAGEFERRY"), side]
+        fault = options.pop("fault", None)
         for name, value in options.items():
             for one in value if isinstance(value, list) else [value]:
                 argv += ["--" + name.replace("_", "-"), one]
-        super().__init__(side, argv, folder)
+        super().__init__(side, argv, folder, env={"PAGEFERRY_FAULT": fault} if fault else None)
         self.control = None
 
     def connect(self, seconds=DEADLINE):
@@ -55,6 +56,11 @@ class Agent(Child):
         self.control = self.connect()
         self.control.take_history()
         return self.control
+
+    def record(self):
+        """What is on disk; None before the first one."""
+        path = self.state_dir / "record"
+        return path.read_text().split()[0] if path.exists() else None
 
     def outcome(self):
         return json.loads((self.state_dir / "outcome.json").read_text())

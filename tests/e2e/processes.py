@@ -21,7 +21,7 @@ def left(until):
 class Child:
     """A process with its stderr (and stdout, unless piped) in a log file."""
 
-    def __init__(self, name, argv, folder, piped=False, pass_fds=()):
+    def __init__(self, name, argv, folder, piped=False, pass_fds=(), env=None):
         self.name = name
         self.log = pathlib.Path(folder, name + ".log")
         with open(self.log, "ab") as log:
@@ -29,7 +29,7 @@ class Child:
                 [str(a) for a in argv],
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else log,
-                stderr=log, pass_fds=pass_fds,
+                stderr=log, pass_fds=pass_fds, env={**os.environ, **(env or {})},
             )
         self.pidfd = os.pidfd_open(self.process.pid)
 
@@ -47,6 +47,11 @@ class Child:
         if not poll.poll(seconds * 1000):
             raise Late(f"{self.name} (pid {self.pid}) did not end within {seconds} s")
         return self.process.wait()
+
+    def wait_stopped(self):
+        """Until SIGSTOP has stopped it; the test's own time limit is the deadline."""
+        happened = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert happened.si_code == os.CLD_STOPPED, (self.name, happened, self.log_text())
 
     def busy_seconds(self):
         """Processor time of each thread so far, by its name (proc(5), stat fields 14 and 15)."""
