@@ -130,7 +130,7 @@ static int allow(scmp_filter_ctx filter)
 /* abort(3) and raise(3) signal this process, and nobody else is to be signalled. */
 static int allow_own_signals(scmp_filter_ctx filter)
 {
-	struct scmp_arg_cmp own = SCMP_CMP(0, SCMP_CMP_EQ, (scmp_datum_t)getpid());
+	struct scmp_arg_cmp own = SCMP_CMP(0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0);
 	int failed = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, own);
 
 	return failed ? failed : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, own);
