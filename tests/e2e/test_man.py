@@ -75,7 +75,7 @@ def test_an_agents_page_has_its_options_and_their_defaults(side):
 
 def test_the_programs_page_has_every_verb_and_option():
     told = help_of()
-    assert words_of("pageferry.1", "Verbs") == set(re.findall(r"^  (\w+) ", told, re.MULTILINE))
+    assert words_of("pageferry.1", "Verbs") == set(re.findall(r"^  ([\w-]+) ", told, re.MULTILINE))
     options = set(re.findall(r"-(-[a-z-]+)", told)) | {"-help", "-version"}
     assert set(items("pageferry.1", "Fl")) == options
 
