@@ -209,7 +209,7 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 	}
 	if (mail->kind == PF_MAIL_DOWN && mail->number > 0)
 		/* The last word on urgent may not have been read yet: the session ends behind it. */
-		pf_pager_tell(&destination->pager, PF_MAIL_DETACH, NULL, 0);
+		pf_pager_tell(&destination->pager, PF_MAIL_DETACH, mail->data, mail->length);
 	else if (mail->kind == PF_MAIL_DOWN)
 		pf_session_down(destination, mail->data);
 	else if (mail->kind == PF_MAIL_STATE_HERE)
@@ -308,7 +308,6 @@ static void act_accept(struct destination *destination)
 	/* Every thread knows the table before the source can learn that it may use it. */
 	for (uint32_t i = 0; i < destination->channels; i++)
 		pf_link_agree(&destination->bulk[i], table);
-	send_frame(destination, PF_FRAME_REGIONS_OK, NULL, 0);
 	pf_pager_agree(&destination->pager, destination->agent.epoch, table);
 }
 

@@ -89,8 +89,8 @@ void pf_pager_attach(struct pf_pager *pager, struct pf_channel *channel, uint32_
 /* Main: posts a control frame for the connection of this epoch; dropped if it is gone. */
 void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type type,
 		   const void *body, size_t length);
-/* Main: the regions of this epoch's connection are agreed, pages may be asked for; the table outlives
- * the thread. */
+/* Main: the regions of this epoch's connection are agreed: REGIONS_OK is said, and pages may be asked
+ * for; the table outlives the thread. */
 void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
 		   size_t length);

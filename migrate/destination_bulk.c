@@ -141,7 +141,7 @@ static int take_pushed(struct pf_receiver *receiver, struct pf_link *link,
 		       const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
 {
 	if (!atomic_load(&receiver->may_push))
-		return pf_err_set(err, PF_ERR_PROTOCOL, "pages pushed before RUN");
+		return pf_err_set(err, PF_ERR_PROTOCOL, "%s before RUN", pf_frame_name(frame->type));
 	if (pf_grant_use(&receiver->grant, PF_FRAME_HEADER_BYTES + frame->length, err))
 		return -1;
 	if (frame->type == PF_FRAME_PAGE_ERROR)

@@ -59,6 +59,8 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	if (!destination->urgent_up)
 		return;
 	drop_links(destination);
+	if (err->class == PF_ERR_PROTOCOL)
+		pf_session_stranger(destination, destination->address, err->text);
 	pf_agent_fail(&destination->agent, PF_DE_LINK_DOWN, err);
 }
 

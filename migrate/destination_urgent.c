@@ -214,8 +214,7 @@ static int check_owed(const struct pf_pager *pager, const struct pf_frame *frame
 	return 0;
 }
 
-static int place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
-			struct pf_err *err)
+static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body)
 {
 	struct pf_arrival *arrival = &pager->arrival;
 	uint64_t placed = arrival->placed, zero = arrival->zero;
@@ -223,8 +222,6 @@ static int place_answer(struct pf_pager *pager, const struct pf_frame *frame, co
 		.region = frame->region, .first = frame->page, .count = frame->count};
 	enum pf_place_result result;
 
-	if (check_owed(pager, frame, err))
-		return -1;
 	result = pf_arrival_place(arrival, frame, body);
 	if (result == PF_PLACE_AGAIN)
 		map_now(pager, &run);
@@ -233,6 +230,17 @@ static int place_answer(struct pf_pager *pager, const struct pf_frame *frame, co
 	/* What could not be placed stays owed. */
 	if (result <= PF_PLACE_AGAIN)
 		close_requests(pager, frame);
+}
+
+static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
+		       struct pf_err *err)
+{
+	if (check_owed(pager, frame, err))
+		return -1;
+	if (frame->type == PF_FRAME_PAGE_ERROR)
+		pf_arrival_lost(&pager->arrival, frame);
+	else
+		place_answer(pager, frame, body);
 	return 0;
 }
 
@@ -242,10 +250,8 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 	switch (frame->type) {
 	case PF_FRAME_PAGES:
 	case PF_FRAME_ZERO:
-		return place_answer(pager, frame, body, err);
 	case PF_FRAME_PAGE_ERROR:
-		pf_arrival_lost(&pager->arrival, frame);
-		return 0;
+		return take_answer(pager, frame, body, err);
 	default:
 		if (pf_mail_post(pager->inbox, pager->origin, PF_MAIL_FRAME, frame->type, body,
 				 frame->length))
@@ -314,25 +320,32 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	pf_requests_resend(&pager->requests);
 }
 
-static void expect(struct pf_pager *pager, const struct pf_mail *mail)
+/* REGIONS_OK, and the table: no answer to it can be here before the table is. */
+static void agree(struct pf_pager *pager, const struct pf_mail *mail)
 {
 	const struct pf_region_table *table;
+	struct pf_frame frame = {.type = PF_FRAME_REGIONS_OK};
 
 	if (!pager->channel || mail->origin != pager->origin)
 		return;
+	if (!pf_channel_put(pager->channel, &frame, NULL))
+		return; /* nothing but WELCOME was put before: there is room */
 	memcpy(&table, mail->data, sizeof(table));
 	pf_channel_expect(pager->channel, pager->origin, table, 0);
 	pager->may_ask = true;
 }
 
 /* The session is over for main, but what the source has said on urgent still counts. */
-static void detach(struct pf_pager *pager)
+static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 {
 	struct pf_err err;
 
 	for (unsigned i = 0; i < LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
 		;
-	pf_err_set(&err, PF_ERR_UNREACHABLE, "a bulk connection is gone");
+	if (mail->length == sizeof(err))
+		memcpy(&err, mail->data, sizeof(err));
+	else
+		pf_err_set(&err, PF_ERR_UNREACHABLE, "the session is over");
 	if (pager->channel)
 		lose_channel(pager, &err);
 }
@@ -372,13 +385,13 @@ static void take_mail(struct pf_pager *pager)
 			attach(pager, &mail);
 			break;
 		case PF_MAIL_DETACH:
-			detach(pager);
+			detach(pager, &mail);
 			break;
 		case PF_MAIL_RESET:
 			reset_guest(pager);
 			break;
 		case PF_MAIL_EXPECT:
-			expect(pager, &mail);
+			agree(pager, &mail);
 			break;
 		case PF_MAIL_GUEST:
 			take_guest(pager, &mail);

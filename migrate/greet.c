@@ -79,6 +79,8 @@ void pf_greet_part(struct pf_channel *channel)
 		return;
 	pf_fault(PF_FAULT_GOODBYE);
 	pf_conn_goodbye(pf_channel_conn(channel));
-	while (pf_greet_recv(channel, &how, &frame, &body, &err) == 0)
-		; /* nothing that is said now changes anything */
+	/* Nothing that is said now changes anything; a peer that never pauses must not be heard for ever. */
+	while (pf_now_ns() < how.deadline_ns &&
+	       pf_greet_recv(channel, &how, &frame, &body, &err) == 0)
+		;
 }

@@ -20,12 +20,13 @@ enum pf_mail_kind {
 	/* main -> a thread */
 	PF_MAIL_SEND = 1, /* number: frame type; data: body */
 	PF_MAIL_STOP,	  /* number: 1 to flush what is there first; then end */
-	PF_MAIL_EXPECT,	  /* destination urgent: data: const struct pf_region_table *[1], agreed */
+	PF_MAIL_EXPECT,	  /* destination urgent: say REGIONS_OK; data: const struct pf_region_table *[1] */
 	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
 	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
 	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
 	PF_MAIL_CHANNEL,  /* destination urgent: data: struct pf_channel *[1], now its own */
-	PF_MAIL_DETACH,	  /* destination urgent: hear the connection out, then PF_MAIL_DOWN */
+	PF_MAIL_DETACH,	  /* destination urgent: hear the connection out, then PF_MAIL_DOWN;
+			     data: struct pf_err, the reason, or none */
 	PF_MAIL_GUEST,	  /* destination urgent: data: struct pf_guest *[1], armed */
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
 	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */

@@ -251,7 +251,8 @@ static int take_verdict(struct source *source, const struct pf_mail *mail, unsig
 		return -1;
 	if (mail->number == PF_FRAME_REFUSED && source->resumed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "REFUSED after RESUMED: the guest has run there");
-	if (mail->number == PF_FRAME_RESUMED)
+	/* Before the offer it means nothing, and must not outlive the connection that said it. */
+	if (mail->number == PF_FRAME_RESUMED && source->agent.record != PF_RECORD_NONE)
 		source->resumed = true;
 	if (mail->number != PF_FRAME_READY) {
 		pf_agent_note(&source->agent, frame_events[row].event);
