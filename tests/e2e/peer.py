@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""peer.py - an authenticated peer that lies: tests/hostile/pageferry-peer, a command at a time.
+
+It does the handshake, HELLO and proof like an agent, and then what a test tells it.  `do` wants a
+command to work; `say` returns what became of it.
+"""
+from harness import DESTINATION_NAME, ID, SOURCE_NAME, program
+from processes import DEADLINE, Guest
+
+MIB = 1 << 20
+
+
+class Peer(Guest):
+    """One connection is one number, 0 to 15; a source's connection 0 is urgent by habit."""
+
+    def __init__(self, side, address, pki, folder, name=None):
+        self.side = side
+        agent = DESTINATION_NAME if side == "source" else SOURCE_NAME
+        argv = [program("PAGEFERRY_PEER"), side, address, pki.folder, agent, ID]
+        # A Guest in that it says a line at a time; not in what it is started with.
+        super(Guest, self).__init__(name or f"hostile-{side}", argv, folder, piped=True)
+        self.lines, self.taken, self.partial = [], 0, b""
+        if side == "destination":
+            self.address = self.wait_line(lambda line: line.startswith("ok ")).split()[1]
+
+    def say(self, command):
+        super().say(command)
+        answer = self.wait_line(lambda line: True, DEADLINE)
+        assert not answer.startswith("error"), f"{command}: {answer}"
+        return answer
+
+    def do(self, command):
+        answer = self.say(command)
+        assert answer.startswith("ok"), f"{command}: {answer}"
+        return answer
+
+    def check_gone(self, connection):
+        assert self.say(f"gone {connection}").startswith("gone")
+
+    def leave(self):
+        """The script is over: it ends by itself."""
+        self.process.stdin.close()
+        assert self.wait() == 0
+
+    # ---- as a source
+
+    def connect(self, channels=1, **urgent):
+        """A link with all of its connections; more words for the first HELLO."""
+        more = "".join(f" {name}={value}" for name, value in urgent.items())
+        self.do("open 0" + (" rekey=1" if urgent.get("rekey") else ""))
+        self.do(f"hello 0 channels={channels}{more}")
+        self.do("expect 0 WELCOME")
+        for i in range(1, channels + 1):
+            self.do(f"open {i}")
+            self.do(f"hello {i} channel={i} channels={channels}")
+            self.do(f"expect {i} WELCOME")
+
+    def agree(self, size=64 * MIB):
+        """With a pageferry-guest of that size, which has two regions."""
+        half = size // 2
+        self.do(f"frame 0 REGIONS regions=0:{half}:4096,{half}:{half}:4096")
+        self.do("expect 0 REGIONS_OK")
+
+    def pause(self, state=64):
+        self.do(f"frame 1 PAUSED paused={state}")
+        if state:
+            self.do(f"frame 1 DEVICE body={state}")
+
+    def commit(self):
+        self.do("expect 0 READY")
+        self.do("frame 0 COMMIT verdict=OFFERED")
+        self.do("expect 0 RUN")
+
+    # ---- as a destination
+
+    def accept(self, channels=1):
+        for i in range(channels + 1):
+            self.do(f"open {i}")
+            self.do(f"expect {i} HELLO")
+            self.do(f"welcome {i} channel={i}")
