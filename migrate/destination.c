@@ -62,22 +62,52 @@ static int take_regions(struct destination *destination, const struct pf_mail *m
 	return 0;
 }
 
+/* The source's word on its record, which must be one of the two. */
+static int check_verdict(const struct destination *destination, const struct pf_mail *mail,
+			 enum pf_record record, enum pf_record or_record, struct pf_err *err)
+{
+	uint32_t epoch = destination->agent.epoch;
+	struct pf_msg_verdict verdict;
+
+	if (pf_msg_unpack_verdict(mail->data, mail->length, &verdict, err))
+		return -1;
+	if (verdict.epoch == epoch && (verdict.record == record || verdict.record == or_record))
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL, "%s with record %s of epoch %u in epoch %u",
+			  pf_frame_name((uint8_t)mail->number), pf_record_name(verdict.record),
+			  verdict.epoch, epoch);
+}
+
 static int take_commit(struct destination *destination, const struct pf_mail *mail,
 		       struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
-	struct pf_msg_verdict verdict;
 	struct pf_err failed = {0};
 
-	if (pf_msg_unpack_verdict(mail->data, mail->length, &verdict, err))
+	if (check_verdict(destination, mail, PF_RECORD_OFFERED, PF_RECORD_OFFERED, err))
 		return -1;
-	if (verdict.epoch != agent->epoch || verdict.record != PF_RECORD_OFFERED)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "COMMIT with record %s of epoch %u in epoch %u",
-				  pf_record_name(verdict.record), verdict.epoch, agent->epoch);
 	/* A record that cannot be written is no RUN: the tombstone gives the guest back. */
 	if (pf_agent_raise(agent, PF_DE_COMMIT, &failed) && failed.class != PF_ERR_STATE)
 		pf_agent_fail(agent, PF_DE_FAILED, &failed);
 	return 0;
+}
+
+static int take_abort(struct destination *destination, const struct pf_mail *mail,
+		      struct pf_err *err)
+{
+	if (check_verdict(destination, mail, PF_RECORD_NONE, PF_RECORD_OFFERED, err))
+		return -1;
+	pf_agent_note(&destination->agent, PF_DE_ABORT);
+	return 0;
+}
+
+static int take_failure(const struct pf_mail *mail, struct pf_err *err)
+{
+	char reason[PF_REASON_MAX + 1];
+
+	if (pf_msg_unpack_failure(mail->data, mail->length, reason, err))
+		return -1;
+	return pf_err_set(err, PF_ERR_UNREACHABLE, "the source gave up: %s", reason);
 }
 
 static int take_frame(struct destination *destination, const struct pf_mail *mail,
@@ -94,13 +124,12 @@ static int take_frame(struct destination *destination, const struct pf_mail *mai
 	case PF_FRAME_COMMIT:
 		return take_commit(destination, mail, err);
 	case PF_FRAME_ABORT:
-		pf_agent_note(agent, PF_DE_ABORT);
-		return 0;
+		return take_abort(destination, mail, err);
 	case PF_FRAME_COMPLETE_ACK:
 		pf_agent_note(agent, PF_DE_ACK);
 		return 0;
 	case PF_FRAME_FAILURE:
-		return pf_err_set(err, PF_ERR_UNREACHABLE, "the source gave up");
+		return take_failure(mail, err);
 	default:
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the source sent %s",
 				  pf_frame_name((uint8_t)mail->number));

@@ -8,6 +8,8 @@ from harness import DESTINATION_NAME, ID, SOURCE_NAME, program
 from processes import DEADLINE, Guest
 
 MIB = 1 << 20
+# What a pageferry-guest of 64 MiB describes: GPA, size and page size of each region.
+GUEST_REGIONS = f"0:{32 * MIB}:4096,{32 * MIB}:{32 * MIB}:4096"
 
 
 class Peer(Guest):
@@ -55,10 +57,8 @@ class Peer(Guest):
             self.do(f"hello {i} channel={i} channels={channels}")
             self.do(f"expect {i} WELCOME")
 
-    def agree(self, size=64 * MIB):
-        """With a pageferry-guest of that size, which has two regions."""
-        half = size // 2
-        self.do(f"frame 0 REGIONS regions=0:{half}:4096,{half}:{half}:4096")
+    def agree(self, regions=GUEST_REGIONS):
+        self.do(f"frame 0 REGIONS regions={regions}")
         self.do("expect 0 REGIONS_OK")
 
     def pause(self, state=64):

@@ -63,6 +63,21 @@ class Child:
             busy[name] = busy.get(name, 0) + ticks / os.sysconf("SC_CLK_TCK")
         return busy
 
+    def own_memory(self, peak=False):
+        """Bytes that this process alone takes (proc(5), RssAnon); peak: the most that was resident
+        at once since reset_peak(), whatever kind."""
+        name = "VmHWM:" if peak else "RssAnon:"
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(f"{self.name} has no {name}")
+
+    def reset_peak(self):
+        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def signal(self, number):
         self.process.send_signal(number)
 

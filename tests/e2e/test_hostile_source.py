@@ -4,11 +4,13 @@
 Each row costs the liar its connection and nothing else: the destination tells of it, listens on, and
 in the end a right source moves its guest there, with every byte.
 """
+import os
 import re
 
 import pytest
 
-from peer import MIB, Peer
+import vmm_client as vmm
+from peer import GUEST_REGIONS, MIB, Peer
 
 STANDS = None  # what is well-formed and means nothing now is ignored (WIRE.md, section 2.3)
 
@@ -52,7 +54,7 @@ LINKED = [  # before the regions are agreed on
     ("frame 0 REQUEST count=1", "from the source"),
     ("frame 0 REGIONS body=4097", "4096"),
     ("frame 0 REGIONS hex=0a00", "page size is neither"),
-    ("frame 0 REGIONS regions=0:0x2000000:4096,0x2000000:0x2000000:4096 times=2", "REGIONS twice"),
+    (f"frame 0 REGIONS regions={GUEST_REGIONS} times=2", "REGIONS twice"),
     ("frame 0 PAGES count=1 body=4096", "before the regions are agreed"),
     ("frame 0 ZERO count=1", "before the regions are agreed"),
     ("frame 0 PAGE_ERROR count=1 extra=5", "before the regions are agreed"),
@@ -192,3 +194,137 @@ def test_a_lie_costs_the_connection_and_nothing_else(migration, rows, stage):
         try_rows(destination, peer, BULK_GREETING, first_hello)
     peer.leave()
     check_right_source_arrives(migration)
+
+
+# ---- with a VMM that takes any device state
+
+
+class Vmm:
+    """A destination's VMM with 4 MiB, whose device state means nothing."""
+
+    size = 4 * MIB
+    regions = f"0:{size}:4096"
+
+    def __init__(self, agent):
+        self.memory = vmm.Memory(self.size)
+        self.client = vmm.Client(agent.vmm_socket)
+        self.client.hello(vmm.DESTINATION)
+        self.client.regions([self.memory.region()])
+        self.client.wait("REGIONS_ACCEPTED")
+
+    def load(self):
+        self.client.wait("LOAD")
+        self.client.say("READY")
+
+    def resume(self):
+        self.client.wait("RESUME")
+        self.client.say("RESUMED")
+
+    def page(self, number):
+        return os.pread(self.memory.fd, 4096, number * 4096)
+
+    def close(self):
+        self.client.close()
+        self.memory.close()
+
+
+@pytest.fixture
+def scene(migration):
+    """A destination, its VMM and the liar, who is up to READY or, by serve(), after RUN."""
+    destination = migration.start_destination()
+    machine = Vmm(destination)
+    peer = migration.own(Peer("source", migration.address, migration.pki, migration.folder))
+    yield destination, machine, peer
+    machine.close()
+
+
+def get_ready(peer, machine):
+    peer.connect()
+    peer.agree(Vmm.regions)
+    peer.pause()
+    machine.load()
+    peer.do("expect 0 READY")
+
+
+def serve(scene):
+    destination, machine, peer = scene
+    get_ready(peer, machine)
+    peer.do("frame 0 COMMIT verdict=OFFERED")
+    peer.do("expect 0 RUN")
+    machine.resume()
+    peer.do("expect 0 RESUMED")
+    destination.control.wait_state("postcopy-active")
+
+
+READY = [
+    ("frame 0 COMMIT verdict=NONE", "COMMIT with record NONE"),
+    ("frame 0 COMMIT verdict=OFFERED verdict-epoch=1", "of epoch 1"),
+    ("frame 0 COMMIT body=512", "decode|shortest|know"),
+    ("frame 0 ABORT verdict=GONE", "ABORT with record GONE"),
+    ("frame 0 ABORT verdict=NONE verdict-epoch=1", "of epoch 1"),
+    ("frame 0 ABORT body=512", "decode|shortest|know"),
+    ("frame 0 FAILURE body=512", "decode|shortest|know"),
+    ("frame 1 PAGES count=1 body=4096", "PAGES before RUN"),
+    ("frame 1 PAUSED paused=64", "PAUSED twice"),
+    ("frame 1 DEVICE body=64", "instead of 64"),
+]
+
+
+def test_lies_before_the_commit_leave_it_open(scene):
+    """Whatever is said instead of COMMIT: nothing is committed, and a source may start again."""
+    destination, machine, peer = scene
+    for command, reason in READY:
+        get_ready(peer, machine)
+        peer.say(command)
+        peer.check_gone(0)
+        check_told(destination, reason)
+        status = destination.control.command("query-migrate")
+        assert status["record"] in ("READY", "NONE"), (command, status)
+    serve(scene)
+    assert destination.control.command("query-migrate")["record"] == "RUN"
+
+
+IGNORED_AFTER_RUN = [
+    "frame 0 COMMIT verdict=OFFERED times=3",
+    "frame 0 ABORT verdict=OFFERED",
+    "frame 0 COMPLETE_ACK",
+    "frame 1 ZERO page=7 count=1 times=3",
+    "frame 1 PAGES page=7 count=1 body=4096",
+]
+AFTER_RUN = [
+    ("frame 0 PAGES count=1 body=4096", "nobody asked for"),
+    ("frame 0 ZERO count=1024", "nobody asked for"),
+    ("frame 1 PAGES page=1024 count=1 body=4096", "which has 1024"),
+    ("frame 1 PAGES page=1020 count=16 body=65536", "which has 1024"),
+    ("frame 1 ZERO page=1 count=1024", "which has 1024"),
+    ("frame 1 COMMIT verdict=OFFERED", "on a bulk connection"),
+    ("frame 1 PAGES count=1 body=4096 cut=100", None),  # and then it hangs up
+    ("frame 0 ABORT verdict=GONE", "ABORT with record GONE"),
+]
+
+
+@pytest.mark.parametrize("command, reason", AFTER_RUN)
+def test_a_lie_after_run_is_an_outage(scene, command, reason):
+    """The guest is the destination's: it keeps what has arrived, and waits."""
+    destination, machine, peer = scene
+    serve(scene)
+    peer.do("frame 1 PAGES page=3 count=1 body=4096")
+    for ignored in IGNORED_AFTER_RUN:
+        peer.do(ignored)
+    peer.say(command)
+    if reason:
+        peer.check_gone(command.split()[1])
+    else:
+        peer.do("close 1")
+    destination.control.wait_state("postcopy-paused")
+    told = destination.control.wait_event("OUTAGE")["data"]
+    assert re.search(reason or "in the middle of a frame, PAGES", told["reason"]), told
+    status = destination.control.command("query-migrate")
+    assert (status["record"], status["outcome"]) == ("RUN", "paused")
+    assert status["pages"]["filled"] == 2 and status["pages"]["duplicates"] == 3
+    assert machine.page(3) == b"\x5a" * 4096 and machine.page(7) == bytes(4096)
+    # A new HELLO cannot begin anew what is committed.
+    peer.do("open 2")
+    peer.do("hello 2")
+    assert "record here is RUN" in peer.say("expect 2 WELCOME")
+    assert destination.alive()
