@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/fuzz/fuzz-statedir.c - a state directory whose files somebody has damaged.
+ *
+ * Input: a byte that chooses the file, then its bytes; of ring and journal, which are large, patches on a
+ * good one: two bytes of position, one of value, and what is left over is cut off.  Opening must say what is wrong, or give
+ * something that keeps its promises: a record of this version, events in the order of their numbers,
+ * a ring that can be emptied, a journal whose counts are those of its pages.
+ */
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "memory/journal.h"
+#include "memory/ring.h"
+#include "migrate/events.h"
+#include "tests/fuzz/fuzz.h"
+
+static const struct pf_region_table table = {
+	.count = 2,
+	.region = {{.gpa = 0, .size = 40 * 4096, .page_size = 4096},
+		   {.gpa = 1u << 30, .size = 3u << 21, .page_size = 2u << 20}},
+};
+
+static char folder[] = "/dev/shm/pageferry-fuzz-XXXXXX";
+static int folder_fd = -1;
+enum { RECORD, IDENTITY, EVENTS, RING, JOURNAL };
+static const char *const files[] = {"record", "identity", "events", "uffd-0.ring", "journal"};
+
+static void clean_up(void)
+{
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		(void)unlinkat(folder_fd, files[i], 0);
+	(void)unlinkat(folder_fd, "lock", 0);
+	(void)unlinkat(folder_fd, ".events.new", 0);
+	(void)rmdir(folder);
+}
+
+/* A good one, and some events that were not dealt with. */
+static void make_ring(struct pf_err *err)
+{
+	struct pf_ring ring;
+
+	FUZZ_ASSERT(pf_ring_create(&ring, folder_fd, 0, err) == 0);
+	for (unsigned i = 1000; i < 1030; i++)
+		ring.slot[i % PF_RING_SLOTS].event = UFFD_EVENT_PAGEFAULT;
+	pf_ring_close(&ring);
+}
+
+static void make_journal(struct pf_err *err)
+{
+	struct pf_journal journal;
+
+	FUZZ_ASSERT(pf_journal_create(&journal, folder_fd, &table, err) == 0);
+	(void)pf_journal_fill(&journal, 0, 3, pf_journal_claim(&journal, 0, 3, 16));
+	(void)pf_journal_claim(&journal, 1, 0, 2);
+	pf_journal_close(&journal);
+}
+
+static void patch_file(const char *name, const uint8_t *data, size_t size)
+{
+	int fd = openat(folder_fd, name, O_RDWR | O_CLOEXEC);
+	off_t length = lseek(fd, 0, SEEK_END);
+
+	FUZZ_ASSERT(fd >= 0 && length > 0);
+	for (; size >= 3; data += 3, size -= 3)
+		FUZZ_ASSERT(pwrite(fd, data + 2, 1, (data[0] << 8 | data[1]) % length) == 1);
+	FUZZ_ASSERT(ftruncate(fd, length - (off_t)size) == 0);
+	close(fd);
+}
+
+static void make_folder(void)
+{
+	if (folder_fd < 0) {
+		FUZZ_ASSERT(mkdtemp(folder));
+		folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		FUZZ_ASSERT(folder_fd >= 0 && atexit(clean_up) == 0);
+	}
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		(void)unlinkat(folder_fd, files[i], 0);
+}
+
+static void write_file(const char *name, const uint8_t *data, size_t size)
+{
+	int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	FUZZ_ASSERT(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	close(fd);
+}
+
+static int try_record(struct pf_statedir *dir, struct pf_err *err)
+{
+	enum pf_record record, again;
+	uint32_t epoch, same;
+
+	if (pf_statedir_read_record(dir, &record, &epoch, err))
+		return -1;
+	FUZZ_ASSERT(record > 0 && record < PF_RECORD_COUNT_);
+	FUZZ_ASSERT(pf_statedir_write_record(dir, record, epoch, err) == 0);
+	FUZZ_ASSERT(pf_statedir_read_record(dir, &again, &same, err) == 0);
+	FUZZ_ASSERT(again == record && same == epoch);
+	return 0;
+}
+
+static int try_events(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_events *events;
+	json_int_t last = 0;
+	json_t *kept, *one;
+	size_t i;
+
+	if (pf_events_open(dir, NULL, &events, err))
+		return -1;
+	pf_events_emit(events, "STATE", NULL);
+	kept = pf_events_since(events, 0);
+	FUZZ_ASSERT(json_array_size(kept) > 0 && json_array_size(kept) <= PF_EVENTS_KEPT);
+	json_array_foreach(kept, i, one) {
+		json_int_t seq = json_integer_value(json_object_get(one, "seq"));
+
+		FUZZ_ASSERT(seq > last);
+		last = seq;
+	}
+	json_decref(kept);
+	pf_events_close(events);
+	return 0;
+}
+
+static int try_ring(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_ring ring;
+	unsigned count = 0;
+
+	if (pf_ring_open(&ring, dir->fd, 0, err))
+		return -1;
+	for (; pf_ring_peek(&ring); pf_ring_pop(&ring), count++)
+		FUZZ_ASSERT(pf_ring_peek(&ring)->event != 0);
+	FUZZ_ASSERT(count < PF_RING_SLOTS);
+	for (unsigned i = 0; i < PF_RING_SLOTS; i++)
+		FUZZ_ASSERT(ring.slot[i].event == 0);
+	pf_ring_close(&ring);
+	return 0;
+}
+
+static int try_journal(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_journal journal;
+	uint64_t filled = 0;
+	bool first;
+
+	if (pf_journal_open(&journal, dir->fd, &table, err))
+		return -1;
+	for (uint32_t region = 0; region < table.count; region++)
+		for (uint64_t i = 0; i < pf_region_pages(&table.region[region]); i++) {
+			enum pf_page_state state = pf_journal_request(&journal, region, i, &first);
+
+			FUZZ_ASSERT(state == PF_PAGE_ABSENT || state == PF_PAGE_FILLED);
+			filled += state == PF_PAGE_FILLED;
+		}
+	FUZZ_ASSERT(filled == journal.filled && journal.total == 43);
+	FUZZ_ASSERT(pf_journal_complete(&journal) == (filled == journal.total));
+	pf_journal_close(&journal);
+	return 0;
+}
+
+static int (*const tries[])(struct pf_statedir *dir, struct pf_err *err) = {
+	[RECORD] = try_record, [EVENTS] = try_events, [RING] = try_ring, [JOURNAL] = try_journal,
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct pf_statedir dir;
+	struct pf_err err = {0};
+	size_t which;
+	int failed;
+
+	if (size == 0 || size > 100000)
+		return 0;
+	which = data[0] % (sizeof(tries) / sizeof(tries[0]));
+	make_folder();
+	if (which == RING)
+		make_ring(&err);
+	else if (which == JOURNAL)
+		make_journal(&err);
+	if (which >= RING)
+		patch_file(files[which], data + 1, size - 1);
+	else
+		write_file(files[which], data + 1, size - 1);
+	failed = pf_statedir_open(&dir, folder, PF_SOURCE, "vm7", &err);
+	if (!failed && tries[which])
+		failed = tries[which](&dir, &err);
+	FUZZ_ASSERT(!failed || (err.class == PF_ERR_CONFIG && err.text[0]));
+	pf_statedir_close(&dir);
+	return 0;
+}
