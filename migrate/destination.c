@@ -151,13 +151,24 @@ static void maybe_filled(struct destination *destination)
 		pf_agent_note(&destination->agent, PF_DE_FILLED);
 }
 
-static void tell_page(struct destination *destination, const char *event,
-		      const struct pf_mail_page *page)
+static json_t *page_object(const struct pf_mail_page *page)
 {
-	pf_agent_emit(&destination->agent, event,
-		      json_pack("{s:i, s:I, s:i, s:s}", "region", (int)page->region, "page",
-				(json_int_t)page->page, "errno", (int)page->sys, "error",
-				strerror((int)page->sys)));
+	return json_pack("{s:i, s:I, s:i, s:s}", "region", (int)page->region, "page",
+			 (json_int_t)page->page, "errno", (int)page->sys, "error",
+			 strerror((int)page->sys));
+}
+
+/* A source can say so of every page as often as it likes. */
+static void tell_lost(struct destination *destination, const struct pf_mail_page *page)
+{
+	uint64_t untold;
+	json_t *data;
+
+	if (!pf_ration_take(&destination->losses, &untold))
+		return;
+	data = page_object(page);
+	json_object_set_new(data, "untold", json_integer((json_int_t)untold));
+	pf_agent_emit(&destination->agent, "PAGE_LOST", data);
 }
 
 static void vmm_lost(void *engine, const struct pf_err *why);
@@ -170,7 +181,7 @@ static void tell_trouble(struct destination *destination, const struct pf_mail_p
 	if (now < destination->trouble_ns)
 		return;
 	destination->trouble_ns = now + PF_NS_PER_S;
-	tell_page(destination, "OUT_OF_MEMORY", page);
+	pf_agent_emit(&destination->agent, "OUT_OF_MEMORY", page_object(page));
 }
 
 /* From a thread that is of no session. */
@@ -197,7 +208,7 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 		tell_trouble(destination, mail->data);
 		return true;
 	case PF_MAIL_PAGE_LOST:
-		tell_page(destination, "PAGE_LOST", mail->data);
+		tell_lost(destination, mail->data);
 		return true;
 	case PF_MAIL_OUTSIDE:
 		pf_agent_emit(&destination->agent, "FAULT_OUTSIDE",

@@ -9,13 +9,13 @@
 #define PF_MIGRATE_DESTINATION_ENGINE_H
 
 #include "migrate/destination.h"
+#include "migrate/ration.h"
 
 struct destination {
 	struct pf_agent agent;
 	struct pf_acceptor *acceptor;
 	struct pf_mailbox door; /* from the accept and greet threads: no stranger fills main's box */
-	uint64_t refusals_ns;	/* PEER_REFUSED is paced: when the next one is due */
-	uint64_t refusals_untold;
+	struct pf_ration refusals, losses; /* of PEER_REFUSED and PAGE_LOST */
 	uint64_t trouble_ns; /* OUT_OF_MEMORY is told once a second at most */
 	struct pf_pager pager;
 	struct pf_guest guest;

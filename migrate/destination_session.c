@@ -15,11 +15,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "core/switchover.h"
 #include "net/tcp.h"
-
-#define REFUSALS_KEPT 32u
 
 static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
 {
@@ -43,6 +40,8 @@ static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
 void pf_session_stop_bulk(struct destination *destination, bool goodbye)
 {
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		pf_link_end(&destination->bulk[i], goodbye);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
 		stop_bulk(destination, i, goodbye);
 }
 
@@ -60,29 +59,20 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 		return;
 	drop_links(destination);
 	if (err->class == PF_ERR_PROTOCOL)
-		pf_session_stranger(destination, destination->address, err->text);
+		pf_session_stranger(destination, destination->address, err);
 	pf_agent_fail(&destination->agent, PF_DE_LINK_DOWN, err);
 }
 
-/* At most REFUSALS_KEPT at once and one a second: the events that are kept are not for strangers to
- * wash away. */
 void pf_session_stranger(struct destination *destination, const char *address,
 			 const struct pf_err *why)
 {
-	uint64_t now = pf_now_ns(), burst = REFUSALS_KEPT * PF_NS_PER_S;
+	uint64_t untold;
 
-	if (destination->refusals_ns > now + burst) {
-		destination->refusals_untold++;
+	if (!pf_ration_take(&destination->refusals, &untold))
 		return;
-	}
-	if (destination->refusals_ns < now)
-		destination->refusals_ns = now;
-	destination->refusals_ns += PF_NS_PER_S;
 	pf_agent_emit(&destination->agent, "PEER_REFUSED",
 		      json_pack("{s:s, s:s, s:s, s:I}", "address", address, "reason", why->text,
-				"hint", why->hint, "untold",
-				(json_int_t)destination->refusals_untold));
-	destination->refusals_untold = 0;
+				"hint", why->hint, "untold", (json_int_t)untold));
 }
 
 /* The refusal goes out as far as it goes without waiting. */

@@ -231,12 +231,18 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 	return 0;
 }
 
+void pf_link_end(struct pf_link *link, bool goodbye)
+{
+	if (!link->started || atomic_exchange(&link->stop, true))
+		return;
+	(void)pf_mail_post(&link->outbox, link->origin, PF_MAIL_STOP, goodbye, NULL, 0);
+}
+
 void pf_link_stop(struct pf_link *link, bool goodbye)
 {
 	if (!link->started)
 		return;
-	atomic_store(&link->stop, true);
-	(void)pf_mail_post(&link->outbox, link->origin, PF_MAIL_STOP, goodbye, NULL, 0);
+	pf_link_end(link, goodbye);
 	pthread_join(link->thread, NULL);
 	pf_mailbox_done(&link->outbox);
 	pf_channel_free(link->channel);

@@ -96,6 +96,8 @@ PF_MUST_USE int pf_link_start(struct pf_link *link, struct pf_channel *channel,
 			      struct pf_mailbox *inbox, uint32_t number, uint32_t origin,
 			      const struct pf_link_user *user, void *opaque, const char *name,
 			      struct pf_err *err);
+/* Main: tells it to end, and does not wait: of several, each is told before the first is joined. */
+void pf_link_end(struct pf_link *link, bool goodbye);
 /* Main: ends and joins it; takes a link that never started.  goodbye: what was posted is sent first,
  * within 2 s; else the connection is taken for dead. */
 void pf_link_stop(struct pf_link *link, bool goodbye);

@@ -52,6 +52,9 @@ static void stop_links(struct source *source, bool goodbye)
 	uint32_t channels = source->agent.options->channels;
 
 	source->link_up = false;
+	pf_link_end(&source->urgent, goodbye);
+	for (uint32_t i = 0; i < channels; i++)
+		pf_link_end(&source->bulk[i], goodbye);
 	if (source->urgent.started) {
 		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
 		source->received_before += pf_channel_bytes(source->urgent.channel, true);
