@@ -4,7 +4,8 @@
 It does the handshake, HELLO and proof like an agent, and then what a test tells it.  `do` wants a
 command to work; `say` returns what became of it.
 """
-from harness import DESTINATION_NAME, ID, SOURCE_NAME, program
+from harness import ID, program
+from pki import DESTINATION_NAME, SOURCE_NAME
 from processes import DEADLINE, Guest
 
 MIB = 1 << 20
