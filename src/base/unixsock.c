@@ -178,6 +178,12 @@ ssize_t pf_unix_recv(int fd, void *data, size_t size, int flags, int *fds, size_
 	do {
 		length = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | flags);
 	} while (length < 0 && errno == EINTR);
+	/*
+	 * The peer closed and had not read everything (net/unix/af_unix.c, unix_release_sock()).  It is
+	 * said once, before what the peer had sent, which is its last word and counts.
+	 */
+	if (length < 0 && errno == ECONNRESET)
+		length = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | flags);
 	if (length < 0 && errno == ECONNRESET)
 		return 0;
 	if (length < 0 && errno == EAGAIN)

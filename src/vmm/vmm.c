@@ -499,7 +499,7 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 {
 	struct pf_vmm_message message; /* not the buffer: the VMM may send from within its op */
 	bool unanswered = vmm->stage == PAUSING;
-	int none = -1;
+	int none = -1, failed = 0;
 
 	if (pf_vmm_msg_unpack(vmm->buffer, length, true, fd_count, &message, &vmm->err))
 		return pf_err_prefix(&vmm->err, "from the agent");
@@ -511,10 +511,12 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 		vmm->readies_owed++;
 	/* Taken back before it was answered.  Answers are counted by the agent, or the one to this
 	 * pause, late, could be taken for the answer to the next one, and its state be stale. */
-	if (message.type == PF_VMM_CONTINUE_SOURCE && unanswered && send_paused(vmm, "", 0))
-		return -1;
+	if (message.type == PF_VMM_CONTINUE_SOURCE && unanswered)
+		failed = send_paused(vmm, "", 0);
+	/* Also if the agent is gone and does not hear the answer: what it had said is its last word, and
+	 * without it the guest would stand for ever. */
 	call_vmm(vmm, &message, message.type == PF_VMM_LOAD ? &fds[0] : &none);
-	return 0;
+	return failed;
 }
 
 int pageferry_vmm_dispatch(struct pageferry_vmm *vmm)

@@ -275,6 +275,24 @@ static void too_many_descriptors_are_refused_and_closed(void **state)
 	close(pair[1]);
 }
 
+static void the_last_word_of_a_peer_that_did_not_listen_is_heard(void **state)
+{
+	int pair[2], got[PF_UNIX_FDS_MAX];
+	struct pf_err err = {0};
+	size_t count = 99;
+	char data[8];
+
+	(void)state;
+	make_pair(pair);
+	assert_int_equal(pf_unix_send(pair[0], "last", 4, NULL, 0, &err), 0);
+	assert_int_equal(pf_unix_send(pair[1], "unread", 6, NULL, 0, &err), 0);
+	close(pair[0]);
+	assert_int_equal(pf_unix_recv(pair[1], data, sizeof(data), 0, got, &count, &err), 4);
+	assert_memory_equal(data, "last", 4);
+	assert_int_equal(pf_unix_recv(pair[1], data, sizeof(data), 0, got, &count, &err), 0);
+	close(pair[1]);
+}
+
 static void nothing_there_and_nobody_there_are_told_apart(void **state)
 {
 	int pair[2], got[PF_UNIX_FDS_MAX];
@@ -310,6 +328,7 @@ int main(void)
 		cmocka_unit_test(the_most_descriptors_fit_and_one_more_does_not),
 		cmocka_unit_test(a_message_that_is_cut_is_refused_and_its_descriptors_closed),
 		cmocka_unit_test(too_many_descriptors_are_refused_and_closed),
+		cmocka_unit_test(the_last_word_of_a_peer_that_did_not_listen_is_heard),
 		cmocka_unit_test(nothing_there_and_nobody_there_are_told_apart),
 	};
 

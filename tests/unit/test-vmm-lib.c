@@ -455,6 +455,37 @@ static void an_agent_that_goes_away_is_noticed(void **state)
 	assert_told(scene, "pause ");
 }
 
+/* It was cancelled, and left before the guest stood: the guest must not stand for ever. */
+static void the_last_word_of_an_agent_that_is_gone_lets_the_guest_go_on(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
+	pf_close_fd(&scene->agent);
+	scene->answer = false;
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), -1);
+	assert_told(scene, "pause continue_source ");
+}
+
+/* The same, and the agent had left PAUSED unread. */
+static void the_last_word_of_an_agent_that_did_not_listen_is_heard(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	assert_int_equal(pageferry_vmm_paused(scene->vmm, "state", 5), 0);
+	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
+	pf_close_fd(&scene->agent);
+	assert_fails_with(scene, pageferry_vmm_dispatch(scene->vmm),
+			  "the agent closed the connection after its regions were described");
+	assert_told(scene, "continue_source ");
+}
+
 static void a_call_after_the_agent_went_away_says_so(void **state)
 {
 	struct scene *scene = *state;
@@ -581,6 +612,8 @@ int main(void)
 		TEST(a_message_with_descriptors_that_nobody_wants_leaks_none),
 		TEST(a_device_state_shorter_than_announced_is_refused),
 		TEST(an_agent_that_goes_away_is_noticed),
+		TEST(the_last_word_of_an_agent_that_is_gone_lets_the_guest_go_on),
+		TEST(the_last_word_of_an_agent_that_did_not_listen_is_heard),
 		TEST(a_call_after_the_agent_went_away_says_so),
 		TEST(ops_that_are_null_are_skipped),
 		TEST(nobody_on_the_socket_is_said_with_advice),
