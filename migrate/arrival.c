@@ -15,8 +15,15 @@ static void tell_page(const struct pf_arrival *arrival, enum pf_mail_kind kind, 
 	(void)pf_mail_post(arrival->inbox, 0, kind, 0, &mail, sizeof(mail));
 }
 
+int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *frame,
+		      const uint8_t **body, struct pf_err *err)
+{
+	return pf_assembly_take(arrival->assembly, &arrival->guest->table, frame, body, err);
+}
+
 void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame)
 {
+	pf_assembly_lost(arrival->assembly, frame);
 	for (uint32_t i = 0; i < frame->count; i++)
 		tell_page(arrival, PF_MAIL_PAGE_LOST, frame->region, frame->page + i, frame->extra);
 }

@@ -328,6 +328,15 @@ static const struct pf_vmm_callbacks vmm_callbacks = {
 
 /* ---- actions ---- */
 
+/* Before the source may send a page: what a thread needs for it is not made on the page's way. */
+static int make_assemblies(struct destination *destination, struct pf_err *err)
+{
+	for (uint32_t i = 0; i <= destination->channels; i++)
+		if (pf_assembly_init(&destination->assembly[i], &destination->guest.table, err))
+			return -1;
+	return 0;
+}
+
 static void act_compare(struct destination *destination)
 {
 	struct pf_agent *agent = &destination->agent;
@@ -335,7 +344,8 @@ static void act_compare(struct destination *destination)
 
 	if (!destination->armed || !destination->theirs_known)
 		return;
-	if (pf_table_compare(&destination->guest.table, &destination->theirs, &err))
+	if (pf_table_compare(&destination->guest.table, &destination->theirs, &err) ||
+	    make_assemblies(destination, &err))
 		pf_agent_fail(agent, PF_DE_FAILED, &err);
 	else
 		pf_agent_note(agent, PF_DE_AGREED);
@@ -556,6 +566,8 @@ static void destination_close(struct destination *destination)
 	explicit_bzero(destination->secret, sizeof(destination->secret));
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
 		free(destination->receiver[i]);
+	for (uint32_t i = 0; i <= PF_CHANNELS_MAX; i++)
+		pf_assembly_done(&destination->assembly[i]);
 	free(destination);
 }
 
@@ -584,7 +596,8 @@ static int destination_open(struct destination *destination, const struct pf_opt
 			  &vmm_callbacks, err))
 		return -1;
 	if (open_door(destination, &bound, err) || pf_agent_confine(agent, err) ||
-	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told, err) ||
+	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told,
+			   &destination->assembly[0], err) ||
 	    pf_acceptor_start(destination->acceptor, err)) {
 		pf_pager_stop(&destination->pager, false);
 		pf_pager_done(&destination->pager);

@@ -79,7 +79,8 @@ struct pf_pager {
 };
 
 PF_MUST_USE int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox,
-			       _Atomic bool *filled_told, struct pf_err *err);
+			       _Atomic bool *filled_told, struct pf_assembly *assembly,
+			       struct pf_err *err);
 /* Ends and joins the thread; goodbye: what was posted is heard by the peer first, within 2 s. */
 void pf_pager_stop(struct pf_pager *pager, bool goodbye);
 /* Once no bulk thread can post to it any more; takes one that was never started. */

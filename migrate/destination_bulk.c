@@ -102,16 +102,21 @@ static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *
 			    receiver->arrival.stop);
 }
 
-static void place_pushed(struct pf_receiver *receiver, const struct pf_frame *frame,
-			 const uint8_t *body)
+static int place_pushed(struct pf_receiver *receiver, const struct pf_frame *frame,
+			const uint8_t *body, struct pf_err *err)
 {
 	struct pf_arrival *arrival = &receiver->arrival;
-	enum pf_place_result result = pf_arrival_place(arrival, frame, body);
+	int whole = pf_arrival_gather(arrival, frame, &body, err);
+	enum pf_place_result result;
 
+	if (whole <= 0)
+		return whole;
+	result = pf_arrival_place(arrival, frame, body);
 	if (result == PF_PLACE_AGAIN)
 		leave_to_pager(receiver, frame);
 	atomic_store_explicit(&receiver->count.pushed, arrival->placed, memory_order_relaxed);
 	atomic_store_explicit(&receiver->count.zero, arrival->zero, memory_order_relaxed);
+	return 0;
 }
 
 /*
@@ -146,8 +151,8 @@ static int take_pushed(struct pf_receiver *receiver, struct pf_link *link,
 		return -1;
 	if (frame->type == PF_FRAME_PAGE_ERROR)
 		pf_arrival_lost(&receiver->arrival, frame);
-	else
-		place_pushed(receiver, frame, body);
+	else if (place_pushed(receiver, frame, body, err))
+		return -1;
 	return grant_more(receiver, link, err);
 }
 

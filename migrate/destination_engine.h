@@ -27,6 +27,7 @@ struct destination {
 	uint8_t secret[PF_SECRET_BYTES];
 	struct pf_link bulk[PF_CHANNELS_MAX];
 	struct pf_receiver *receiver[PF_CHANNELS_MAX];
+	struct pf_assembly assembly[PF_CHANNELS_MAX + 1]; /* as channels are numbered, 0: urgent */
 	uint64_t pushed_before, zero_before; /* of bulk threads that are gone */
 	uint64_t sent_before, received_before;
 	struct pf_mail_state state;

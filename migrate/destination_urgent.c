@@ -235,13 +235,18 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
 		       struct pf_err *err)
 {
+	int whole;
+
 	if (check_owed(pager, frame, err))
 		return -1;
-	if (frame->type == PF_FRAME_PAGE_ERROR)
+	if (frame->type == PF_FRAME_PAGE_ERROR) {
 		pf_arrival_lost(&pager->arrival, frame);
-	else
+		return 0;
+	}
+	whole = pf_arrival_gather(&pager->arrival, frame, &body, err);
+	if (whole > 0) /* a page in parts stays owed until the last of them */
 		place_answer(pager, frame, body);
-	return 0;
+	return whole < 0 ? -1 : 0;
 }
 
 static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
@@ -317,6 +322,7 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	drop_channel(pager);
 	memcpy(&pager->channel, mail->data, sizeof(pager->channel));
 	pager->origin = mail->origin;
+	pf_assembly_forget(pager->arrival.assembly);
 	pf_requests_resend(&pager->requests);
 }
 
@@ -464,12 +470,12 @@ static void *pager_thread(void *opaque)
 }
 
 int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox, _Atomic bool *filled_told,
-		   struct pf_err *err)
+		   struct pf_assembly *assembly, struct pf_err *err)
 {
 	pager->inbox = inbox;
 	pager->filled_told = filled_told;
 	pager->arrival = (struct pf_arrival){
-		.inbox = inbox, .stop = &pager->stop, .filled_told = filled_told};
+		.inbox = inbox, .stop = &pager->stop, .filled_told = filled_told, .assembly = assembly};
 	if (pf_mailbox_init(&pager->outbox, err) || pf_mailbox_init(&pager->maps, err))
 		return -1;
 	errno = pthread_create(&pager->thread, NULL, pager_thread, pager);

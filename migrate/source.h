@@ -7,6 +7,7 @@
  *   "urgent" thread       source_urgent.c   the urgent channel: answers requests
  *   "bulk-N" threads      source_push.c     a bulk channel each: device state, then push
  *                         source_pages.c    reading pages, for the last two
+ *                         source_parts.c    the same for pages that go in parts
  */
 #ifndef PF_MIGRATE_SOURCE_H
 #define PF_MIGRATE_SOURCE_H
@@ -40,12 +41,17 @@ struct pf_service {
 	} count;
 };
 
+struct pf_request_queue {
+	struct pf_run run[PF_REQUESTS_MAX];
+	uint32_t head, count;
+};
+
 /* The urgent thread's own. */
 struct pf_answers {
 	struct pf_service *service;
 	bool serving; /* the guest stands: its memory may be read */
-	struct pf_run queue[PF_REQUESTS_MAX];
-	uint32_t head, count;
+	struct pf_request_queue whole, parts; /* by how their pages travel */
+	uint32_t offset; /* how far the first page of `parts` has gone */
 	struct pf_run zeros; /* answers that are not in the channel yet */
 };
 extern const struct pf_link_user pf_answers_user;
@@ -57,6 +63,7 @@ struct pf_pusher {
 	int state_fd; /* device state that is being sent, main's, or -1 */
 	uint64_t state_size, state_sent;
 	struct pf_run left; /* taken from push, not put yet */
+	uint32_t offset;    /* how far the first page of left has gone, if it goes in parts */
 	struct pf_run zeros; /* taken and found to be zero, not put yet: more may join them */
 	struct pf_credit credit;
 	uint8_t scratch[PF_RUN_BYTES_MAX];
@@ -77,6 +84,19 @@ PF_MUST_USE bool pf_service_put_zeros(struct pf_service *service, struct pf_chan
 /* Moves the first `count` pages of the run, which are zero, to *zeros.  false: it is full. */
 PF_MUST_USE bool pf_service_keep_zeros(struct pf_service *service, struct pf_channel *channel,
 				       struct pf_run *run, uint32_t count, struct pf_run *zeros);
+
+/*
+ * source_parts.c: the next part, of at most `most` bytes, of the run's first page, which is too large
+ * for a frame; the page itself where it is zero or cannot be read.  *offset: how far it has gone.  1:
+ * put, and *run and *offset are what is left; 0: the channel's buffer is full.  scratch: `most` bytes.
+ */
+PF_MUST_USE int pf_parts_put(struct pf_service *service, struct pf_channel *channel,
+			     struct pf_run *run, uint32_t *offset, struct pf_run *zeros,
+			     uint8_t *scratch, uint32_t most);
+static inline bool pf_parts_needed(const struct pf_service *service, uint32_t region)
+{
+	return service->reader.table.region[region].page_size > PF_RUN_BYTES_MAX;
+}
 
 /* source_connect.c */
 struct pf_connected {

@@ -99,10 +99,11 @@ static bool next_run(struct pf_pusher *pusher, struct pf_channel *channel)
 		return true;
 	if (zeros->count > 0) {
 		uint32_t page_size = service->reader.table.region[zeros->region].page_size;
+		uint32_t most = PF_RUN_BYTES_MAX / page_size;
 
 		*left = (struct pf_run){.region = zeros->region,
 					.first = zeros->first + zeros->count};
-		if (pf_push_extend(&service->push, left, PF_RUN_BYTES_MAX / page_size))
+		if (pf_push_extend(&service->push, left, most ? most : 1))
 			return true;
 		if (!pf_service_put_zeros(service, channel, zeros))
 			return false;
@@ -134,6 +135,18 @@ static bool skip_hole(struct pf_pusher *pusher, struct pf_channel *channel)
 	return true;
 }
 
+/* All that is left, or one part of it: what is more urgent may go between two parts. */
+static bool put_left(struct pf_pusher *pusher, struct pf_channel *channel)
+{
+	struct pf_service *service = pusher->service;
+	struct pf_run *left = &pusher->left;
+
+	if (!pf_parts_needed(service, left->region))
+		return pf_service_put(service, channel, left, &pusher->zeros, pusher->scratch);
+	return pf_parts_put(service, channel, left, &pusher->offset, &pusher->zeros,
+			    pusher->scratch, PF_BULK_BODY_MAX);
+}
+
 /* true: a run was dealt with; false: the channel is full, nothing is left to push, or not yet. */
 static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 {
@@ -149,8 +162,7 @@ static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 	put = next_run(pusher, channel);
 	left = pusher->left.count;
 	put = put && skip_hole(pusher, channel) &&
-	      (pusher->left.count == 0 ||
-	       pf_service_put(service, channel, &pusher->left, &pusher->zeros, pusher->scratch));
+	      (pusher->left.count == 0 || put_left(pusher, channel));
 	count_pushed(service, left - pusher->left.count);
 	bytes = pf_channel_unsent(channel) - before;
 	pf_credit_spend(&pusher->credit, bytes);

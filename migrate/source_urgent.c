@@ -19,11 +19,15 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 static int take_request(struct pf_answers *answers, const struct pf_frame *frame,
 			struct pf_err *err)
 {
-	if (answers->count == PF_REQUESTS_MAX)
+	struct pf_request_queue *queue = pf_parts_needed(answers->service, frame->region)
+						 ? &answers->parts
+						 : &answers->whole;
+
+	if (answers->whole.count + answers->parts.count == PF_REQUESTS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "more than %u requests wait for an answer", PF_REQUESTS_MAX);
 	pf_gate_request(&answers->service->gate);
-	answers->queue[(answers->head + answers->count++) % PF_REQUESTS_MAX] = (struct pf_run){
+	queue->run[(queue->head + queue->count++) % PF_REQUESTS_MAX] = (struct pf_run){
 		.region = frame->region, .first = frame->page, .count = frame->count};
 	add(&answers->service->count.requests, 1);
 	return 0;
@@ -53,41 +57,70 @@ static void claim_from_push(struct pf_push *push, const struct pf_run *run)
 		pf_push_requested(push, run->region, run->first + i);
 }
 
+/* The next pages of a request, as many as a frame holds. */
+static bool answer_whole(struct pf_answers *answers, struct pf_channel *channel,
+			 struct pf_run *request, uint8_t *scratch)
+{
+	struct pf_service *service = answers->service;
+	uint32_t asked = request->count < ANSWER_PAGES ? request->count : ANSWER_PAGES;
+	struct pf_run run = {.region = request->region, .first = request->first, .count = asked};
+	bool put;
+
+	claim_from_push(&service->push, &run);
+	put = pf_service_put(service, channel, &run, &answers->zeros, scratch);
+	request->first += asked - run.count;
+	request->count -= asked - run.count;
+	return put;
+}
+
+static bool answer_part(struct pf_answers *answers, struct pf_channel *channel,
+			struct pf_run *request, uint8_t *scratch)
+{
+	struct pf_service *service = answers->service;
+
+	if (answers->offset == 0)
+		pf_push_requested(&service->push, request->region, request->first);
+	return pf_parts_put(service, channel, request, &answers->offset, &answers->zeros, scratch,
+			    PF_URGENT_BODY_MAX);
+}
+
+/* Small pages go between the parts of a large one: it would keep hundreds of them waiting. */
+static bool answer_next(struct pf_answers *answers, struct pf_channel *channel)
+{
+	bool whole = answers->whole.count > 0;
+	struct pf_request_queue *queue = whole ? &answers->whole : &answers->parts;
+	struct pf_run *request = &queue->run[queue->head];
+	uint32_t before = request->count;
+	uint8_t scratch[PF_URGENT_BODY_MAX];
+	bool put = whole ? answer_whole(answers, channel, request, scratch)
+			 : answer_part(answers, channel, request, scratch);
+
+	add(&answers->service->count.answered, before - request->count);
+	if (request->count == 0) {
+		queue->head = (queue->head + 1) % PF_REQUESTS_MAX;
+		queue->count--;
+	}
+	return put && pf_service_put_zeros(answers->service, channel, &answers->zeros);
+}
+
 static int answers_produce(void *opaque, struct pf_link *link, struct pf_err *err)
 {
 	struct pf_answers *answers = opaque;
 	struct pf_service *service = answers->service;
-	uint8_t scratch[PF_URGENT_BODY_MAX];
 
 	(void)err;
 	if (!answers->serving)
 		return 0;
-	if (answers->count == 0 && answers->zeros.count == 0) {
+	if (answers->whole.count + answers->parts.count + answers->zeros.count == 0) {
 		/* Called when the channel's buffer is empty: the last answer is with the kernel. */
 		pf_gate_answered(&service->gate);
 		return 0;
 	}
 	if (!pf_service_put_zeros(service, link->channel, &answers->zeros))
 		return 1;
-	while (answers->count > 0) {
-		struct pf_run *request = &answers->queue[answers->head];
-		struct pf_run run = *request;
-		uint32_t asked = run.count < ANSWER_PAGES ? run.count : ANSWER_PAGES;
-		int put;
-
-		run.count = asked;
-		claim_from_push(&service->push, &run);
-		put = pf_service_put(service, link->channel, &run, &answers->zeros, scratch);
-		add(&service->count.answered, asked - run.count);
-		request->first += asked - run.count;
-		request->count -= asked - run.count;
-		if (!put || !pf_service_put_zeros(service, link->channel, &answers->zeros))
+	while (answers->whole.count + answers->parts.count > 0)
+		if (!answer_next(answers, link->channel))
 			return 1;
-		if (request->count > 0)
-			continue;
-		answers->head = (answers->head + 1) % PF_REQUESTS_MAX;
-		answers->count--;
-	}
 	return 1; /* once more after the flush: a request may have come meanwhile */
 }
 

@@ -25,22 +25,12 @@ int pf_reader_check(const struct pf_reader *reader, struct pf_err *err)
 	return 0;
 }
 
-int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uint8_t *out)
+static int read_all(int fd, uint8_t *out, size_t length, off_t at)
 {
-	const struct pf_region_shape *shape;
-	size_t length, done = 0;
-	off_t at;
+	size_t done = 0;
 
-	if (!pf_run_valid(&reader->table, run)) {
-		errno = EINVAL;
-		return -1;
-	}
-	shape = &reader->table.region[run->region];
-	length = (size_t)run->count * shape->page_size;
-	at = (off_t)(reader->region[run->region].offset + run->first * shape->page_size);
 	while (done < length) {
-		ssize_t got = pread(reader->region[run->region].fd, out + done, length - done,
-				    at + (off_t)done);
+		ssize_t got = pread(fd, out + done, length - done, at + (off_t)done);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -53,6 +43,41 @@ int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uin
 		done += (size_t)got;
 	}
 	return 0;
+}
+
+static off_t file_offset(const struct pf_reader *reader, uint32_t region, uint64_t page)
+{
+	return (off_t)(reader->region[region].offset +
+		       page * reader->table.region[region].page_size);
+}
+
+int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uint8_t *out)
+{
+	if (!pf_run_valid(&reader->table, run)) {
+		errno = EINVAL;
+		return -1;
+	}
+	return read_all(reader->region[run->region].fd, out,
+			(size_t)run->count * reader->table.region[run->region].page_size,
+			file_offset(reader, run->region, run->first));
+}
+
+int pf_reader_read_part(const struct pf_reader *reader, const struct pf_part *part, uint8_t *out)
+{
+	const struct pf_run run = {.region = part->region, .first = part->page, .count = 1};
+	uint32_t page_size;
+
+	if (!pf_run_valid(&reader->table, &run)) {
+		errno = EINVAL;
+		return -1;
+	}
+	page_size = reader->table.region[part->region].page_size;
+	if (part->offset > page_size || part->length > page_size - part->offset) {
+		errno = EINVAL;
+		return -1;
+	}
+	return read_all(reader->region[part->region].fd, out, part->length,
+			file_offset(reader, part->region, part->page) + (off_t)part->offset);
 }
 
 /*

@@ -2,8 +2,9 @@
 /*
  * memory/reader.h - the source's guest memory, read only: a page's bytes by (region, page).
  *
- * memfd and tmpfs by pread(2): a hole costs nothing and a file that its owner shrank is a short
- * count instead of a SIGBUS.  Owns the descriptors.  Set up by the main thread, then read only; any
+ * By pread(2): a hole costs nothing and a file that its owner shrank is a short count instead of a
+ * SIGBUS.  hugetlbfs too: through a mapping its holes would take pages from the pool just to be read
+ * as zeros, or be a SIGBUS where the pool is empty.  Owns the descriptors.  Set up by the main thread, then read only; any
  * number of threads may read at once.
  */
 #ifndef PF_MEMORY_READER_H
@@ -34,6 +35,14 @@ PF_MUST_USE int pf_reader_read(const struct pf_reader *reader, const struct pf_r
 void pf_reader_seek_holes(struct pf_reader *reader);
 /* Pages from this one on that are a hole in the file, and so zero; 0: it has data, or nobody knows. */
 uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page);
+/* Reads some bytes of a page; the same. */
+struct pf_part {
+	uint32_t region;
+	uint64_t page;
+	uint32_t offset, length; /* bytes, within the page */
+};
+PF_MUST_USE int pf_reader_read_part(const struct pf_reader *reader, const struct pf_part *part,
+				    uint8_t *out);
 void pf_reader_done(struct pf_reader *reader);
 /* true if length bytes (a multiple of 64, 64-byte aligned not required) are all zero. */
 bool pf_all_zero(const uint8_t *bytes, size_t length);
