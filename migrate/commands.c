@@ -48,8 +48,8 @@ static int query_capabilities(void *opaque, const json_t *args, json_t **out, st
 	for (const struct pf_command *command = pf_commands; command->name; command++)
 		if (command->sides & side)
 			json_array_append_new(names, json_string(command->name));
-	*out = json_pack("{s:o, s:[s], s:[s], s:b}", "commands", names, "dialects", "native",
-			 "memory", "memfd", "recovery", 0);
+	*out = json_pack("{s:o, s:[s], s:[s, s], s:b}", "commands", names, "dialects", "native",
+			 "memory", "memfd", "hugetlbfs", "recovery", 0);
 	return 0;
 }
 

@@ -144,6 +144,8 @@ static int adopt_all(struct pf_guest *guest, struct pf_err *err)
 
 static void close_state(struct pf_guest *guest)
 {
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		pf_row_detach(guest, r);
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		pf_ring_close(&guest->uffd[u].ring);
 	pf_journal_close(&guest->journal);
@@ -158,6 +160,17 @@ static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	if (failed)
 		close_state(guest);
 	return failed;
+}
+
+static int attach_all(struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++) {
+		const struct pf_placer *placer = guest->region[r].placer;
+
+		if (placer->attach && placer->attach(guest, r, err))
+			return refuse(guest, r, err);
+	}
+	return 0;
 }
 
 static int unregister_region(struct pf_guest *guest, uint32_t r, uint32_t mappings,
@@ -247,7 +260,7 @@ static int take_stock(const struct pf_guest *guest, uint32_t r, struct pf_err *e
 	const struct pf_guest_region *region = &guest->region[r];
 	struct pf_memfile_stock stock;
 
-	if (pf_memfile_take_stock(region->fd, region->offset, &guest->table.region[r], &stock, err))
+	if (region->placer->take_stock(guest, r, &stock, err))
 		return -1;
 	if (stock.pages == 0)
 		return 0;
@@ -255,8 +268,7 @@ static int take_stock(const struct pf_guest *guest, uint32_t r, struct pf_err *e
 		   "%" PRIu64 " pages of its memory file are present already "
 		   "and nobody declared them; the first range is pages %" PRIu64 " to %" PRIu64,
 		   stock.pages, stock.first, stock.last);
-	return pf_err_hint(err, "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was "
-				"touched; reserve by fallocate(), not by writing");
+	return pf_err_hint(err, "%s", region->placer->empty);
 }
 
 static int take_all_stock(const struct pf_guest *guest, struct pf_err *err)
@@ -273,7 +285,7 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 
 	if (check_all(guest, err) || adopt_all(guest, err) || create_state(guest, dirfd, err))
 		return -1;
-	if (register_all(guest, err)) {
+	if (attach_all(guest, err) || register_all(guest, err)) {
 		close_state(guest);
 		return -1;
 	}

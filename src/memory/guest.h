@@ -29,6 +29,7 @@ struct pf_guest_region {
 	const struct pf_placer *placer; /* set by pf_guest_arm() after kind */
 	int fd;				/* owned, and no other region's: dup(2) a shared file's */
 	uint64_t offset; /* of the region within fd */
+	uint8_t *map;	 /* of the rows that need one: the agent's own mapping of the region */
 	uint32_t mappings;
 	struct {
 		uint32_t uffd; /* index into pf_guest.uffd */

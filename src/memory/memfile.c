@@ -23,7 +23,10 @@ static const struct file_kind {
 	[PF_MEMORY_MEMFD] = {"memfd", "a memfd without MFD_HUGETLB or a file on tmpfs is wanted",
 			     TMPFS_MAGIC, 4096},
 	[PF_MEMORY_GUEST_MEMFD] = {.name = "guest_memfd"},
-	[PF_MEMORY_HUGETLBFS] = {.name = "hugetlbfs"},
+	[PF_MEMORY_HUGETLBFS] = {"hugetlbfs file",
+				 "a memfd of MFD_HUGETLB | MFD_HUGE_2MB or a file on hugetlbfs with "
+				 "pages of 2 MiB is wanted",
+				 HUGETLBFS_MAGIC, 2 << 20},
 	[PF_MEMORY_PRIVATE] = {.name = "private anonymous"},
 };
 
@@ -39,7 +42,8 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 			   "its memory is of kind %s (%d), which is not supported",
 			   known ? is->name : "unknown", (int)kind);
 		return pf_err_hint(err,
-				   "back the guest with a memfd or a file on tmpfs, mapped shared");
+				   "back the guest with a memfd or a file on tmpfs or hugetlbfs, "
+				   "mapped shared");
 	}
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
@@ -48,6 +52,12 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 			   "its memory file is said to be a %s, but is on a "
 			   "file system of type 0x%lx",
 			   is->name, (unsigned long)fs.f_type);
+		return pf_err_hint(err, "%s", is->wanted);
+	}
+	if (fs.f_bsize != is->page_size) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file has pages of %ld bytes; those of a %s must have %" PRIu32,
+			   (long)fs.f_bsize, is->name, is->page_size);
 		return pf_err_hint(err, "%s", is->wanted);
 	}
 	if (shape->page_size != is->page_size) {

@@ -7,8 +7,6 @@
 
 #include "base/fault.h"
 
-static const uint8_t zeros[PF_RUN_BYTES_MAX];
-
 static void count_up(_Atomic uint64_t *counter, uint64_t by)
 {
 	atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
@@ -203,7 +201,7 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 
 	while (next_stretch(&mask, &at, &count)) {
 		while (count > 0) {
-			const uint8_t *from = bytes ? bytes + at * page_size : zeros;
+			const uint8_t *from = bytes ? bytes + at * page_size : NULL;
 			int done =
 				placer->populate(guest, run->region, run->first + at, count, from);
 

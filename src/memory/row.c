@@ -2,13 +2,18 @@
 /* memory/row.c - see memory/row.h. */
 #include "memory/row.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
+
+const uint8_t pf_row_zeros[PF_RUN_BYTES_MAX];
 
 const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
 {
 	static const struct pf_placer *const placers[] = {
 		[PF_MEMORY_MEMFD] = &pf_placer_memfd,
+		[PF_MEMORY_HUGETLBFS] = &pf_placer_hugetlb,
 	};
 
 	return (size_t)kind < sizeof(placers) / sizeof(placers[0]) ? placers[kind] : NULL;
@@ -17,6 +22,35 @@ const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
 uint64_t pf_row_file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page)
 {
 	return guest->region[region].offset + page * guest->region[region].shape.page_size;
+}
+
+void pf_row_detach(struct pf_guest *guest, uint32_t region)
+{
+	struct pf_guest_region *at = &guest->region[region];
+
+	if (at->map)
+		munmap(at->map, at->shape.size);
+	at->map = NULL;
+}
+
+int pf_row_file_stock(const struct pf_guest *guest, uint32_t region, struct pf_memfile_stock *out,
+		      struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+
+	return pf_memfile_take_stock(at->fd, at->offset, &at->shape, out, err);
+}
+
+int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	off_t offset = (off_t)pf_row_file_offset(guest, region, page);
+	int failed;
+
+	do
+		failed = fallocate(at->fd, FALLOC_FL_KEEP_SIZE, offset, at->shape.page_size);
+	while (failed && errno == EINTR);
+	return failed;
 }
 
 int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err)

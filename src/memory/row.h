@@ -10,13 +10,22 @@
 #define PF_MEMORY_ROW_H
 
 #include "memory/guest.h"
+#include "memory/memfile.h"
 
 struct pf_placer {
 	const char *name;
-	uint64_t modes; /* UFFDIO_REGISTER modes */
+	uint64_t modes;	   /* UFFDIO_REGISTER modes */
+	const char *empty; /* what to do about memory that should have no page yet and has */
+	/* Makes what the row needs before anything is trapped; undone by pf_row_detach().  NULL:
+	 * nothing. */
+	int (*attach)(struct pf_guest *guest, uint32_t region, struct pf_err *err);
+	/* Which pages are there. */
+	int (*take_stock)(const struct pf_guest *guest, uint32_t region,
+			  struct pf_memfile_stock *out, struct pf_err *err);
 	/*
-	 * Puts bytes into the claimed pages [first, first + count).  Returns the pages complete, at
-	 * least one (short counts are progress, called again for the rest), or -1 with errno.
+	 * Puts bytes, or zeros where they are NULL, into the claimed pages [first, first + count).
+	 * Returns the pages complete, at least one (short counts are progress, called again for the
+	 * rest), or -1 with errno.
 	 */
 	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
 			uint32_t count, const uint8_t *bytes);
@@ -30,13 +39,22 @@ struct pf_placer {
 	int (*drop)(struct pf_guest *guest, uint32_t region, struct pf_err *err);
 };
 
-extern const struct pf_placer pf_placer_memfd;
+extern const struct pf_placer pf_placer_memfd, pf_placer_hugetlb;
 
 /* NULL: no row of this version serves such memory. */
 const struct pf_placer *pf_placer_of(enum pf_memory_kind kind);
 
+extern const uint8_t pf_row_zeros[PF_RUN_BYTES_MAX];
+
+/* Undoes attach(), for each row; takes a region that was never attached. */
+void pf_row_detach(struct pf_guest *guest, uint32_t region);
+
 /* What rows with a memory file share: where a page is in it, and the file emptied. */
 uint64_t pf_row_file_offset(const struct pf_guest *guest, uint32_t region, uint64_t page);
+int pf_row_file_stock(const struct pf_guest *guest, uint32_t region, struct pf_memfile_stock *out,
+		      struct pf_err *err);
+/* fallocate(2) of one page: zeros where there was none, else nothing; 0, or -1 with errno. */
+int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page);
 int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err);
 /* UFFDIO_CONTINUE, for every row whose pages are populated through the file. */
 enum pf_map_result pf_row_file_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,

@@ -5,7 +5,6 @@
  * Any thread; blocks only in pwrite(2) and fallocate(2) of page cache; fails with errno.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "memory/row.h"
@@ -16,6 +15,8 @@ static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_
 	size_t page_size = guest->region[region].shape.page_size, done = 0;
 	off_t at = (off_t)pf_row_file_offset(guest, region, first);
 
+	if (!bytes)
+		bytes = pf_row_zeros;
 	while (done < count * page_size) {
 		ssize_t put = pwrite(guest->region[region].fd, bytes + done,
 				     count * page_size - done, at + (off_t)done);
@@ -38,20 +39,16 @@ static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_
  */
 static int memfd_fill_hole(const struct pf_guest *guest, uint32_t region, uint64_t page)
 {
-	off_t at = (off_t)pf_row_file_offset(guest, region, page);
-	int failed;
-
-	do
-		failed = fallocate(guest->region[region].fd, FALLOC_FL_KEEP_SIZE, at,
-				   guest->region[region].shape.page_size);
-	while (failed && errno == EINTR);
-	return failed;
+	return pf_row_file_allocate(guest, region, page);
 }
 
 /* MISSING alone never: a torn or freshly allocated page would be mapped without an event. */
 const struct pf_placer pf_placer_memfd = {
 	.name = "memfd",
 	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was touched; reserve "
+		 "by fallocate(), not by writing",
+	.take_stock = pf_row_file_stock,
 	.populate = memfd_populate,
 	.map = pf_row_file_map,
 	.fill_hole = memfd_fill_hole,

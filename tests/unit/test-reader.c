@@ -169,7 +169,7 @@ static void other_kinds_of_memory_are_refused_by_name(void **state)
 	reader.region[1].kind = PF_MEMORY_GUEST_MEMFD;
 	assert_check_refused("kind guest_memfd");
 	reader.region[1].kind = PF_MEMORY_HUGETLBFS;
-	assert_check_refused("kind hugetlbfs");
+	assert_check_refused("said to be a hugetlbfs file");
 	reader.region[1].kind = PF_MEMORY_PRIVATE;
 	assert_check_refused("kind private anonymous");
 	reader.region[1].kind = (enum pf_memory_kind)77;
