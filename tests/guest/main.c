@@ -26,7 +26,8 @@ static const char usage[] =
 	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
 	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
-	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm) or private, one for each region\n"
+	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private or hugetlb (pages of 2M),\n"
+	"  one for each region\n"
 	"  --mirror: a second mapping of what is not private\n"
 	"  stdin: status, finish, quit\n";
 

@@ -3,6 +3,7 @@
 #include "tests/guest/memory.h"
 
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,18 +13,26 @@
 
 #include "base/cleanup.h"
 
+#define HUGE_PAGE (2u << 20)
+
 const char *pf_backing_name(enum pf_backing backing)
 {
-	static const char *const names[] = {"memfd", "tmpfs", "private"};
+	static const char *const names[] = {"memfd", "tmpfs", "private", "hugetlb"};
 
 	return (size_t)backing < PF_ARRAY_LEN(names) ? names[backing] : NULL;
 }
 
+uint32_t pf_backing_page_size(enum pf_backing backing)
+{
+	return backing == PF_BACKING_HUGETLB ? HUGE_PAGE : PF_GUEST_PAGE;
+}
+
 static int open_file(const struct pf_memory_plan *plan, enum pf_backing backing, struct pf_err *err)
 {
-	int fd = backing == PF_BACKING_MEMFD
-			 ? memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING)
-			 : open(plan->tmpfs, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	unsigned huge = backing == PF_BACKING_HUGETLB ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+	int fd = backing == PF_BACKING_TMPFS
+			 ? open(plan->tmpfs, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+			 : memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
 
 	if (fd < 0)
 		return pf_err_sys(err, "creating the guest's memory file (%s)",
@@ -41,21 +50,29 @@ static int make_file(struct pf_guest_memory *memory, enum pf_backing backing, st
 	if (ftruncate(memory->fd[backing], (off_t)memory->plan.size) != 0)
 		return pf_err_sys(err, "making the guest's memory file %llu bytes long",
 				  (unsigned long long)memory->plan.size);
-	/* A memory file that shrinks is a SIGBUS for whoever touches it; a file cannot be sealed. */
-	if (backing == PF_BACKING_MEMFD &&
+	/* A memory file that shrinks is a SIGBUS for whoever touches it; a file cannot be sealed.
+	 */
+	if (backing != PF_BACKING_TMPFS &&
 	    fcntl(memory->fd[backing], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
 		return pf_err_sys(err, "sealing the size of the guest's memfd");
 	return 0;
 }
 
+/* At a multiple of the largest page size; what stands out on either side is given back. */
 static int reserve(uint64_t size, unsigned char **out, struct pf_err *err)
 {
-	void *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned char *at = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
 
 	if (at == MAP_FAILED)
 		return pf_err_sys(err, "reserving addresses for %llu bytes of guest memory",
 				  (unsigned long long)size);
-	*out = at;
+	before = (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
+	if (before > 0)
+		munmap(at, before);
+	munmap(at + before + size, HUGE_PAGE - before);
+	*out = at + before;
 	return 0;
 }
 
@@ -63,13 +80,15 @@ static int map_region(struct pf_guest_memory *memory, uint32_t region, unsigned 
 		      struct pf_err *err)
 {
 	uint64_t start = memory->region_start[region];
-	int fd = memory->fd[memory->plan.region[region]];
-	int flags = MAP_FIXED | MAP_NORESERVE |
+	enum pf_backing backing = memory->plan.region[region];
+	int fd = memory->fd[backing];
+	int flags = MAP_FIXED | (backing == PF_BACKING_HUGETLB ? 0 : MAP_NORESERVE) |
 		    (fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
 
 	if (mmap(base + start, memory->region_start[region + 1] - start, PROT_READ | PROT_WRITE,
 		 flags, fd, fd >= 0 ? (off_t)start : 0) == MAP_FAILED)
-		return pf_err_sys(err, "mapping region %u of guest memory", region);
+		return pf_err_sys(err, "mapping region %u of guest memory (%s)", region,
+				  pf_backing_name(backing));
 	return 0;
 }
 
@@ -84,17 +103,33 @@ static int make_region(struct pf_guest_memory *memory, uint32_t region, struct p
 	return map_region(memory, region, memory->mirror, err);
 }
 
+/* Between pages of every region's size. */
+static int cut_into_regions(struct pf_guest_memory *memory, struct pf_err *err)
+{
+	const struct pf_memory_plan *plan = &memory->plan;
+	uint64_t page = PF_GUEST_PAGE, pages;
+
+	for (uint32_t i = 0; i < plan->region_count; i++)
+		if (pf_backing_page_size(plan->region[i]) > page)
+			page = pf_backing_page_size(plan->region[i]);
+	pages = plan->size / page;
+	if (plan->size % page != 0 || pages < plan->region_count)
+		return pf_err_set(err, PF_ERR_USAGE,
+				  "%llu bytes are no %u regions of pages of %llu bytes",
+				  (unsigned long long)plan->size, plan->region_count,
+				  (unsigned long long)page);
+	for (uint32_t i = 0; i <= plan->region_count; i++)
+		memory->region_start[i] = pages * i / plan->region_count * page;
+	return 0;
+}
+
 int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
 		     struct pf_err *err)
 {
-	uint64_t pages = plan->size / PF_GUEST_PAGE;
-
 	*memory = (struct pf_guest_memory){.plan = *plan, .mirror_uffd = -1};
 	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
 		memory->fd[i] = memory->uffd[i] = -1;
-	for (uint32_t i = 0; i <= plan->region_count; i++)
-		memory->region_start[i] = pages * i / plan->region_count * PF_GUEST_PAGE;
-	if (reserve(plan->size, &memory->base, err) ||
+	if (cut_into_regions(memory, err) || reserve(plan->size, &memory->base, err) ||
 	    (plan->mirror && reserve(plan->size, &memory->mirror, err)))
 		return -1;
 	for (uint32_t i = 0; i < plan->region_count; i++)
@@ -239,18 +274,27 @@ static int make_uffd(uint64_t needed, int *out, struct pf_err *err)
 	return 0;
 }
 
+static uint64_t features_of(enum pf_backing backing)
+{
+	if (backing == PF_BACKING_PRIVATE)
+		return 0;
+	if (backing == PF_BACKING_HUGETLB)
+		return UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS;
+	return UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+}
+
 int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err)
 {
-	const uint64_t shared = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+	uint64_t all = 0;
 
 	for (uint32_t i = 0; i < memory->plan.region_count; i++) {
 		enum pf_backing backing = memory->plan.region[i];
 
-		if (make_uffd(backing == PF_BACKING_PRIVATE ? 0 : shared, &memory->uffd[backing],
-			      err))
+		all |= features_of(backing);
+		if (make_uffd(features_of(backing), &memory->uffd[backing], err))
 			return -1;
 	}
-	return memory->mirror ? make_uffd(shared, &memory->mirror_uffd, err) : 0;
+	return memory->mirror ? make_uffd(all, &memory->mirror_uffd, err) : 0;
 }
 
 struct pf_walk *pf_memory_walk(const struct pf_guest_memory *memory, uint32_t vcpu)

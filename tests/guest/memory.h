@@ -2,9 +2,10 @@
 /*
  * tests/guest/memory.h - guest memory: what its regions are made of, their mappings, userfaultfds.
  *
- * One range of addresses for the vCPUs, cut into regions, each of its own kind.  All regions of a kind
- * share one file (in which a region is where it is in the guest) and one userfaultfd.  With a mirror
- * the files are mapped a second time, for nobody but the agent to trap and the verdict to compare.
+ * One range of addresses for the vCPUs, cut into regions, each of its own kind.  All regions of a
+ * kind share one file (in which a region is where it is in the guest) and one userfaultfd.  With a
+ * mirror the files are mapped a second time, for nobody but the agent to trap and the verdict to
+ * compare.
  *
  * Owned by the main thread; the vCPUs access the mapping.  Only filling and reading take long.
  */
@@ -20,7 +21,13 @@
 
 #define PF_MEMORY_REGIONS_MAX 4
 
-enum pf_backing { PF_BACKING_MEMFD, PF_BACKING_TMPFS, PF_BACKING_PRIVATE, PF_BACKING_COUNT_ };
+enum pf_backing {
+	PF_BACKING_MEMFD,
+	PF_BACKING_TMPFS,
+	PF_BACKING_PRIVATE,
+	PF_BACKING_HUGETLB, /* reserved when it is made: without the pages there is no guest */
+	PF_BACKING_COUNT_
+};
 
 struct pf_memory_plan {
 	uint64_t size;
@@ -41,8 +48,9 @@ struct pf_guest_memory {
 	uint64_t region_start[PF_MEMORY_REGIONS_MAX + 1]; /* the last one is the end */
 };
 
-/* "memfd", "tmpfs", "private"; NULL: there is no such kind. */
+/* "memfd", "tmpfs", "private", "hugetlb"; NULL: there is no such kind. */
 const char *pf_backing_name(enum pf_backing backing);
+uint32_t pf_backing_page_size(enum pf_backing backing);
 
 /* Files full of holes (the memfd sealed against shrinking), and their mappings. */
 PF_MUST_USE int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
@@ -57,8 +65,8 @@ PF_MUST_USE int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_e
 /* Closes them: nothing traps any more. */
 void pf_memory_close_uffds(struct pf_guest_memory *memory);
 /*
- * Reads a page: from its file where it has one, so that nothing that a mapping may hide (a page that
- * is there but not mapped, a trap that is still armed) can help or hinder.
+ * Reads a page: from its file where it has one, so that nothing that a mapping may hide (a page
+ * that is there but not mapped, a trap that is still armed) can help or hinder.
  */
 PF_MUST_USE int pf_memory_read(const struct pf_guest_memory *memory, uint32_t page,
 			       unsigned char *out, struct pf_err *err);

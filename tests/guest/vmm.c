@@ -185,6 +185,12 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 {
 	const struct pf_guest_memory *memory = &vmm->memory;
 	enum pf_backing backing = memory->plan.region[i];
+	static const enum pageferry_memory kinds[PF_BACKING_COUNT_] = {
+		[PF_BACKING_MEMFD] = PAGEFERRY_MEMFD,
+		[PF_BACKING_TMPFS] = PAGEFERRY_MEMFD,
+		[PF_BACKING_PRIVATE] = PAGEFERRY_PRIVATE,
+		[PF_BACKING_HUGETLB] = PAGEFERRY_HUGETLBFS,
+	};
 	bool private = backing == PF_BACKING_PRIVATE;
 	uint64_t start = memory->region_start[i];
 	int uffd = memory->uffd[backing];
@@ -194,8 +200,8 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		.id = i,
 		.gpa = start,
 		.size = memory->region_start[i + 1] - start,
-		.page_size = PF_GUEST_PAGE,
-		.kind = private ? PAGEFERRY_PRIVATE : PAGEFERRY_MEMFD,
+		.page_size = pf_backing_page_size(backing),
+		.kind = kinds[backing],
 		.fd = memory->fd[backing],
 		.offset = private ? 0 : start,
 		.uffd = uffd,

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_hugetlb.py - guests whose memory has pages of 2 MiB: they travel in parts, and arrive whole."""
+import os
+import pathlib
+import select
+import signal
+import time
+
+import pytest
+
+from test_migration import check_ends, check_post_copy
+
+HUGE = 2 << 20
+ALONE = ("--kinds", "hugetlb,hugetlb", "--mirror")
+MIXED = ("--kinds", "memfd,hugetlb,memfd,hugetlb")
+POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+
+
+def need_pages(count):
+    """Both guests' pages at once; scripts/check sees to them where it may."""
+    try:
+        free, reserved = (int((POOL / name).read_text())
+                          for name in ("free_hugepages", "resv_hugepages"))
+    except FileNotFoundError:
+        pytest.skip("this kernel has no huge pages of 2 MiB")
+    if free - reserved < count:
+        pytest.skip(f"{free - reserved} huge pages of 2 MiB are free, {count} are needed: "
+                    "raise the sysctl vm.nr_hugepages")
+
+
+def check_arrival(migration, size):
+    migration.destination_guest.wait_word("complete")
+    check_ends(migration)
+    report = migration.destination_guest.finish()
+    assert report["verdict"] == f"identical ({size} bytes)", report
+    check_post_copy(migration, report)
+    told = migration.destination.outcome()["migrate"]
+    assert told["pages"]["filled"] == told["pages"]["total"]
+    return told
+
+
+@pytest.mark.smoke
+@pytest.mark.sanitizer
+def test_huge_pages_arrive_identical(migration):
+    need_pages(32)
+    migration.start("32M", 2, guests=[ALONE] * 2)
+    migration.source.control.command("switchover")
+    told = check_arrival(migration, 32 << 20)
+    assert told["pages"]["total"] == 16
+    # A page in parts is one page, however many frames it takes.
+    assert told["pages"]["requested"] + told["pages"]["pushed"] == 16
+    there = migration.source.outcome()["migrate"]["pages"]
+    assert there["requested"] + there["pushed"] == 16 + told["pages"]["duplicates"]
+
+
+@pytest.mark.smoke
+def test_regions_of_both_page_sizes(migration):
+    """memfd, huge pages, memfd: small pages are asked for while large ones are on their way."""
+    need_pages(48)
+    migration.start("96M", 4, source={"channels": 2},
+                    guests=[MIXED] * 2)
+    migration.source.control.command("switchover")
+    told = check_arrival(migration, 96 << 20)
+    assert told["pages"]["total"] == 2 * 12 + 2 * (24 << 20) // 4096
+
+
+def test_a_page_waits_half_way_in_its_parts(migration):
+    """The network stands still in the middle of a page; nobody sees half of it."""
+    need_pages(64)
+    migration.start("64M", 2, budget=(8 << 20) + 12345, guests=[ALONE] * 2)
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    pages = migration.destination.control.command("query-migrate")["pages"]
+    assert pages["filled"] < pages["total"] == 32
+    migration.relay.release()
+    check_arrival(migration, 64 << 20)
+
+
+def test_pushed_pages_are_paced_part_by_part(migration):
+    """32 pages at 16 MiB a second, while no vCPU asks for one: its process stands still."""
+    need_pages(64)
+    migration.start("64M", 1, source={"max_bandwidth": "16M", "channels": 2},
+                    guests=[ALONE] * 2)
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("ready")
+    os.kill(migration.destination_guest.pid, signal.SIGSTOP)
+    ended = select.poll()
+    ended.register(migration.destination_guest.pidfd, select.POLLIN)
+    began, seen = time.monotonic(), 0
+    while seen < 32:
+        pages = migration.destination.control.command("query-migrate")["pages"]
+        if pages["filled"] > seen:
+            seen = pages["filled"]
+        assert not ended.poll(20)  # nothing tells how many pages are there; that it ends, this
+        # Never more than what was paid for: what the kernel holds on its way, and a part a channel.
+        assert pages["pushed"] * HUGE <= (time.monotonic() - began) * (16 << 20) + (4 << 20), pages
+    os.kill(migration.destination_guest.pid, signal.SIGCONT)
+    told = check_arrival(migration, 64 << 20)
+    assert told["pages"]["pushed"] > 16
