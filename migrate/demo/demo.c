@@ -95,7 +95,8 @@ static int prepare(struct demo *demo, struct pf_err *err)
 
 	if (pf_launch_find_guest(demo->self, demo->guest_program, sizeof(demo->guest_program),
 				 err) ||
-	    pf_needs_kernel(err) || pf_needs_memory(demo->options.memory, err))
+	    pf_needs_kernel(demo->options.backend, err) ||
+	    pf_needs_memory(demo->options.backend, demo->options.memory, err))
 		return -1;
 	/* First of all the signals: from here on they are an orderly end. */
 	if (pf_children_open(&demo->children, demo->dir.path, err))
@@ -132,11 +133,10 @@ static int start_guests(struct demo *demo, struct pf_err *err)
 {
 	const struct pf_demo_options *options = &demo->options;
 
-	if (pf_launch_guest(&demo->source, demo->guest_program, options->memory, options->vcpus,
-			    &demo->children, &demo->orchestra.source.guest.child, err))
+	if (pf_launch_guest(&demo->source, demo->guest_program, options, &demo->children,
+			    &demo->orchestra.source.guest.child, err))
 		return -1;
-	return pf_launch_guest(&demo->destination, demo->guest_program, options->memory,
-			       options->vcpus, &demo->children,
+	return pf_launch_guest(&demo->destination, demo->guest_program, options, &demo->children,
 			       &demo->orchestra.destination.guest.child, err);
 }
 
@@ -155,6 +155,7 @@ static struct pf_demo_report make_report(const struct demo *demo, const struct p
 	const struct pf_orchestra *orchestra = &demo->orchestra;
 	struct pf_demo_report report = {
 		.network = demo->network,
+		.backend = demo->options.backend,
 		.cipher = orchestra->cipher,
 		.guest = &guest->answer,
 		.visits_end = demo->visits_end,

@@ -52,15 +52,16 @@ int pf_launch_agent(const struct pf_launch *launch, const char *program, const c
 	return pf_children_start(children, &spawn, out, err);
 }
 
-int pf_launch_guest(const struct pf_launch *launch, const char *program, uint64_t memory,
-		    uint64_t vcpus, struct pf_children *children, struct pf_child **out,
-		    struct pf_err *err)
+int pf_launch_guest(const struct pf_launch *launch, const char *program,
+		    const struct pf_demo_options *options, struct pf_children *children,
+		    struct pf_child **out, struct pf_err *err)
 {
 	const struct side_words *word = &words[launch->side];
-	char memory_text[24], vcpus_text[24];
+	char memory_text[24], vcpus_text[24], kinds[32];
 	const char *const argv[] = {
 		program,   "--role",   word->role,     "--memory",  memory_text,
-		"--vcpus", vcpus_text, "--vmm-socket", launch->vmm, NULL,
+		"--vcpus", vcpus_text, "--vmm-socket", launch->vmm, "--kinds",
+		kinds,	   NULL,
 	};
 	const struct pf_spawn spawn = {.name = word->guest,
 				       .log = word->guest_log,
@@ -68,8 +69,10 @@ int pf_launch_guest(const struct pf_launch *launch, const char *program, uint64_
 				       .netns = -1,
 				       .pipes = true};
 
-	snprintf(memory_text, sizeof(memory_text), "%" PRIu64, memory);
-	snprintf(vcpus_text, sizeof(vcpus_text), "%" PRIu64, vcpus);
+	/* Two slots, as machines have them below and above the devices' hole. */
+	snprintf(kinds, sizeof(kinds), "%s,%s", options->backend->name, options->backend->name);
+	snprintf(memory_text, sizeof(memory_text), "%" PRIu64, options->memory);
+	snprintf(vcpus_text, sizeof(vcpus_text), "%" PRIu64, options->vcpus);
 	return pf_children_start(children, &spawn, out, err);
 }
 

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/side.h"
 #include "migrate/demo/children.h"
+#include "migrate/demo/options.h"
 
 #define PF_LAUNCH_PATH_MAX 128u
 
@@ -31,8 +32,9 @@ PF_MUST_USE int pf_launch_agent(const struct pf_launch *launch, const char *prog
 				const char *address, struct pf_children *children,
 				struct pf_child **out, struct pf_err *err);
 PF_MUST_USE int pf_launch_guest(const struct pf_launch *launch, const char *program,
-				uint64_t memory, uint64_t vcpus, struct pf_children *children,
-				struct pf_child **out, struct pf_err *err);
+				const struct pf_demo_options *options,
+				struct pf_children *children, struct pf_child **out,
+				struct pf_err *err);
 /*
  * pageferry-guest: $PAGEFERRY_GUEST, else the one of the build tree that self lies in, else the
  * installed one.  PF_ERR_CONFIG says where it was looked for.

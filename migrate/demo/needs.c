@@ -7,12 +7,12 @@
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
 
-#define FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
 /* Both agents and both guests beside the guests' memory. */
 #define OVERHEAD (UINT64_C(128) << 20)
 
@@ -31,11 +31,17 @@ static int open_userfaultfd(void)
 	return -1;
 }
 
-int pf_needs_kernel(struct pf_err *err)
+int pf_needs_kernel(const struct pf_demo_backend *backend, struct pf_err *err)
 {
 	struct uffdio_api api = {.api = UFFD_API};
-	pf_auto_fd int fd = open_userfaultfd();
+	pf_auto_fd int fd = -1;
 
+	if (backend->missing) {
+		pf_err_set(err, PF_ERR_SYSTEM, "--backend %s lacks %s", backend->name,
+			   backend->missing);
+		return pf_err_hint(err, "use --backend memfd or hugetlb");
+	}
+	fd = open_userfaultfd();
 	if (fd < 0) {
 		pf_err_sys(err, "opening a userfaultfd");
 		if (err->sys == EPERM)
@@ -46,31 +52,85 @@ int pf_needs_kernel(struct pf_err *err)
 	}
 	if (ioctl(fd, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "asking userfaultfd for its features");
-	if ((api.features & FEATURES) != FEATURES) {
-		pf_err_set(err, PF_ERR_SYSTEM,
-			   "userfaultfd does not offer MISSING and MINOR faults on shared memory");
+	if ((api.features & backend->features) != backend->features) {
+		pf_err_set(err, PF_ERR_SYSTEM, "userfaultfd does not offer %s", backend->offers);
 		return pf_err_hint(err, "Linux 5.14 or later on x86-64 or arm64 has them");
 	}
 	return 0;
 }
 
-int pf_needs_memory(uint64_t memory, struct pf_err *err)
+/* A number that the kernel says behind this name in /proc/meminfo; 0 if it does not. */
+static int meminfo(const char *name, uint64_t *out, struct pf_err *err)
 {
 	FILE *info = fopen("/proc/meminfo", "re");
-	uint64_t available_kb = UINT64_MAX >> 10;
-	char line[128];
+	char line[128], found[64];
 
 	if (!info)
 		return pf_err_sys(err, "opening /proc/meminfo");
-	while (fgets(line, sizeof(line), info))
-		if (sscanf(line, "MemAvailable: %" SCNu64, &available_kb) == 1)
+	for (*out = 0; fgets(line, sizeof(line), info); *out = 0)
+		if (sscanf(line, "%63[^:]: %" SCNu64, found, out) == 2 && strcmp(found, name) == 0)
 			break;
 	fclose(info);
-	if (memory < UINT64_MAX / 4 && available_kb << 10 >= 2 * memory + OVERHEAD)
+	return 0;
+}
+
+static int needs_room(uint64_t bytes, const char *what, struct pf_err *err)
+{
+	uint64_t available_kb;
+
+	if (meminfo("MemAvailable", &available_kb, err))
+		return -1;
+	if (available_kb << 10 >= bytes)
+		return 0;
+	pf_err_set(err, PF_ERR_SYSTEM, "%s, %" PRIu64 " MiB in all, and %" PRIu64 " MiB are free",
+		   what, bytes >> 20, available_kb >> 10);
+	return pf_err_hint(err, "give a smaller --memory");
+}
+
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+static int pool_says(const char *path, uint64_t *out, struct pf_err *err)
+{
+	FILE *file = fopen(path, "re");
+	int read;
+
+	if (!file) {
+		pf_err_sys(err, "opening %s", path);
+		return pf_err_hint(err, "the kernel needs CONFIG_HUGETLBFS, and pages of 2 MiB");
+	}
+	read = fscanf(file, "%" SCNu64, out);
+	fclose(file);
+	return read == 1 ? 0 : pf_err_set(err, PF_ERR_SYSTEM, "%s holds no number", path);
+}
+
+/* The pool of 2 MiB pages is the machine's, beside all other memory; what is reserved is not free.
+ */
+static int needs_huge_pages(uint64_t pages, struct pf_err *err)
+{
+	uint64_t total, free_pages, reserved;
+
+	if (pool_says(POOL "nr_hugepages", &total, err) ||
+	    pool_says(POOL "free_hugepages", &free_pages, err) ||
+	    pool_says(POOL "resv_hugepages", &reserved, err))
+		return -1;
+	free_pages -= reserved < free_pages ? reserved : free_pages;
+	if (free_pages >= pages)
 		return 0;
 	pf_err_set(err, PF_ERR_SYSTEM,
-		   "the guest's memory is needed twice, %" PRIu64 " MiB in all, and %" PRIu64
-		   " MiB are free",
-		   (2 * (memory >> 20)) + (OVERHEAD >> 20), available_kb >> 10);
-	return pf_err_hint(err, "give a smaller --memory");
+		   "the guest's memory is needed twice, %" PRIu64
+		   " huge pages of 2 MiB in all, and %" PRIu64 " are free",
+		   pages, free_pages);
+	return pf_err_hint(err,
+			   "as root: echo %" PRIu64
+			   " > /proc/sys/vm/nr_hugepages; or give a smaller --memory",
+			   total + pages - free_pages);
+}
+
+int pf_needs_memory(const struct pf_demo_backend *backend, uint64_t memory, struct pf_err *err)
+{
+	if (backend->page_bytes == 4096)
+		return needs_room(2 * memory + OVERHEAD, "the guest's memory is needed twice", err);
+	if (needs_room(OVERHEAD, "the demo needs memory beside the guest's", err))
+		return -1;
+	return needs_huge_pages(2 * memory / backend->page_bytes, err);
 }

@@ -10,10 +10,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "migrate/demo/backend.h"
 
-/* userfaultfd with the features that guest memory on a memfd needs (DESIGN.md section 3.1). */
-PF_MUST_USE int pf_needs_kernel(struct pf_err *err);
+/* userfaultfd with the features that guest memory of this kind needs (DESIGN.md section 3.1). */
+PF_MUST_USE int pf_needs_kernel(const struct pf_demo_backend *backend, struct pf_err *err);
 /* Two guests of `memory` bytes at once, one of them the copy that the verdict compares with. */
-PF_MUST_USE int pf_needs_memory(uint64_t memory, struct pf_err *err);
+PF_MUST_USE int pf_needs_memory(const struct pf_demo_backend *backend, uint64_t memory,
+				struct pf_err *err);
 
 #endif

@@ -16,17 +16,19 @@
 
 void pf_demo_options_help(FILE *out)
 {
-	fputs("Usage: pageferry demo [--memory SIZE] [--vcpus N] [--backend memfd]\n"
+	fputs("Usage: pageferry demo [--memory SIZE] [--vcpus N] [--backend KIND]\n"
 	      "Moves a working virtual machine between two agents on this machine, compares every\n"
 	      "byte of its memory, and reports how long everything took.\n"
 	      "\n"
 	      "  --memory SIZE   the guest's memory, 16M to 3G (default 1G)\n"
 	      "  --vcpus N       1 to 4 virtual CPUs (default 1)\n"
-	      "  --backend KIND  what holds the memory: memfd (the default)\n"
+	      "  --backend KIND  what holds the memory: memfd (the default), or hugetlb, which needs\n"
+	      "                  free huge pages of 2M for the memory twice; guest_memfd is not in\n"
+	      "                  this version\n"
 	      "\n"
 	      "As root the agents get network namespaces joined by a veth pair, else loopback.\n"
 	      "Exit: 0 every byte is identical and the guest worked all the time, 1 a byte differs\n"
-	      "or the demo failed, 71 the kernel lacks what it needs.\n",
+	      "or the demo failed, 71 the machine lacks what it needs.\n",
 	      out);
 }
 
@@ -34,19 +36,32 @@ static int parse_memory(const char *text, uint64_t *out, struct pf_err *err)
 {
 	if (pf_size_parse(text, out, err))
 		return pf_err_prefix(err, "--memory");
-	if (*out < MEMORY_MIN || *out > MEMORY_MAX || *out % 4096 != 0)
-		return pf_err_set(err, PF_ERR_USAGE,
-				  "--memory %s: 16M to 3G in multiples of 4K are possible", text);
+	if (*out < MEMORY_MIN || *out > MEMORY_MAX)
+		return pf_err_set(err, PF_ERR_USAGE, "--memory %s: 16M to 3G are possible", text);
 	return 0;
 }
 
-static int parse_backend(const char *text, struct pf_err *err)
+static int parse_backend(const char *text, struct pf_demo_options *out, struct pf_err *err)
 {
-	if (strcmp(text, "memfd") == 0)
+	out->backend = pf_demo_backend_find(text);
+	if (out->backend)
 		return 0;
-	if (strcmp(text, "guest_memfd") == 0 || strcmp(text, "hugetlb") == 0)
-		return pf_err_set(err, PF_ERR_USAGE, "--backend %s is not in this version", text);
-	return pf_err_set(err, PF_ERR_USAGE, "--backend %s is unknown; memfd is possible", text);
+	return pf_err_set(err, PF_ERR_USAGE,
+			  "--backend %s is unknown; memfd, hugetlb and guest_memfd are possible",
+			  text);
+}
+
+/* Once both are known, in whatever order they came. */
+static int check_memory(const struct pf_demo_options *options, struct pf_err *err)
+{
+	uint32_t page = options->backend->page_bytes;
+
+	if (options->memory % page == 0)
+		return 0;
+	return pf_err_set(err, PF_ERR_USAGE,
+			  "--memory of %" PRIu64 " bytes: --backend %s has pages of %uK, and the "
+			  "memory must be a multiple of that",
+			  options->memory, options->backend->name, page / 1024);
 }
 
 static int take_option(int option, const char *given, struct pf_demo_options *out,
@@ -60,7 +75,7 @@ static int take_option(int option, const char *given, struct pf_demo_options *ou
 			return pf_err_prefix(err, "--vcpus");
 		return 0;
 	case 'b':
-		return parse_backend(optarg, err);
+		return parse_backend(optarg, out, err);
 	case 'o':
 		return pf_err_set(err, PF_ERR_USAGE, "--outage is not in this version");
 	case 'h':
@@ -82,7 +97,8 @@ int pf_demo_options_parse(int argc, char **argv, struct pf_demo_options *out, st
 	};
 	int option, failed = 0;
 
-	*out = (struct pf_demo_options){.memory = MEMORY_DEFAULT, .vcpus = 1};
+	*out = (struct pf_demo_options){
+		.memory = MEMORY_DEFAULT, .vcpus = 1, .backend = &pf_demo_memfd};
 	opterr = 0;
 	optind = 0; /* getopt(3): 0 starts anew, whoever has used it before */
 	while (!failed && (option = getopt_long(argc, argv, "+:", table, NULL)) != -1)
@@ -90,6 +106,8 @@ int pf_demo_options_parse(int argc, char **argv, struct pf_demo_options *out, st
 	if (!failed && optind < argc)
 		failed = pf_err_set(err, PF_ERR_USAGE, "%s: the demo takes options only",
 				    argv[optind]);
+	if (!failed)
+		failed = check_memory(out, err);
 	if (failed)
 		pf_err_hint(err, "see `pageferry demo --help`");
 	return failed;

@@ -11,10 +11,12 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "migrate/demo/backend.h"
 
 struct pf_demo_options {
-	uint64_t memory; /* bytes, 16M..3G, a multiple of 4096; default 1G */
+	uint64_t memory; /* bytes, 16M..3G, a multiple of the backend's page size; default 1G */
 	uint64_t vcpus;	 /* 1..4; default 1 */
+	const struct pf_demo_backend *backend; /* default memfd */
 	bool help;
 };
 

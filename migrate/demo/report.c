@@ -8,8 +8,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
-#define PAGE_BYTES 4096u /* of a memfd guest */
-
 /* A count at the top of the object or one level below. */
 static int take_count(const json_t *status, const char *outer, const char *name, uint64_t *out,
 		      struct pf_err *err)
@@ -124,6 +122,7 @@ static void print_texts(const struct pf_demo_report *report, FILE *out)
 {
 	if (pf_demo_guest_knows(report->guest, PF_GUEST_BACKEND))
 		fprintf(out, "backend: %s\n", report->guest->backend);
+	fprintf(out, "memory: %s\n", report->backend->name);
 	if (report->network[0] != '\0')
 		fprintf(out, "network: %s\n", report->network);
 	if (report->cipher[0] != '\0')
@@ -170,7 +169,7 @@ static void print_counts(const struct pf_demo_report *report, FILE *out)
 
 static void print_rates(const struct pf_demo_report *report, FILE *out)
 {
-	uint64_t bytes = less(report->pages, report->zero) * PAGE_BYTES;
+	uint64_t bytes = less(report->pages, report->zero) * report->backend->page_bytes;
 	double seconds = (double)report->postcopy_ns / (double)PF_NS_PER_S;
 	const struct pf_guest_answer *guest = report->guest;
 

@@ -12,10 +12,12 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "migrate/demo/backend.h"
 #include "migrate/demo/guest.h"
 
 /* Of a demo that ended early much is unknown, and not printed. */
 struct pf_demo_report {
+	const struct pf_demo_backend *backend;
 	const char *network;		     /* what joined the two agents; "": nothing yet */
 	const char *cipher;		     /* as query-migrate names it; "": not agreed yet */
 	const struct pf_guest_answer *guest; /* the destination's, after `finish` */

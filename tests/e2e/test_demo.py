@@ -11,6 +11,7 @@ import time
 import pytest
 
 from harness import program
+from hugepages import free_pages, need_pages
 from processes import DEADLINE, Late, left
 
 PAGE = 4096
@@ -25,20 +26,20 @@ RATES = (
     "fault-latency-p50-us fault-latency-p99-us fault-latency-max-us remote-faults-per-page-touched "
     "throughput-mb-per-s"
 ).split()
-NAMES = ["backend", "network", "cipher", *COUNTS, *RATES, "verdict"]
+NAMES = ["backend", "memory", "network", "cipher", *COUNTS, *RATES, "verdict"]
 
 
 class Demo:
     """The demo while it runs: its progress on stderr, and the processes that it started."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.stdout = pathlib.Path(folder, "stdout")
         self.temporary = pathlib.Path(folder, "tmp")
         self.temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
         with open(self.stdout, "wb") as out:
             self.process = subprocess.Popen(
-                [program("PAGEFERRY"), "demo", "--memory", "64M", "--vcpus", "2"],
+                [program("PAGEFERRY"), "demo", "--memory", "64M", "--vcpus", "2", *options],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, env=environment,
             )
         self.said = b""
@@ -139,17 +140,49 @@ def test_demo_reports_and_leaves_nothing(demo):
 
 
 @pytest.mark.smoke
+def test_demo_on_huge_pages(folder):
+    need_pages(32)
+    demo = Demo(folder, "--backend", "hugetlb", "--memory", "32M")
+    try:
+        status, lines = demo.wait()
+    finally:
+        demo.end()
+    assert status == 0, demo.said
+    report = values(lines)
+    assert report["memory"] == "hugetlb"
+    assert report["pages"] == "16"
+    assert report["verdict"] == f"identical ({32 << 20} bytes)"
+
+
+def run_demo(*options):
+    return subprocess.run(
+        [program("PAGEFERRY"), "demo", *options], stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=DEADLINE, check=False,
+    )
+
+
+@pytest.mark.smoke
+def test_what_the_machine_lacks_is_71_and_said(folder):
+    run = run_demo("--backend", "guest_memfd")
+    assert run.returncode == 71
+    assert b"guest_memfd lacks userfaultfd and write(2)" in run.stderr
+    assert run.stdout == b""
+    if free_pages() < 3072:
+        run = run_demo("--backend", "hugetlb", "--memory", "3G")
+        assert run.returncode == 71
+        assert b"3072 huge pages of 2 MiB in all, and " in run.stderr
+        assert b"/proc/sys/vm/nr_hugepages" in run.stderr
+
+
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "options",
-    [["--memory", "1"], ["--vcpus", "5"], ["--backend", "hugetlb"], ["--outage"], ["--frobnicate"],
+    [["--memory", "1"], ["--vcpus", "5"], ["--backend", "floppy"], ["--outage"], ["--frobnicate"],
      ["stray"], ["--memory"]],
     ids=" ".join,
 )
 def test_usage_errors_are_64(options):
-    run = subprocess.run(
-        [program("PAGEFERRY"), "demo", *options], stdin=subprocess.DEVNULL, capture_output=True,
-        timeout=DEADLINE, check=False,
-    )
+    run = run_demo(*options)
     assert run.returncode == 64
     assert run.stdout == b""
     assert options[0].encode() in run.stderr
@@ -237,4 +270,4 @@ def test_a_wrong_byte_before_the_move_is_told_too(demo):
     wait_end(guest)
     demo.process.send_signal(signal.SIGCONT)
     report = check_different(demo)
-    assert set(report) <= {"backend", "network", "cipher", "visits", "verdict"}, report
+    assert set(report) <= {"backend", "memory", "network", "cipher", "visits", "verdict"}, report

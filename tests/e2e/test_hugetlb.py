@@ -1,31 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_hugetlb.py - guests whose memory has pages of 2 MiB: they travel in parts, and arrive whole."""
 import os
-import pathlib
 import select
 import signal
 import time
 
 import pytest
 
+from hugepages import need_pages
 from test_migration import check_ends, check_post_copy
 
 HUGE = 2 << 20
 ALONE = ("--kinds", "hugetlb,hugetlb", "--mirror")
 MIXED = ("--kinds", "memfd,hugetlb,memfd,hugetlb")
-POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-
-
-def need_pages(count):
-    """Both guests' pages at once; scripts/check sees to them where it may."""
-    try:
-        free, reserved = (int((POOL / name).read_text())
-                          for name in ("free_hugepages", "resv_hugepages"))
-    except FileNotFoundError:
-        pytest.skip("this kernel has no huge pages of 2 MiB")
-    if free - reserved < count:
-        pytest.skip(f"{free - reserved} huge pages of 2 MiB are free, {count} are needed: "
-                    "raise the sysctl vm.nr_hugepages")
 
 
 def check_arrival(migration, size):

@@ -35,6 +35,7 @@ static void test_without_options_it_is_one_gib_and_one_vcpu(void **state)
 	assert_int_equal(parse(&options, &err, NULL, NULL), 0);
 	assert_int_equal(options.memory, UINT64_C(1) << 30);
 	assert_int_equal(options.vcpus, 1);
+	assert_string_equal(options.backend->name, "memfd");
 	assert_false(options.help);
 }
 
@@ -48,6 +49,10 @@ static void test_options_take_sizes_and_both_spellings(void **state)
 	assert_int_equal(options.memory, 64 << 20);
 	assert_int_equal(parse(&options, &err, "--vcpus=4", "--backend=memfd"), 0);
 	assert_int_equal(options.vcpus, 4);
+	assert_int_equal(parse(&options, &err, "--memory=18M", "--backend=hugetlb"), 0);
+	assert_int_equal(options.backend->page_bytes, 2 << 20);
+	assert_int_equal(parse(&options, &err, "--backend=guest_memfd", NULL), 0);
+	assert_non_null(options.backend->missing); /* which the machine's check says, not the parser */
 	assert_int_equal(parse(&options, &err, "--help", NULL), 0);
 	assert_true(options.help);
 }
@@ -57,13 +62,13 @@ static void test_what_is_not_possible_is_a_usage_error_that_names_it(void **stat
 	static const struct {
 		const char *first, *second, *names;
 	} wrong[] = {
-		{"--backend", "guest_memfd", "--backend guest_memfd is not in this version"},
-		{"--backend", "hugetlb", "--backend hugetlb is not in this version"},
 		{"--backend", "floppy", "floppy is unknown"},
 		{"--outage", NULL, "--outage is not in this version"},
 		{"--memory", "1", "16M to 3G"},
 		{"--memory", "4G", "16M to 3G"},
-		{"--memory", "16777217", "multiples of 4K"},
+		{"--memory", "16777217", "--backend memfd has pages of 4K"},
+		{"--memory=17M", "--backend=hugetlb", "--backend hugetlb has pages of 2048K"},
+		{"--backend=hugetlb", "--memory=17M", "--backend hugetlb has pages of 2048K"},
 		{"--memory", "much", "--memory"},
 		{"--memory", NULL, "--memory needs a value"},
 		{"--vcpus", "0", "--vcpus"},
@@ -211,7 +216,7 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 		"throughput-mb-per-s: 536.6\n",
 	};
 	struct pf_demo_guest guest = {0};
-	struct pf_demo_report report = {.network = "loopback",
+	struct pf_demo_report report = {.backend = &pf_demo_memfd, .network = "loopback",
 					.cipher = "TLSv1.3 X",
 					.guest = &guest.answer,
 					.visits_end = 4900000,
@@ -242,7 +247,7 @@ static void test_a_guest_that_found_the_wrong_word_itself_is_reported_too(void *
 {
 	static const char verdict[] = "verdict: DIFFERENT at 0x12345 expected 0x01 found 0x02";
 	struct pf_demo_guest guest = {0};
-	struct pf_demo_report report = {.network = "", .cipher = "", .guest = &guest.answer};
+	struct pf_demo_report report = {.backend = &pf_demo_memfd, .network = "", .cipher = "", .guest = &guest.answer};
 	char text[256] = "", expected[256];
 	FILE *out = fmemopen(text, sizeof(text), "w");
 
@@ -254,7 +259,7 @@ static void test_a_guest_that_found_the_wrong_word_itself_is_reported_too(void *
 	assert_false(pf_demo_guest_identical(&guest.answer));
 	pf_demo_report_print(&report, out);
 	fclose(out);
-	snprintf(expected, sizeof(expected), "backend: kvm\n%s\n", verdict);
+	snprintf(expected, sizeof(expected), "backend: kvm\nmemory: memfd\n%s\n", verdict);
 	assert_string_equal(text, expected);
 }
 
