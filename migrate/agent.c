@@ -341,6 +341,7 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 		  const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	memset(agent, 0, sizeof(*agent));
+	agent->spin_ns = PF_SPIN_US_DEFAULT * PF_NS_PER_US;
 	agent->options = options;
 	agent->machine = machine;
 	agent->ops = ops;

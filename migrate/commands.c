@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "migrate/status.h"
 
 #define SOURCE (1u << PF_SOURCE)
@@ -94,9 +95,25 @@ static int resolve(void *opaque, const json_t *args, json_t **out, struct pf_err
 	return pf_err_set(err, PF_ERR_USAGE, "'destination' must be \"fenced\" or \"completed\"");
 }
 
+static int set_spin(struct pf_agent *agent, const json_t *value, bool apply, struct pf_err *err)
+{
+	json_int_t us = json_integer_value(value);
+
+	if (!json_is_integer(value) || us < 0 || us > PF_SPIN_US_MAX)
+		return pf_err_set(err, PF_ERR_USAGE, "'spin-us' must be 0 to %u microseconds",
+				  PF_SPIN_US_MAX);
+	if (!apply)
+		return 0;
+	agent->spin_ns = (uint64_t)us * PF_NS_PER_US;
+	agent->ops->spin(agent->engine);
+	return 0;
+}
+
 static int set_one(struct pf_agent *agent, const char *name, const json_t *value, bool apply,
 		   struct pf_err *err)
 {
+	if (strcmp(name, "spin-us") == 0)
+		return set_spin(agent, value, apply, err);
 	if (strcmp(name, "outage-deadline") != 0)
 		return agent->ops->set(agent->engine, name, value, apply, err);
 	if (!json_is_integer(value) || json_integer_value(value) < 0)

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/hist.h"
+#include "base/spin.h"
 #include "core/credit.h"
 #include "migrate/agent.h"
 #include "migrate/arrival.h"
@@ -63,6 +64,7 @@ struct pf_pager {
 	struct pf_channel *channel; /* NULL while there is no connection */
 	uint32_t origin;	    /* epoch of the channel */
 	uint64_t sent_before, received_before; /* bytes of the channels before */
+	struct pf_spin spin; /* main may set its limit */
 	bool may_ask;		    /* the regions are agreed on this connection */
 	struct pf_guest *guest;	    /* NULL until it is armed */
 	struct pf_arrival arrival;

@@ -439,7 +439,7 @@ static void wait_for_work(struct pf_pager *pager)
 		for (uint32_t i = 0; i < pager->guest->uffds; i++)
 			pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd,
 						       .events = POLLIN};
-	(void)poll(pfd, count, -1);
+	(void)pf_spin_poll(&pager->spin, pfd, count, NULL);
 }
 
 static void *pager_thread(void *opaque)

@@ -164,7 +164,7 @@ static void wait_for_work(struct pf_link *link)
 	struct timespec timeout = {.tv_sec = (time_t)(left / PF_NS_PER_S),
 				   .tv_nsec = (long)(left % PF_NS_PER_S)};
 
-	(void)ppoll(pfd, 2, link->wake_ns ? &timeout : NULL, NULL);
+	(void)pf_spin_poll(&link->spin, pfd, 2, link->wake_ns ? &timeout : NULL);
 }
 
 static int serve(struct pf_link *link, struct pf_err *err)

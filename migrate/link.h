@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/mailbox.h"
+#include "base/spin.h"
 #include "net/channel.h"
 
 enum pf_mail_kind {
@@ -80,6 +81,7 @@ struct pf_link {
 	uint32_t origin;	    /* put into every mail, so that main knows old ones */
 	const struct pf_link_user *user;
 	void *opaque;
+	struct pf_spin spin; /* main may set its limit, which is 0 at first */
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
 	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
 	 * anew for each frame, so that no frame can overtake it. */

@@ -129,6 +129,7 @@ static int start_links(struct source *source, struct pf_connected *connected, st
 	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
 			  &pf_answers_user, &source->answers, "urgent", err))
 		return -1;
+	atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
 		if (start_bulk(source, i, pf_steal(&connected->channel[i + 1]), err))
 			return -1;
@@ -642,7 +643,16 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 	return 0;
 }
 
+static void source_spin(void *engine)
+{
+	struct source *source = engine;
+
+	if (source->urgent.started)
+		atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
+}
+
 static const struct pf_agent_ops source_ops = {
+	.spin = source_spin,
 	.set = source_set,
 	.act = source_act,
 	.mail = source_mail,

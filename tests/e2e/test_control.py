@@ -51,6 +51,11 @@ def test_commands_that_are_refused_say_why(agent):
     assert "no-such-argument" in unknown.desc
     assert refusal(agent.control, "query-events", {"since": "yesterday"}).error_class == "InvalidArgument"
     assert refusal(agent.control, "quit").error_class == "WrongState"
+    for value in (-1, 10001, "100"):
+        spin = refusal(agent.control, "set-parameters", {"spin-us": value})
+        assert (spin.error_class, "0 to 10000" in spin.desc) == ("InvalidArgument", True)
+    for value in (0, 10000):
+        assert agent.control.command("set-parameters", {"spin-us": value}) == {}
     assert agent.control.command("query-migrate")["state"] == "setup"
 
 

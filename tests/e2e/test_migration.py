@@ -87,6 +87,17 @@ def test_several_bulk_channels(migration):
     check_post_copy(migration, report)
 
 
+@pytest.mark.parametrize("spin_us", [0, 2000])
+def test_a_guest_arrives_however_long_the_urgent_threads_look(migration, spin_us):
+    migration.start("64M", 2)
+    for agent in (migration.source, migration.destination):
+        agent.control.command("set-parameters", {"spin-us": spin_us})
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    check_ends(migration)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
 @pytest.mark.smoke
 def test_query_migrate_while_active(migration):
     migration.start("64M", 1)
