@@ -27,10 +27,8 @@ void pf_gate_answered(struct pf_gate *gate)
 	asleep = atomic_load(&gate->asleep);
 	if (asleep == 0)
 		return;
-	asleep = atomic_exchange(&gate->asleep, 0);
-	for (uint32_t user = 0; asleep >> user; user++)
-		if (asleep >> user & 1)
-			(void)eventfd_write(atomic_load(&gate->wake_fd[user]), 1);
+	for (asleep = atomic_exchange(&gate->asleep, 0); asleep; asleep &= asleep - 1)
+		(void)eventfd_write(atomic_load(&gate->wake_fd[__builtin_ctz(asleep)]), 1);
 }
 
 bool pf_gate_closed(struct pf_gate *gate, uint32_t user, int wake_fd)
