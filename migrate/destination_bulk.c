@@ -127,16 +127,21 @@ static int place_pushed(struct pf_receiver *receiver, const struct pf_frame *fra
 static int grant_more(struct pf_receiver *receiver, struct pf_link *link, struct pf_err *err)
 {
 	struct pf_frame credit = {.type = PF_FRAME_CREDIT};
+	int fd = pf_conn_fd(pf_channel_conn(link->channel));
+	struct pf_grant standing;
 	uint64_t now = pf_now_ns();
 	enum pf_io io;
 
 	if (now - receiver->rtt_known_ns > RTT_AGE_NS) {
-		receiver->rtt_ns = pf_tcp_min_rtt_ns(pf_conn_fd(pf_channel_conn(link->channel)));
+		receiver->rtt_ns = pf_tcp_min_rtt_ns(fd);
 		receiver->rtt_known_ns = now;
 	}
+	standing = receiver->grant;
 	if (!pf_channel_reserve(link->channel, 0) ||
 	    !pf_grant_due(&receiver->grant, now, receiver->rtt_ns, &credit.page))
 		return 0;
+	if (pf_grant_check(&standing, pf_tcp_waiting(fd), err))
+		return -1;
 	pf_channel_commit(link->channel, &credit);
 	io = pf_channel_flush(link->channel, err);
 	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;

@@ -58,6 +58,16 @@ int pf_grant_use(struct pf_grant *grant, uint64_t bytes, struct pf_err *err)
 	return 0;
 }
 
+int pf_grant_check(const struct pf_grant *grant, uint64_t waiting, struct pf_err *err)
+{
+	if (waiting / 2 <= grant->limit - grant->used)
+		return 0;
+	return pf_err_set(err, PF_ERR_PROTOCOL,
+			  "pages pushed beyond the credit of %" PRIu64 " bytes: %" PRIu64
+			  " wait behind byte %" PRIu64,
+			  grant->limit, waiting, grant->used);
+}
+
 /*
  * Twice what the path holds, so that a window that was too small doubles with each round trip; what
  * is more than needed stands in a queue of one round trip at most.

@@ -41,6 +41,12 @@ struct pf_grant {
 void pf_grant_begin(struct pf_grant *grant);
 /* A frame of so many bytes has been dealt with.  PF_ERR_PROTOCOL: it was not covered. */
 PF_MUST_USE int pf_grant_use(struct pf_grant *grant, uint64_t bytes, struct pf_err *err);
+/*
+ * Before CREDIT is sent: `waiting` bytes, as they travel, have come and are not dealt with.  They were
+ * sent under the limit that stands.  PF_ERR_PROTOCOL: it does not cover them, though half of them may
+ * be TLS's own (a record of one frame header is 22 bytes longer than that).
+ */
+PF_MUST_USE int pf_grant_check(const struct pf_grant *grant, uint64_t waiting, struct pf_err *err);
 /* true: CREDIT is due, with *out_limit.  rtt_ns: the path's shortest round trip, 0: not known. */
 bool pf_grant_due(struct pf_grant *grant, uint64_t now_ns, uint64_t rtt_ns, uint64_t *out_limit);
 

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -229,6 +230,13 @@ void pf_tcp_tune(int fd, bool urgent)
 	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &dscp, sizeof(dscp));
 	/* After IP_TOS, which sets the priority too (net/ipv4/ip_sockglue.c). */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
+}
+
+uint64_t pf_tcp_waiting(int fd)
+{
+	int waiting = 0;
+
+	return ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0 ? (uint64_t)waiting : 0;
 }
 
 uint64_t pf_tcp_min_rtt_ns(int fd)

@@ -26,6 +26,8 @@ PF_MUST_USE int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storag
  * its way, and with it the throughput of long links.)  A mark that is refused is no error.
  */
 void pf_tcp_tune(int fd, bool urgent);
+/* Bytes that have come and were not read. */
+uint64_t pf_tcp_waiting(int fd);
 /* The shortest round trip that the kernel has seen lately; 0: none yet, or not known. */
 uint64_t pf_tcp_min_rtt_ns(int fd);
 

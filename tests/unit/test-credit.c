@@ -70,6 +70,23 @@ static void what_is_not_covered_is_refused(void **unused)
 	assert_string_equal(err.text, "pages pushed beyond the credit of 262144 bytes");
 }
 
+/* The destination grants as it deals with frames: who ignores the limit is seen by what waits. */
+static void what_waits_beyond_the_limit_is_refused(void **unused)
+{
+	struct pf_grant grant;
+	struct pf_err err;
+
+	(void)unused;
+	pf_grant_begin(&grant);
+	assert_int_equal(pf_grant_use(&grant, 65568, &err), 0);
+	assert_int_equal(pf_grant_check(&grant, 2 * (PF_CREDIT_FIRST - 65568), &err), 0);
+	assert_int_equal(pf_grant_check(&grant, 2 * (PF_CREDIT_FIRST - 65568) + 2, &err), -1);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	/* Frames of 32 bytes, each in a record of its own: all that the credit covers, and no more. */
+	pf_grant_begin(&grant);
+	assert_int_equal(pf_grant_check(&grant, PF_CREDIT_FIRST / 32 * 54, &err), 0);
+}
+
 struct path {
 	struct pf_credit credit;
 	struct pf_grant grant;
@@ -186,6 +203,7 @@ int main(void)
 		cmocka_unit_test(a_limit_that_does_not_grow_is_refused),
 		cmocka_unit_test(more_than_may_be_on_its_way_is_refused),
 		cmocka_unit_test(what_is_not_covered_is_refused),
+		cmocka_unit_test(what_waits_beyond_the_limit_is_refused),
 		cmocka_unit_test(it_never_gets_stuck),
 		cmocka_unit_test(the_window_grows_to_what_the_path_holds_and_shrinks_again),
 		cmocka_unit_test(a_short_path_keeps_the_smallest_window),
