@@ -81,7 +81,8 @@ def test_several_bulk_channels(migration):
     migration.destination_guest.wait_word("complete")
     check_ends(migration)
     bulk = migration.source.outcome()["migrate"]["bytes"]["bulk"]
-    assert len(bulk) == 4 and min(bulk) > sum(bulk) / 8, bulk
+    # An even share is a quarter; a thread that gets no processor for a while has less.
+    assert len(bulk) == 4 and min(bulk) > sum(bulk) / 32, bulk
     report = migration.destination_guest.finish()
     assert report["verdict"] == f"identical ({SIZES['128M']} bytes)", report
     check_post_copy(migration, report)
