@@ -29,8 +29,6 @@ struct pf_agent_ops {
 	/* set-parameters: checks all (apply false), then applies all; PF_ERR_USAGE. */
 	int (*set)(void *engine, const char *name, const json_t *value, bool apply,
 		   struct pf_err *err);
-	/* agent->spin_ns has changed. */
-	void (*spin)(void *engine);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 };
@@ -51,6 +49,7 @@ struct pf_agent {
 	uint64_t outage_ns;	     /* when the connection was lost */
 	uint64_t outage_deadline_ms; /* parameter; 0: never */
 	uint64_t spin_ns; /* parameter: how long the urgent thread looks before it sleeps */
+	_Atomic uint64_t *spin_limit_ns; /* the engine's: where that thread reads it */
 	struct pf_progress progress;
 	uint8_t state;
 	enum pf_record record;

@@ -105,7 +105,7 @@ static int set_spin(struct pf_agent *agent, const json_t *value, bool apply, str
 	if (!apply)
 		return 0;
 	agent->spin_ns = (uint64_t)us * PF_NS_PER_US;
-	agent->ops->spin(agent->engine);
+	atomic_store(agent->spin_limit_ns, agent->spin_ns);
 	return 0;
 }
 

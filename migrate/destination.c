@@ -544,15 +544,7 @@ static int destination_set(void *engine, const char *name, const json_t *value, 
 			  name);
 }
 
-static void destination_spin(void *engine)
-{
-	struct destination *destination = engine;
-
-	atomic_store(&destination->pager.spin.limit_ns, destination->agent.spin_ns);
-}
-
 static const struct pf_agent_ops destination_ops = {
-	.spin = destination_spin,
 	.set = destination_set,
 	.act = destination_act,
 	.mail = destination_mail,
@@ -603,7 +595,8 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	if (pf_agent_open(agent, options, &pf_destination_machine, &destination_ops, destination,
 			  &vmm_callbacks, err))
 		return -1;
-	destination_spin(destination);
+	agent->spin_limit_ns = &destination->pager.spin.limit_ns;
+	atomic_store(agent->spin_limit_ns, agent->spin_ns);
 	if (open_door(destination, &bound, err) || pf_agent_confine(agent, err) ||
 	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told,
 			   &destination->assembly[0], err) ||

@@ -615,13 +615,6 @@ static void set_push(struct source *source, bool on)
 		tell_pushers(source);
 }
 
-static void set_bandwidth(struct source *source, uint64_t bytes_per_s)
-{
-	pf_pace_set(&source->service.pace, bytes_per_s, pf_now_ns());
-	if (source->agent.state == PF_S_SERVING)
-		tell_pushers(source);
-}
-
 static int source_set(void *engine, const char *name, const json_t *value, bool apply,
 		      struct pf_err *err)
 {
@@ -638,21 +631,15 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 		return pf_err_set(err, PF_ERR_USAGE, "'%s' cannot be changed in this version", name);
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
 		return pf_err_set(err, PF_ERR_USAGE, "'max-bandwidth' must be bytes a second");
-	if (apply)
-		set_bandwidth(source, (uint64_t)json_integer_value(value));
+	if (!apply)
+		return 0;
+	pf_pace_set(&source->service.pace, (uint64_t)json_integer_value(value), pf_now_ns());
+	if (source->agent.state == PF_S_SERVING)
+		tell_pushers(source);
 	return 0;
 }
 
-static void source_spin(void *engine)
-{
-	struct source *source = engine;
-
-	if (source->urgent.started)
-		atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
-}
-
 static const struct pf_agent_ops source_ops = {
-	.spin = source_spin,
 	.set = source_set,
 	.act = source_act,
 	.mail = source_mail,
@@ -702,6 +689,7 @@ int pf_source_main(const struct pf_options *options)
 		return pf_err_exit_code(&err);
 	}
 	pf_pace_set(&source->service.pace, options->max_bandwidth, pf_now_ns());
+	source->agent.spin_limit_ns = &source->urgent.spin.limit_ns;
 	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
 	connect_until_deadline(source, false);
 	code = pf_agent_run(&source->agent);
