@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "core/switchover.h"
@@ -213,13 +214,13 @@ void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 	sd_event_exit(agent->loop, exit_code);
 }
 
-void pf_agent_finish_failed(struct pf_agent *agent)
+void pf_agent_finish_failed(struct pf_agent *agent, const char *outcome, const char *owner)
 {
 	if (agent->ending)
 		return;
 	agent->failed = true;
 	pf_report(pf_agent_role(agent), &agent->why);
-	pf_agent_finish(agent, pf_err_exit_code(&agent->why), "source-intact", "source");
+	pf_agent_finish(agent, pf_err_exit_code(&agent->why), outcome, owner);
 }
 
 static int on_mail(sd_event_source *source, int fd, uint32_t events, void *opaque)
@@ -313,13 +314,50 @@ static int check_credentials(const struct pf_options *options, struct pf_err *er
 	return 0;
 }
 
+static const struct {
+	enum pf_mark mark;
+	const char *file;
+} marks[] = {{PF_MARK_SEEN, "seen"}, {PF_MARK_COMPLETE, "complete"}, {PF_MARK_TOLD, "told"}};
+
+int pf_agent_mark(struct pf_agent *agent, enum pf_mark mark)
+{
+	struct pf_err err;
+
+	for (size_t i = 0; i < PF_ARRAY_LEN(marks); i++) {
+		if (marks[i].mark != mark ||
+		    pf_statedir_write(&agent->dir, marks[i].file, "1", 1, &err) == 0)
+			continue;
+		pf_report(pf_agent_role(agent), &err);
+		return -1;
+	}
+	return 0;
+}
+
+static int read_marks(struct pf_agent *agent, unsigned *out, struct pf_err *err)
+{
+	char ignored;
+
+	*out = 0;
+	for (size_t i = 0; i < PF_ARRAY_LEN(marks); i++) {
+		int found = pf_statedir_read(&agent->dir, marks[i].file, &ignored, 1, err);
+
+		if (found < 0)
+			return -1;
+		if (found == 0)
+			*out |= marks[i].mark;
+	}
+	return 0;
+}
+
 static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	const struct pf_options *options = agent->options;
+	unsigned held = 0;
 
 	if (check_credentials(options, err) || open_loop(agent, err) ||
 	    pf_statedir_open(&agent->dir, options->state_dir, options->side, options->id, err) ||
-	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err))
+	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err) ||
+	    read_marks(agent, &held, err))
 		return -1;
 	if (agent->record != PF_RECORD_NONE) {
 		pf_err_set(err, PF_ERR_CONFIG,
@@ -328,6 +366,7 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 		return pf_err_hint(err, "taking a migration up again is not in this version; use a "
 					"fresh --state-dir and --id for a new one");
 	}
+	agent->state = pf_machine_start(agent->machine, agent->record, held)->state;
 	if (pf_events_open(&agent->dir, options->events, &agent->events, err) ||
 	    pf_vmm_open(agent->loop, options->vmm_socket, options->side, vmm, agent->engine,
 			&agent->vmm, err))

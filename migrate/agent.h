@@ -86,6 +86,8 @@ int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err);
  * stays true.
  */
 void pf_agent_note(struct pf_agent *agent, uint8_t event);
+/* -1: said on stderr; without SEEN the next process only claims less (enum pf_mark in core/fsm.h). */
+int pf_agent_mark(struct pf_agent *agent, enum pf_mark mark);
 /* Remembers why (for the exit code and the outcome), then raises. */
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
 
@@ -103,8 +105,8 @@ void pf_agent_outage(struct pf_agent *agent);
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 		     const char *owner);
 /* The same for a failure before the commit, agent->why: on stderr, in the final OUTCOME and by its
- * exit code; the guest is the source's. */
-void pf_agent_finish_failed(struct pf_agent *agent);
+ * exit code. */
+void pf_agent_finish_failed(struct pf_agent *agent, const char *outcome, const char *owner);
 /* "source", "destination" */
 const char *pf_agent_role(const struct pf_agent *agent);
 

@@ -351,6 +351,12 @@ static void act_compare(struct destination *destination)
 		pf_agent_note(agent, PF_DE_AGREED);
 }
 
+static void act_adopt(struct destination *destination)
+{
+	(void)pf_agent_mark(&destination->agent, PF_MARK_SEEN);
+	act_compare(destination);
+}
+
 static void act_accept(struct destination *destination)
 {
 	const struct pf_region_table *table = &destination->guest.table;
@@ -429,11 +435,14 @@ static void act_complete(struct destination *destination)
 	struct pf_err err;
 
 	pf_fault(PF_FAULT_DRAIN);
+	/* Before the VMM hears of it and goes: a later process must not wait for it. */
+	(void)pf_agent_mark(&destination->agent, PF_MARK_COMPLETE);
 	/* Every page is here and mapped, or is when the VMM closes its uffd at COMPLETE. */
 	if (pf_guest_disarm(&destination->guest, &err))
 		pf_report("destination", &err);
 	pf_fault(PF_FAULT_DISARMED);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);
+	(void)pf_agent_mark(&destination->agent, PF_MARK_TOLD);
 	send_frame(destination, PF_FRAME_COMPLETE, NULL, 0);
 }
 
@@ -442,7 +451,7 @@ static void act_finish(struct destination *destination)
 	pf_agent_finish(&destination->agent, 0, "completed", "destination");
 }
 
-static void act_abort(struct destination *destination)
+static void abort_with(struct destination *destination, const char *outcome, const char *owner)
 {
 	struct pf_err why;
 
@@ -450,10 +459,21 @@ static void act_abort(struct destination *destination)
 	send_verdict(destination, PF_FRAME_ABORTED, "cancelled");
 	pf_err_set(&why, PF_ERR_STATE, "the guest stays at the source: cancelled");
 	pf_vmm_hang_up(destination->agent.vmm, &why);
-	pf_agent_finish(&destination->agent, 130, "source-intact", "source");
+	pf_agent_finish(&destination->agent, 130, outcome, owner);
 }
 
-static void act_fail(struct destination *destination)
+static void act_abort(struct destination *destination)
+{
+	abort_with(destination, "source-intact", "source");
+}
+
+/* No VMM has come: whether the guest runs here, a new state directory cannot tell. */
+static void act_withdraw(struct destination *destination)
+{
+	abort_with(destination, NULL, NULL);
+}
+
+static void fail(struct destination *destination, const char *outcome, const char *owner)
 {
 	struct pf_err why = destination->agent.why;
 	char reason[PF_REASON_MAX + 1];
@@ -465,7 +485,17 @@ static void act_fail(struct destination *destination)
 	send_frame(destination, PF_FRAME_FAILURE, body, length);
 	pf_err_prefix(&why, "the guest stays at the source");
 	pf_vmm_hang_up(destination->agent.vmm, &why);
-	pf_agent_finish_failed(&destination->agent);
+	pf_agent_finish_failed(&destination->agent, outcome, owner);
+}
+
+static void act_fail(struct destination *destination)
+{
+	fail(destination, "source-intact", "source");
+}
+
+static void act_fail_new(struct destination *destination)
+{
+	fail(destination, NULL, NULL);
 }
 
 /* A source that may have offered the guest already asks for the record, not for reasons. */
@@ -481,7 +511,11 @@ static void act_lost(struct destination *destination)
 	pf_agent_finish(&destination->agent, 65, "lost", NULL);
 }
 
+/* RESUME, GO_ON, CONFLICT, REPEAT, HERE, INTACT and LEAVE wait for the engine that is connected to again after READY and takes
+ * a record of an earlier process up: nothing raises their events yet. */
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
+	[PF_DA_ADOPT] = act_adopt,     [PF_DA_WITHDRAW] = act_withdraw,
+	[PF_DA_FAIL_NEW] = act_fail_new,
 	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept,
 	[PF_DA_RESTART] = act_restart, [PF_DA_RECEIVE] = act_receive,
 	[PF_DA_LOAD] = act_load,       [PF_DA_READY] = act_ready,

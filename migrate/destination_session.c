@@ -213,7 +213,7 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 	}
 	if (agent->state == PF_D_WAITING)
 		pf_agent_note(agent, PF_DE_LINK_UP); /* back to set-up, record NONE */
-	if (agent->state != PF_D_SETUP) {
+	if (agent->state != PF_D_SETUP && agent->state != PF_D_NEW) {
 		pf_err_set(&err, PF_ERR_SYSTEM, "the destination cannot write its record now");
 		refuse(destination, greeting, &err);
 		return;

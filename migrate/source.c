@@ -6,13 +6,11 @@
  * says about the guest is its record's word: nothing here resumes the guest but CONTINUE_SOURCE in
  * KEPT, or in NONE after giving the attempt up.
  */
-#include "migrate/source.h"
+#include "migrate/source_engine.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -20,30 +18,8 @@
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
-#include "migrate/status.h"
 
 #define STOOD_NS (5 * PF_NS_PER_S) /* a link that stood so long was a good one */
-
-struct source {
-	struct pf_agent agent;
-	struct pf_service service;
-	bool vmm_described; /* service.reader is filled */
-	struct pf_connector connector;
-	struct pf_link urgent, bulk[PF_CHANNELS_MAX];
-	struct pf_answers answers;
-	struct pf_pusher *pusher[PF_CHANNELS_MAX];
-	bool link_up;
-	uint64_t connected_ns; /* when the link last came up */
-	uint64_t deadline_ns;  /* of --connect-timeout */
-	uint32_t pauses_asked, pauses_answered;
-	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
-	struct pf_mail_state state;
-	bool resumed; /* the destination said so: the guest has run there */
-	uint64_t paused_ns, downtime_ns;
-	uint64_t sent_before, received_before; /* bytes of connections that are gone */
-	char address[PF_ENDPOINT_TEXT_MAX];
-	char cipher[64];
-};
 
 /* ---- connections ---- */
 
@@ -333,23 +309,6 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	return 0;
 }
 
-/* Sealed, it cannot change or shrink while it is read, nor be a file that somebody else serves. */
-static int check_state_file(int fd, uint64_t size, struct pf_err *err)
-{
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct stat st;
-
-	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK)) {
-		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "its device state is no memfd sealed against writing and shrinking");
-		return pf_err_hint(err, "F_ADD_SEALS before PAUSED: F_SEAL_WRITE, F_SEAL_SHRINK, "
-					"F_SEAL_GROW and F_SEAL_SEAL");
-	}
-	if (fstat(fd, &st) != 0 || (uint64_t)st.st_size < size)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "its device state is shorter than it says");
-	return 0;
-}
-
 static int check_state_size(const struct source *source, uint64_t size, struct pf_err *err)
 {
 	uint64_t most = source->agent.options->max_device_state;
@@ -371,7 +330,7 @@ static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *
 
 	if (source->pauses_answered == source->pauses_asked)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said PAUSED without PAUSE");
-	if (check_state_file(fd, size, err))
+	if (pf_vmm_check_state(fd, size, err))
 		return -1;
 	source->pauses_answered++;
 	if (source->pauses_answered != source->pauses_asked || !source->guest_paused)
@@ -422,6 +381,12 @@ static void act_propose(struct source *source)
 	pf_link_send(&source->urgent, PF_FRAME_REGIONS, body, length);
 }
 
+static void act_adopt(struct source *source)
+{
+	(void)pf_agent_mark(&source->agent, PF_MARK_SEEN);
+	act_propose(source);
+}
+
 static void act_pause(struct source *source)
 {
 	pf_fault(PF_FAULT_PAUSE);
@@ -462,11 +427,19 @@ static void act_complete(struct source *source)
 	if (source->link_up)
 		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
 	pf_fault(PF_FAULT_RELEASE);
-	pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
+	/* A later process must not keep a guest whose memory may be gone. */
+	if (pf_agent_mark(&source->agent, PF_MARK_COMPLETE) == 0)
+		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
 
+/* The VMM of this process has described its memory, or nothing would have been offered. */
 static void act_keep(struct source *source)
+{
+	pf_agent_note(&source->agent, PF_SE_VMM_TOLD);
+}
+
+static void act_settle(struct source *source)
 {
 	pf_fault(PF_FAULT_KEPT);
 	continue_guest(source);
@@ -480,11 +453,28 @@ static void act_cancel(struct source *source)
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 
-static void act_fail(struct source *source)
+static void fail(struct source *source, const char *outcome, const char *owner)
 {
 	send_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
 	continue_guest(source);
-	pf_agent_finish_failed(&source->agent);
+	pf_agent_finish_failed(&source->agent, outcome, owner);
+}
+
+static void act_fail(struct source *source)
+{
+	fail(source, "source-intact", "source");
+}
+
+/* No VMM has come: whether the guest is here, a new state directory cannot tell. */
+static void act_fail_new(struct source *source)
+{
+	fail(source, NULL, NULL);
+}
+
+static void act_withdraw(struct source *source)
+{
+	send_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+	pf_agent_finish(&source->agent, 130, NULL, NULL);
 }
 
 static void act_outage(struct source *source)
@@ -542,7 +532,10 @@ static void act_leave_paused(struct source *source)
 	pf_agent_finish(&source->agent, 75, "paused", "destination");
 }
 
+/* RETAKE, ADMIT, REJOIN, GO_ON, INTACT and CONFLICT wait for the engine that connects again after OFFERED and
+ * takes a record of an earlier process up: nothing raises their events yet. */
 static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
+	[PF_SA_ADOPT] = act_adopt,
 	[PF_SA_PROPOSE] = act_propose,
 	[PF_SA_RECONNECT] = connect_again,
 	[PF_SA_TAKE_BACK] = act_take_back,
@@ -554,12 +547,15 @@ static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_GONE_CUT] = act_gone_cut,
 	[PF_SA_DOWNTIME] = act_downtime,
 	[PF_SA_KEEP] = act_keep,
+	[PF_SA_SETTLE] = act_settle,
 	[PF_SA_OUTAGE] = act_outage,
 	[PF_SA_DOUBT] = act_doubt,
 	[PF_SA_COMPLETE] = act_complete,
 	[PF_SA_RELEASE] = act_complete,
 	[PF_SA_CANCEL] = act_cancel,
+	[PF_SA_WITHDRAW] = act_withdraw,
 	[PF_SA_FAIL] = act_fail,
+	[PF_SA_FAIL_NEW] = act_fail_new,
 	[PF_SA_LOSE] = act_lose,
 	[PF_SA_LEAVE_DOUBT] = act_leave_doubt,
 	[PF_SA_LEAVE_PAUSED] = act_leave_paused,
@@ -571,42 +567,7 @@ static void source_act(void *engine, uint8_t action)
 		acts[action](engine);
 }
 
-/* ---- status and main ---- */
-
-static uint64_t bytes_of(const struct pf_link *link, bool received)
-{
-	return link->started ? pf_channel_bytes(link->channel, received) : 0;
-}
-
-static void source_status(void *engine, json_t *status)
-{
-	struct source *source = engine;
-	struct pf_service *service = &source->service;
-	static const struct pf_hist no_latency; /* the destination's to measure */
-	uint64_t sent = source->sent_before + bytes_of(&source->urgent, false);
-	uint64_t received = source->received_before + bytes_of(&source->urgent, true);
-	struct pf_page_counts pages = {
-		.total = source->vmm_described ? pf_table_pages(&service->reader.table) : 0,
-		.requested = service->count.answered,
-		.pushed = service->count.pushed,
-		.zero = service->count.zero,
-	};
-
-	pages.filled = pages.requested + pages.pushed;
-	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
-		sent += bytes_of(&source->bulk[i], false);
-		received += bytes_of(&source->bulk[i], true);
-	}
-	pf_status_pages(status, &pages);
-	pf_status_faults(status, service->count.requests, 0, &no_latency);
-	pf_status_bytes(status, sent, received);
-	for (uint32_t i = 0; i < PF_CHANNELS_MAX && source->bulk[i].started; i++)
-		pf_status_bulk(status, bytes_of(&source->bulk[i], false));
-	pf_status_peer(status, source->link_up ? source->address : NULL,
-		       source->link_up ? source->cipher : NULL);
-	json_object_set_new(status, "downtime-us",
-			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
-}
+/* ---- parameters and main ---- */
 
 static void set_push(struct source *source, bool on)
 {
@@ -643,7 +604,7 @@ static const struct pf_agent_ops source_ops = {
 	.set = source_set,
 	.act = source_act,
 	.mail = source_mail,
-	.status = source_status,
+	.status = pf_source_status,
 };
 
 static void source_close(struct source *source, bool goodbye)

@@ -46,6 +46,9 @@ void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
 /* LOAD; the descriptor stays the caller's. */
 void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size);
 
+/* The device state that came with PAUSED: a sealed memfd of at least that size.  PF_ERR_PROTOCOL. */
+PF_MUST_USE int pf_vmm_check_state(int fd, uint64_t size, struct pf_err *err);
+
 /*
  * The described memory as the layer below wants it: sorted by GPA, checked (pf_table_check), each
  * userfaultfd moved out of fds (its place becomes -1), memory files duplicated.  PF_ERR_PROTOCOL;

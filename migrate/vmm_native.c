@@ -6,10 +6,12 @@
  * connection: it is told why by ERROR, and the engine by `lost`.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -232,4 +234,21 @@ void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
 	send_message(vmm, &state_fd, 1);
+}
+
+/* Sealed, it cannot change or shrink while it is read, nor be a file that somebody else serves. */
+int pf_vmm_check_state(int fd, uint64_t size, struct pf_err *err)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (seals < 0 || !(seals & F_SEAL_WRITE) || !(seals & F_SEAL_SHRINK)) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its device state is no memfd sealed against writing and shrinking");
+		return pf_err_hint(err, "F_ADD_SEALS before PAUSED: F_SEAL_WRITE, F_SEAL_SHRINK, "
+					"F_SEAL_GROW and F_SEAL_SEAL");
+	}
+	if (fstat(fd, &st) != 0 || (uint64_t)st.st_size < size)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "its device state is shorter than it says");
+	return 0;
 }

@@ -33,7 +33,17 @@ const struct pf_transition *pf_machine_look(const struct pf_machine *machine, ui
 	return NULL;
 }
 
+const struct pf_start *pf_machine_start(const struct pf_machine *machine, enum pf_record record,
+					unsigned marks)
+{
+	for (size_t i = 0; i < machine->starts; i++)
+		if (machine->start[i].record == record &&
+		    (machine->start[i].marks & ~marks) == 0)
+			return &machine->start[i];
+	return &machine->start[machine->starts - 1]; /* not reached: every record has a row */
+}
+
 bool pf_machine_final(const struct pf_machine *machine, uint8_t state)
 {
-	return machine->phase[state] >= PF_PHASE_COMPLETED;
+	return machine->final >> state & 1;
 }

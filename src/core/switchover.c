@@ -73,3 +73,15 @@ enum pf_meeting pf_record_meet(enum pf_record source, enum pf_record destination
 
 	return table[source][destination];
 }
+
+enum pf_meeting pf_record_meet_stranger(enum pf_record source)
+{
+	static const enum pf_meeting table[PF_RECORD_COUNT_] = {
+		[PF_RECORD_NONE] = PF_MEET_REFUSE,
+		[PF_RECORD_OFFERED] = PF_MEET_IN_DOUBT,
+		[PF_RECORD_GONE] = PF_MEET_CONFLICT,
+		[PF_RECORD_KEPT] = PF_MEET_SETTLED,
+	};
+
+	return table[source];
+}

@@ -34,8 +34,15 @@ enum pf_meeting {
 	PF_MEET_ABORT_THERE,  /* the destination writes ABORTED */
 	PF_MEET_SETTLED,      /* nothing to do */
 	PF_MEET_REFUSE_CONFLICT, /* refuse, tell RECORD_CONFLICT, no state changes */
+	PF_MEETINGS_
 };
 
 enum pf_meeting pf_record_meet(enum pf_record source, enum pf_record destination);
+/*
+ * The same when the destination cannot prove the session that the source's record is of: its state
+ * directory is not the one that heard COMMIT.  What it says counts for nothing then, its ABORTED
+ * least of all: a former process there may have written RUN.
+ */
+enum pf_meeting pf_record_meet_stranger(enum pf_record source);
 
 #endif

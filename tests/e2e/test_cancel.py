@@ -15,11 +15,11 @@ STATE_AND_PART_OF_PAGE = 4000
 CANCELLED, UNREACHABLE = 130, 69
 
 
-def check_end(agent, code):
-    """Of its own accord, with the guest at the source."""
+def check_end(agent, code, vmm_came=True):
+    """Of its own accord, with the guest at the source; a side without a VMM knows of no guest."""
     assert agent.wait() == code
-    assert agent.outcome()["outcome"] == "source-intact"
-    assert agent.outcome()["owner"] == "source"
+    assert agent.outcome()["outcome"] == ("source-intact" if vmm_came else None)
+    assert agent.outcome()["owner"] == ("source" if vmm_came else None)
     assert agent.control.drain()[-1]["data"]["final"] is True
     assert agent.control.states()[-1] == ("cancelled" if code == CANCELLED else "failed")
 
@@ -150,7 +150,7 @@ def test_cancel_in_each_phase(migration, phase, by, side):
         if code is None:
             assert one.control.command("query-migrate")["state"] == "setup"
             one.control.command("cancel", {})
-        check_end(one, code or CANCELLED)
+        check_end(one, code or CANCELLED, vmm_came=hasattr(migration, name + "_guest"))
     if hasattr(migration, "source_guest"):
         migration.check_source_guest_runs()
 

@@ -11,6 +11,8 @@
 #include "core/fsm.h"
 #include "core/switchover.h"
 
+#define STATES_MAX 32
+
 static const struct pf_machine *const machines[] = {&pf_source_machine, &pf_destination_machine};
 
 static unsigned rows_for(const struct pf_machine *machine, uint8_t state, uint8_t event)
@@ -75,8 +77,10 @@ static void every_state_can_be_reached(void **unused)
 	(void)unused;
 	for (unsigned m = 0; m < 2; m++) {
 		const struct pf_machine *machine = machines[m];
-		uint32_t reached = 1, before = 0;
+		uint32_t reached = 0, before = 1;
 
+		for (size_t i = 0; i < machine->starts; i++)
+			reached |= UINT32_C(1) << machine->start[i].state;
 		while (reached != before) {
 			before = reached;
 			for (size_t i = 0; i < machine->rows; i++)
@@ -105,7 +109,7 @@ static void nothing_leaves_a_final_state(void **unused)
  * against the records' own rules.  A record of 0 in the result: the state was not reached with it.
  */
 static void walk(const struct pf_machine *machine, enum pf_side side,
-		 bool seen[16][PF_RECORD_COUNT_], uint8_t state, enum pf_record record)
+		 bool seen[STATES_MAX][PF_RECORD_COUNT_], uint8_t state, enum pf_record record)
 {
 	if (seen[state][record])
 		return;
@@ -129,7 +133,15 @@ static void walk(const struct pf_machine *machine, enum pf_side side,
 	}
 }
 
-static void only_check(const struct pf_machine *machine, bool seen[16][PF_RECORD_COUNT_],
+/* From every state that a process can begin in, with the record that it finds there. */
+static void walk_all(const struct pf_machine *machine, enum pf_side side,
+		     bool seen[STATES_MAX][PF_RECORD_COUNT_])
+{
+	for (size_t i = 0; i < machine->starts; i++)
+		walk(machine, side, seen, machine->start[i].state, machine->start[i].record);
+}
+
+static void only_check(const struct pf_machine *machine, bool seen[STATES_MAX][PF_RECORD_COUNT_],
 		       uint8_t state, unsigned allowed)
 {
 	for (enum pf_record r = PF_RECORD_NONE; r < PF_RECORD_COUNT_; r++) {
@@ -144,8 +156,10 @@ static void only_check(const struct pf_machine *machine, bool seen[16][PF_RECORD
 
 static void each_source_state_has_its_record(void **unused)
 {
-	bool seen[16][PF_RECORD_COUNT_] = {{0}};
+	bool seen[STATES_MAX][PF_RECORD_COUNT_] = {{0}};
 	static const unsigned allowed[PF_S_STATES_] = {
+		[PF_S_NEW] = R(NONE),	       [PF_S_RETRACTING] = R(OFFERED),
+		[PF_S_KEPT] = R(KEPT),
 		[PF_S_SETUP] = R(NONE),	       [PF_S_ACTIVE] = R(NONE),
 		[PF_S_PAUSING] = R(NONE),      [PF_S_SENDING] = R(NONE),
 		[PF_S_OFFERED] = R(OFFERED),   [PF_S_ABORTING] = R(OFFERED),
@@ -156,27 +170,31 @@ static void each_source_state_has_its_record(void **unused)
 	};
 
 	(void)unused;
-	walk(&pf_source_machine, PF_SOURCE, seen, PF_S_SETUP, PF_RECORD_NONE);
+	walk_all(&pf_source_machine, PF_SOURCE, seen);
 	for (uint8_t s = 0; s < PF_S_STATES_; s++)
 		only_check(&pf_source_machine, seen, s, allowed[s]);
 }
 
 static void each_destination_state_has_its_record(void **unused)
 {
-	bool seen[16][PF_RECORD_COUNT_] = {{0}};
+	bool seen[STATES_MAX][PF_RECORD_COUNT_] = {{0}};
 	static const unsigned allowed[PF_D_STATES_] = {
+		[PF_D_NEW] = R(NONE),	       [PF_D_TOMBSTONE] = R(ABORTED) | R(REFUSED),
+		[PF_D_AWAY_READY] = R(READY),  [PF_D_AWAY_READY_UP] = R(READY),
+		[PF_D_AWAY_RUN] = R(RUN),      [PF_D_AWAY_RUN_UP] = R(RUN),
 		[PF_D_SETUP] = R(NONE),	       [PF_D_ACTIVE] = R(NONE),
 		[PF_D_DEVICE] = R(NONE),       [PF_D_LOADING] = R(NONE),
 		[PF_D_READY] = R(READY),       [PF_D_WAITING] = R(READY),
 		[PF_D_GRANTED] = R(RUN),       [PF_D_CUT] = R(RUN),
 		[PF_D_SERVING] = R(RUN),
+		[PF_D_AWAY_DONE] = R(RUN),
 		[PF_D_OUTAGE] = R(RUN),	       [PF_D_LINGERING] = R(RUN),
 		[PF_D_COMPLETED] = R(RUN),     [PF_D_FAILED] = R(NONE) | R(ABORTED) | R(REFUSED) | R(RUN),
-		[PF_D_CANCELLED] = R(ABORTED),
+		[PF_D_CANCELLED] = R(ABORTED) | R(REFUSED),
 	};
 
 	(void)unused;
-	walk(&pf_destination_machine, PF_DESTINATION, seen, PF_D_SETUP, PF_RECORD_NONE);
+	walk_all(&pf_destination_machine, PF_DESTINATION, seen);
 	for (uint8_t s = 0; s < PF_D_STATES_; s++)
 		only_check(&pf_destination_machine, seen, s, allowed[s]);
 }
@@ -227,6 +245,48 @@ static void records_that_meet_follow_the_design(void **unused)
 				 cases[i].meeting);
 }
 
+static void a_process_begins_where_its_record_says(void **unused)
+{
+	static const struct {
+		const struct pf_machine *machine;
+		enum pf_record record;
+		unsigned marks;
+		uint8_t state;
+	} cases[] = {
+		{&pf_source_machine, PF_RECORD_NONE, 0, PF_S_NEW},
+		{&pf_source_machine, PF_RECORD_NONE, PF_MARK_SEEN, PF_S_SETUP},
+		{&pf_source_machine, PF_RECORD_OFFERED, PF_MARK_SEEN, PF_S_IN_DOUBT},
+		{&pf_source_machine, PF_RECORD_GONE, PF_MARK_SEEN, PF_S_OUTAGE},
+		{&pf_source_machine, PF_RECORD_KEPT, 0, PF_S_KEPT},
+		{&pf_destination_machine, PF_RECORD_NONE, 0, PF_D_NEW},
+		{&pf_destination_machine, PF_RECORD_NONE, PF_MARK_SEEN, PF_D_SETUP},
+		{&pf_destination_machine, PF_RECORD_READY, PF_MARK_SEEN, PF_D_AWAY_READY},
+		{&pf_destination_machine, PF_RECORD_RUN, PF_MARK_SEEN, PF_D_AWAY_RUN},
+		{&pf_destination_machine, PF_RECORD_RUN, PF_MARK_SEEN | PF_MARK_COMPLETE,
+		 PF_D_AWAY_DONE},
+		{&pf_destination_machine, PF_RECORD_RUN, PF_MARK_COMPLETE | PF_MARK_TOLD,
+		 PF_D_LINGERING},
+		{&pf_destination_machine, PF_RECORD_REFUSED, PF_MARK_SEEN, PF_D_TOMBSTONE},
+		{&pf_destination_machine, PF_RECORD_ABORTED, 0, PF_D_TOMBSTONE},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(pf_machine_start(cases[i].machine, cases[i].record,
+						  cases[i].marks)->state,
+				 cases[i].state);
+}
+
+/* What cannot prove the session that OFFERED or GONE is of must give nothing back. */
+static void a_stranger_never_gives_the_guest_back(void **unused)
+{
+	(void)unused;
+	assert_int_equal(pf_record_meet_stranger(PF_RECORD_OFFERED), PF_MEET_IN_DOUBT);
+	assert_int_equal(pf_record_meet_stranger(PF_RECORD_GONE), PF_MEET_CONFLICT);
+	assert_int_equal(pf_record_meet_stranger(PF_RECORD_NONE), PF_MEET_REFUSE);
+	assert_int_equal(pf_record_meet_stranger(PF_RECORD_KEPT), PF_MEET_SETTLED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +298,8 @@ int main(void)
 		cmocka_unit_test(each_destination_state_has_its_record),
 		cmocka_unit_test(the_source_resumes_only_where_it_may),
 		cmocka_unit_test(records_that_meet_follow_the_design),
+		cmocka_unit_test(a_process_begins_where_its_record_says),
+		cmocka_unit_test(a_stranger_never_gives_the_guest_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

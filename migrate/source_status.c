@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source_status.c - what the source shows of itself in query-migrate.
+ *
+ * Main thread; reads counters that other threads write, and blocks on none of them.
+ */
+#include "base/clock.h"
+#include "migrate/source_engine.h"
+#include "migrate/status.h"
+
+static uint64_t bytes_of(const struct pf_link *link, bool received)
+{
+	return link->started ? pf_channel_bytes(link->channel, received) : 0;
+}
+
+void pf_source_status(void *engine, json_t *status)
+{
+	struct source *source = engine;
+	struct pf_service *service = &source->service;
+	static const struct pf_hist no_latency; /* the destination's to measure */
+	uint64_t sent = source->sent_before + bytes_of(&source->urgent, false);
+	uint64_t received = source->received_before + bytes_of(&source->urgent, true);
+	struct pf_page_counts pages = {
+		.total = source->vmm_described ? pf_table_pages(&service->reader.table) : 0,
+		.requested = service->count.answered,
+		.pushed = service->count.pushed,
+		.zero = service->count.zero,
+	};
+
+	pages.filled = pages.requested + pages.pushed;
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
+		sent += bytes_of(&source->bulk[i], false);
+		received += bytes_of(&source->bulk[i], true);
+	}
+	pf_status_pages(status, &pages);
+	pf_status_faults(status, service->count.requests, 0, &no_latency);
+	pf_status_bytes(status, sent, received);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX && source->bulk[i].started; i++)
+		pf_status_bulk(status, bytes_of(&source->bulk[i], false));
+	pf_status_peer(status, source->link_up ? source->address : NULL,
+		       source->link_up ? source->cipher : NULL);
+	json_object_set_new(status, "downtime-us",
+			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
+}
