@@ -173,6 +173,17 @@ static int attach_all(struct pf_guest *guest, struct pf_err *err)
 	return 0;
 }
 
+static int open_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
+{
+	int failed = pf_journal_open(&guest->journal, dirfd, &guest->table, err);
+
+	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
+		failed = pf_ring_open(&guest->uffd[u].ring, dirfd, u, err);
+	if (failed)
+		close_state(guest);
+	return failed;
+}
+
 static int unregister_region(struct pf_guest *guest, uint32_t r, uint32_t mappings,
 			     struct pf_err *err)
 {
@@ -325,6 +336,21 @@ static int wake_all(const struct pf_guest *guest, struct pf_err *err)
 					 region->mapping[m].base,
 					 region->shape.size) == PF_MAP_FAILED)
 				return pf_err_sys(err, "waking the waiters of region %" PRIu32, r);
+	}
+	return 0;
+}
+
+int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err)
+{
+	if (check_all(guest, err) || adopt_all(guest, err) || open_state(guest, dirfd, err))
+		return -1;
+	/*
+	 * What was asked for died with the process before, and an event is out of the ring as soon as
+	 * it is asked for: so everybody faults again.  The ring's own events come first, as they did.
+	 */
+	if (attach_all(guest, err) || wake_all(guest, err)) {
+		close_state(guest);
+		return -1;
 	}
 	return 0;
 }

@@ -68,6 +68,15 @@ PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint
  */
 PF_MUST_USE int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err);
 /*
+ * Takes up what a process that died had armed, with the descriptors that somebody kept and the state
+ * directory it left: checks, opens journal and rings (FILLED stays, the rest is ABSENT again), and
+ * WAKEs every mapping.  Events that are in the rings still are dealt with like new ones.  Nothing is
+ * registered: the traps are the userfaultfd's and outlived the process, and the VMM may have put
+ * other memory into the ranges since.  For a guest that runs; before RUN, pf_guest_reset() follows.
+ * On -1 the traps stand, journal and rings are closed, and the descriptors are still the guest's.
+ */
+PF_MUST_USE int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err);
+/*
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
  * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again), clears
  * the journal, and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
