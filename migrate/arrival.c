@@ -5,15 +5,9 @@
 #include <errno.h>
 #include <poll.h>
 
-#define RETRY_MS 100 /* out of memory: somebody raises a limit or frees something meanwhile */
+#include "base/clock.h"
 
-static void tell_page(const struct pf_arrival *arrival, enum pf_mail_kind kind, uint32_t region,
-		      uint64_t page, uint32_t sys)
-{
-	struct pf_mail_page mail = {.region = region, .sys = sys, .page = page};
-
-	(void)pf_mail_post(arrival->inbox, 0, kind, 0, &mail, sizeof(mail));
-}
+#define RETRY_MS 100 /* somebody raises a limit or frees something meanwhile */
 
 int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *frame,
 		      const uint8_t **body, struct pf_err *err)
@@ -24,8 +18,47 @@ int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *f
 void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame)
 {
 	pf_assembly_lost(arrival->assembly, frame);
-	for (uint32_t i = 0; i < frame->count; i++)
-		tell_page(arrival, PF_MAIL_PAGE_LOST, frame->region, frame->page + i, frame->extra);
+	for (uint32_t i = 0; i < frame->count; i++) {
+		struct pf_mail_page mail = {
+			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
+
+		/* What came on another connection, when it could still be read, is not lost. */
+		if (pf_journal_state(&arrival->guest->journal, mail.region, mail.page) ==
+		    PF_PAGE_ABSENT)
+			pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_PAGE_LOST, 0, &mail,
+					    sizeof(mail), arrival->stop);
+	}
+}
+
+static void tell_trouble(struct pf_arrival *arrival, const struct pf_run *run, int sys)
+{
+	struct pf_mail_page mail = {
+		.region = run->region, .sys = (uint32_t)sys, .page = run->first};
+	uint64_t now = pf_now_ns();
+
+	if (now < arrival->trouble_ns)
+		return;
+	arrival->trouble_ns = now + PF_NS_PER_S;
+	(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_TROUBLE, 0, &mail, sizeof(mail));
+}
+
+/* Tells main what it has to know; true: the run has to be tried again. */
+static bool failed(struct pf_arrival *arrival, const struct pf_run *run,
+		   enum pf_place_result result, const struct pf_err *err)
+{
+	switch (result) {
+	case PF_PLACE_NOMEM:
+		tell_trouble(arrival, run, ENOMEM);
+		return true;
+	case PF_PLACE_FAILED:
+		tell_trouble(arrival, run, err->sys);
+		return true;
+	case PF_PLACE_GONE:
+		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
+		return false;
+	default:
+		return false;
+	}
 }
 
 static bool stopped_while_waiting(const struct pf_arrival *arrival)
@@ -34,49 +67,32 @@ static bool stopped_while_waiting(const struct pf_arrival *arrival)
 	return atomic_load(arrival->stop);
 }
 
-/* What to do about a result: true to try again. */
-static bool again(const struct pf_arrival *arrival, const struct pf_run *run,
-		  enum pf_place_result result, const struct pf_err *err, bool *told)
-{
-	if (result == PF_PLACE_OK || result == PF_PLACE_AGAIN)
-		return false;
-	if (result == PF_PLACE_GONE) {
-		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
-		return false;
-	}
-	if (!*told)
-		tell_page(arrival, PF_MAIL_TROUBLE, run->region, run->first,
-			  (uint32_t)(result == PF_PLACE_NOMEM ? ENOMEM : err->sys));
-	*told = true;
-	/* What is not for want of memory will not be better in a moment, and other faults wait. */
-	return result == PF_PLACE_NOMEM && !stopped_while_waiting(arrival);
-}
-
 static enum pf_place_result place_run(struct pf_arrival *arrival, const struct pf_run *run,
 				      const uint8_t *bytes)
 {
 	enum pf_place_result result;
 	struct pf_err err = {0};
 	uint32_t placed = 0;
-	bool told = false;
 
 	do {
 		result = pf_place_run(arrival->guest, run, bytes, &placed, &err);
 		arrival->placed += placed;
 		arrival->zero += bytes ? 0 : placed;
-	} while (again(arrival, run, result, &err, &told));
-	return result;
+	} while (failed(arrival, run, result, &err) && arrival->maps &&
+		 !stopped_while_waiting(arrival));
+	if (result != PF_PLACE_AGAIN || !arrival->maps)
+		return result;
+	/* Its box can be full for a moment, never for long: it takes all of it each time around. */
+	pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop);
+	return PF_PLACE_OK;
 }
 
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run)
 {
-	enum pf_place_result result;
 	struct pf_err err = {0};
-	bool told = false;
+	enum pf_place_result result = pf_map_run(arrival->guest, run, &err);
 
-	do
-		result = pf_map_run(arrival->guest, run, &err);
-	while (again(arrival, run, result, &err, &told));
+	(void)failed(arrival, run, result, &err);
 	return result;
 }
 

@@ -3,8 +3,10 @@
  * migrate/arrival.h - what a PAGES or ZERO frame does at the destination: placed, whatever it takes.
  *
  * Shared by the urgent and the bulk threads; each has one of its own, pointing at the same guest.
- * Out of memory is an event and a retry, never the end: the thread waits and tries again (nothing
- * tells when memory is there), and looks whether it has been stopped.  Allocates nothing.
+ * Out of memory, or a file that refuses, is an event and a retry, never the end.  A bulk thread waits
+ * and tries again (nothing tells when memory is there), since the source does not push a page twice,
+ * and looks whether it has been stopped.  The urgent thread must not wait: the VMM's madvise(2) that
+ * would free the memory stands until that thread has read its event.
  */
 #ifndef PF_MIGRATE_ARRIVAL_H
 #define PF_MIGRATE_ARRIVAL_H
@@ -18,6 +20,8 @@ struct pf_arrival {
 	struct pf_mailbox *inbox; /* main's */
 	const _Atomic bool *stop; /* main wants the thread to end */
 	_Atomic bool *filled_told; /* one for all threads: PF_MAIL_FILLED was posted */
+	struct pf_mailbox *maps;   /* of a bulk thread: the urgent thread's; else NULL */
+	uint64_t trouble_ns;	   /* main is told of trouble then at the earliest */
 	struct pf_assembly *assembly; /* of the thread's connection: pages that come in parts */
 	uint64_t placed, zero;	   /* pages, for the thread's own counting */
 };
@@ -26,17 +30,17 @@ struct pf_arrival {
  * the protocol. */
 PF_MUST_USE int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *frame,
 				  const uint8_t **body, struct pf_err *err);
-
 /*
- * Places the frame's pages, which are whole.  PF_PLACE_OK; PF_PLACE_AGAIN: FILLED, the urgent thread has to map them
- * once it has read its events; PF_PLACE_GONE, PF_PLACE_FAILED: main was told, and the pages are not
- * placed; PF_PLACE_NOMEM: stopped while waiting.
+ * Places the frame's pages, which are whole; the result is the worst run's.  PF_PLACE_OK: FILLED and mapped, or a bulk
+ * thread has asked the urgent thread to map them.  For the urgent thread also PF_PLACE_AGAIN: FILLED,
+ * to be mapped by pf_arrival_map() once it has read its events; PF_PLACE_NOMEM, PF_PLACE_FAILED: main
+ * was told, and some are ABSENT again.  PF_PLACE_GONE: main was told that the VMM is gone.
  */
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body);
-/* PAGE_ERROR: main is told of each page; they stay absent, and are never given zeros. */
+/* PAGE_ERROR: main is told of each page that is absent; it stays so, and is never given zeros. */
 void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame);
-/* The same care for pages that are FILLED and only have to be mapped. */
+/* The urgent thread's: maps pages that are FILLED; results as above. */
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run);
 
 #endif

@@ -69,6 +69,8 @@ struct pf_pager {
 	struct pf_guest *guest;	    /* NULL until it is armed */
 	struct pf_arrival arrival;
 	struct pf_requests requests;
+	uint64_t retry_ns;   /* when the parked ones are tried again; 0: there are none */
+	uint64_t outside_ns; /* FAULT_OUTSIDE is told as if the last one had been then */
 	/* For any thread: */
 	struct {
 		_Atomic uint64_t faults;    /* events that asked for a page */
@@ -102,7 +104,6 @@ void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *d
 
 struct pf_receiver {
 	struct pf_arrival arrival;
-	struct pf_mailbox *maps; /* the urgent thread's */
 	_Atomic bool may_push;	 /* set by main before the source can learn of RUN */
 	uint64_t max_device_state;
 	bool paused;  /* PAUSED has come on this connection */

@@ -89,31 +89,15 @@ static int take_state(struct pf_receiver *receiver, struct pf_link *link,
 
 /* ---- pages ---- */
 
-/*
- * FILLED, but an event that only the urgent thread reads is in the way of mapping: it maps them.
- * Its box for this can be full for a moment, never for long: it takes all of it each time around.
- */
-static void leave_to_pager(struct pf_receiver *receiver, const struct pf_frame *frame)
-{
-	struct pf_run run = {
-		.region = frame->region, .first = frame->page, .count = frame->count};
-
-	pf_mail_post_surely(receiver->maps, 0, PF_MAIL_MAP, 0, &run, sizeof(run),
-			    receiver->arrival.stop);
-}
-
 static int place_pushed(struct pf_receiver *receiver, const struct pf_frame *frame,
 			const uint8_t *body, struct pf_err *err)
 {
 	struct pf_arrival *arrival = &receiver->arrival;
 	int whole = pf_arrival_gather(arrival, frame, &body, err);
-	enum pf_place_result result;
 
 	if (whole <= 0)
 		return whole;
-	result = pf_arrival_place(arrival, frame, body);
-	if (result == PF_PLACE_AGAIN)
-		leave_to_pager(receiver, frame);
+	(void)pf_arrival_place(arrival, frame, body);
 	atomic_store_explicit(&receiver->count.pushed, arrival->placed, memory_order_relaxed);
 	atomic_store_explicit(&receiver->count.zero, arrival->zero, memory_order_relaxed);
 	return 0;

@@ -238,7 +238,6 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 	receiver->state_fd = -1;
 	pf_grant_begin(&receiver->grant);
 	receiver->max_device_state = destination->agent.options->max_device_state;
-	receiver->maps = &destination->pager.maps;
 	pf_assembly_forget(&destination->assembly[i + 1]);
 	receiver->arrival = (struct pf_arrival){
 		.guest = &destination->guest,
@@ -246,6 +245,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		.stop = &destination->bulk[i].stop,
 		.filled_told = &destination->filled_told,
 		.assembly = &destination->assembly[i + 1],
+		.maps = &destination->pager.maps,
 	};
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
 	return pf_link_start(&destination->bulk[i], pf_steal(&greeting->channel),

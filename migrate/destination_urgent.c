@@ -10,8 +10,10 @@
  *   send_requests() REQUEST frames, one flush for all that came together
  *   take_frames()   the answer: claim, write, FILLED, map (migrate/arrival.h)
  *
- * It lives longer than any connection: without one, faults are noted and asked for later.  Blocks
- * in poll(2), and in pwrite(2) of guest memory.
+ * It lives longer than any connection: without one, faults are noted and asked for later.  A page
+ * that cannot be placed or mapped now, for want of memory, is parked and tried again later, since
+ * other faults wait, and events: what the VMM gives back by madvise(2) stands until its event is read.
+ * Blocks in poll(2), and in pwrite(2) of guest memory.
  */
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +29,8 @@
 
 #define FRAMES_AT_ONCE 32u
 #define MAP_TRIES 16u
+#define RETRY_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
+#define OUTSIDE_BURST_NS (16 * PF_NS_PER_S) /* this many at once, then one a second */
 #define LAST_WORD_TURNS 64u /* of FRAMES_AT_ONCE: what a socket buffer can hold */
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -67,14 +71,16 @@ static void lose_channel(struct pf_pager *pager, const struct pf_err *err)
 
 /* ---- faults ---- */
 
-/* Reads what is waiting into the rings, and handles none of it; false: a ring is full. */
+/* Reads what is waiting into the rings, and handles none of it; false: a ring is full, perhaps the
+ * one where the event would go that is in the way. */
 static bool drain_events(struct pf_pager *pager)
 {
+	bool room = true;
+
 	for (uint32_t i = 0; i < pager->guest->uffds; i++)
-		if (pf_ring_read(&pager->guest->uffd[i].ring, pager->guest->uffd[i].fd) ==
-		    PF_RING_FULL)
-			return false;
-	return true;
+		room &= pf_ring_read(&pager->guest->uffd[i].ring, pager->guest->uffd[i].fd) !=
+			PF_RING_FULL;
+	return room;
 }
 
 static void wake_waiters(struct pf_pager *pager, const struct pf_run *run)
@@ -91,17 +97,42 @@ static void wake_waiters(struct pf_pager *pager, const struct pf_run *run)
 /*
  * Maps FILLED pages.  While an event that only this thread reads is in the way (EAGAIN), it is read.
  * Where that does not help (a full ring; a mapping that does not show the file it is said to) the
- * waiters are woken, and trap again: later, and behind the others.
+ * waiters are woken, and trap again: later, and behind the others.  false: it did not work, and
+ * woken at once it would be tried again at once; main has been told.
  */
-static void map_now(struct pf_pager *pager, const struct pf_run *run)
+static bool map_now(struct pf_pager *pager, const struct pf_run *run)
 {
 	for (unsigned i = 0; i < MAP_TRIES; i++) {
-		if (pf_arrival_map(&pager->arrival, run) != PF_PLACE_AGAIN)
-			return;
+		enum pf_place_result result = pf_arrival_map(&pager->arrival, run);
+
+		if (result != PF_PLACE_AGAIN)
+			return result == PF_PLACE_OK || result == PF_PLACE_GONE;
 		if (!drain_events(pager))
 			break;
 	}
 	wake_waiters(pager, run);
+	return true;
+}
+
+/* Somebody waits for the page, and it can neither be placed nor mapped now.  Its slot is free. */
+static void park(struct pf_pager *pager, uint32_t region, uint64_t page)
+{
+	uint64_t now = pf_now_ns();
+
+	pf_requests_park(&pager->requests, region, page, now);
+	if (pager->retry_ns == 0)
+		pager->retry_ns = now + RETRY_NS;
+}
+
+/* A VMM that traps where nothing is must not fill main's box. */
+static void tell_outside(struct pf_pager *pager, uint64_t address)
+{
+	uint64_t now = pf_now_ns();
+
+	if (pager->outside_ns > now + OUTSIDE_BURST_NS)
+		return;
+	pager->outside_ns = (pager->outside_ns > now ? pager->outside_ns : now) + PF_NS_PER_S;
+	(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
 }
 
 static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uffd_msg *event)
@@ -113,7 +144,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	bool first;
 
 	if (!pf_guest_find(guest, uffd, address, &run.region, &run.first)) {
-		(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
+		tell_outside(pager, address);
 		return;
 	}
 	switch (pf_trap_decide(trap, pf_journal_request(&guest->journal, run.region, run.first,
@@ -128,7 +159,8 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:
 		pf_fault(PF_FAULT_LATE_TRAP);
-		map_now(pager, &run);
+		if (!map_now(pager, &run))
+			park(pager, run.region, run.first);
 		break;
 	}
 }
@@ -174,7 +206,36 @@ static bool read_events(struct pf_pager *pager)
 
 /* ---- requests and answers ---- */
 
-static void send_requests(struct pf_pager *pager)
+/* A parked page that has come meanwhile, by whichever way, only has to be mapped. */
+static enum pf_retry judge_parked(void *opaque, const struct pf_request *request)
+{
+	struct pf_pager *pager = opaque;
+	struct pf_run run = {.region = request->region, .first = request->page, .count = 1};
+
+	switch (pf_journal_state(&pager->guest->journal, run.region, run.first)) {
+	case PF_PAGE_ABSENT:
+		return PF_RETRY_SEND;
+	case PF_PAGE_FILLING:
+		return PF_RETRY_KEEP;
+	case PF_PAGE_FILLED:
+		break;
+	}
+	if (!map_now(pager, &run))
+		return PF_RETRY_KEEP;
+	pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
+	return PF_RETRY_DONE;
+}
+
+static void retry_parked(struct pf_pager *pager)
+{
+	if (pager->retry_ns == 0 || pf_now_ns() < pager->retry_ns)
+		return;
+	pf_requests_retry(&pager->requests, judge_parked, pager);
+	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
+}
+
+/* true: there are more than the buffer holds. */
+static bool send_requests(struct pf_pager *pager)
 {
 	struct pf_request *request;
 
@@ -187,18 +248,18 @@ static void send_requests(struct pf_pager *pager)
 		};
 
 		if (!pf_channel_put(pager->channel, &frame, NULL))
-			return; /* the buffer is full: flushed first, then again */
+			return true;
 		pf_requests_sent(&pager->requests, request);
 	}
+	return false;
 }
 
-static void close_requests(struct pf_pager *pager, const struct pf_frame *frame)
+static void close_request(struct pf_pager *pager, uint32_t region, uint64_t page)
 {
-	uint64_t now = pf_now_ns(), since;
+	uint64_t since;
 
-	for (uint32_t i = 0; i < frame->count; i++)
-		if (pf_requests_close(&pager->requests, frame->region, frame->page + i, &since))
-			pf_hist_record(&pager->latency_ns, now - since);
+	if (pf_requests_close(&pager->requests, region, page, &since))
+		pf_hist_record(&pager->latency_ns, pf_now_ns() - since);
 }
 
 /* Nothing is placed here that was not asked for: the source may only answer on this connection. */
@@ -214,22 +275,49 @@ static int check_owed(const struct pf_pager *pager, const struct pf_frame *frame
 	return 0;
 }
 
+/*
+ * FILLED and mapped: closed.  FILLING: a bulk thread's copy was first, and it maps the page, or
+ * unclaims it and wakes the waiter, who traps again.  ABSENT: it could not be written, or a bulk
+ * thread could not; nothing tells when it can be, so it stays owed, and is asked for again.
+ */
+static void settle(struct pf_pager *pager, const struct pf_frame *frame, bool mapped)
+{
+	for (uint32_t i = 0; i < frame->count; i++) {
+		if (!mapped || pf_journal_state(&pager->guest->journal, frame->region,
+						frame->page + i) == PF_PAGE_ABSENT)
+			park(pager, frame->region, frame->page + i);
+		else
+			close_request(pager, frame->region, frame->page + i);
+	}
+}
+
 static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body)
 {
 	struct pf_arrival *arrival = &pager->arrival;
 	uint64_t placed = arrival->placed, zero = arrival->zero;
 	struct pf_run run = {
 		.region = frame->region, .first = frame->page, .count = frame->count};
-	enum pf_place_result result;
+	bool mapped;
 
-	result = pf_arrival_place(arrival, frame, body);
-	if (result == PF_PLACE_AGAIN)
-		map_now(pager, &run);
+	/* Some of it can be FILLED and not mapped also where the rest found no room. */
+	mapped = pf_arrival_place(arrival, frame, body) == PF_PLACE_OK || map_now(pager, &run);
 	add(&pager->count.requested, arrival->placed - placed);
 	add(&pager->count.zero, arrival->zero - zero);
-	/* What could not be placed stays owed. */
-	if (result <= PF_PLACE_AGAIN)
-		close_requests(pager, frame);
+	settle(pager, frame, mapped);
+}
+
+/*
+ * An answer, and so no longer open: pages that cannot be read must not fill the window.  Whoever
+ * waits goes on waiting; another trap of the page asks again, and so does every waiter when a new
+ * session begins, since PF_MAIL_RESET wakes them all.
+ */
+static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
+{
+	uint64_t since;
+
+	pf_arrival_lost(&pager->arrival, frame);
+	for (uint32_t i = 0; i < frame->count; i++)
+		(void)pf_requests_close(&pager->requests, frame->region, frame->page + i, &since);
 }
 
 static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
@@ -240,7 +328,7 @@ static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, con
 	if (check_owed(pager, frame, err))
 		return -1;
 	if (frame->type == PF_FRAME_PAGE_ERROR) {
-		pf_arrival_lost(&pager->arrival, frame);
+		lose_pages(pager, frame);
 		return 0;
 	}
 	whole = pf_arrival_gather(&pager->arrival, frame, &body, err);
@@ -416,16 +504,31 @@ static void take_maps(struct pf_pager *pager)
 	struct pf_mail mail;
 
 	while (!atomic_load(&pager->stop) && pf_mailbox_take(&pager->maps, &mail)) {
-		map_now(pager, mail.data);
+		/* Woken, whoever waits traps again, and that trap is parked. */
+		if (!map_now(pager, mail.data))
+			wake_waiters(pager, mail.data);
 		free(mail.data);
 	}
 }
 
 /* ---- the loop ---- */
 
+/* Until the parked ones are tried again; NULL: there are none. */
+static const struct timespec *time_left(const struct pf_pager *pager, struct timespec *out)
+{
+	uint64_t now = pf_now_ns(), left = pager->retry_ns > now ? pager->retry_ns - now : 0;
+
+	if (pager->retry_ns == 0)
+		return NULL;
+	*out = (struct timespec){.tv_sec = (time_t)(left / PF_NS_PER_S),
+				 .tv_nsec = (long)(left % PF_NS_PER_S)};
+	return out;
+}
+
 static void wait_for_work(struct pf_pager *pager)
 {
 	struct pollfd pfd[PF_UFFDS_MAX + 3];
+	struct timespec left;
 	nfds_t count = 0;
 
 	pfd[count++] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
@@ -439,7 +542,7 @@ static void wait_for_work(struct pf_pager *pager)
 		for (uint32_t i = 0; i < pager->guest->uffds; i++)
 			pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd,
 						       .events = POLLIN};
-	(void)pf_spin_poll(&pager->spin, pfd, count, NULL);
+	(void)pf_spin_poll(&pager->spin, pfd, count, time_left(pager, &left));
 }
 
 static void *pager_thread(void *opaque)
@@ -449,15 +552,18 @@ static void *pager_thread(void *opaque)
 	(void)pthread_setname_np(pthread_self(), "urgent");
 	pf_thread_is_urgent();
 	for (;;) {
-		bool busy;
+		bool busy, more;
 
 		take_mail(pager);
 		if (pager->stopping)
 			break;
 		take_maps(pager);
 		busy = read_events(pager);
-		send_requests(pager);
+		retry_parked(pager);
+		more = send_requests(pager);
 		flush(pager);
+		/* Flushed whole, the connection has nothing to wake this thread for. */
+		busy |= more && pager->channel && pf_channel_unsent(pager->channel) == 0;
 		busy |= take_frames(pager);
 		publish_bytes(pager);
 		if (!busy)

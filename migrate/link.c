@@ -35,8 +35,13 @@ void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_k
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop)
 {
-	/* Full only while a peer floods main with control frames, which costs it its connection. */
-	while (!pf_mail_post(box, origin, kind, number, data, length) && !atomic_load(stop))
+	/*
+	 * Half of the box is left to those who cannot wait: a source that has a thousand pages to
+	 * call lost must not make its next control frame look like a flood.
+	 */
+	while ((pf_mailbox_half_full(box) ||
+		!pf_mail_post(box, origin, kind, number, data, length)) &&
+	       !atomic_load(stop))
 		(void)poll(NULL, 0, FULL_BOX_MS);
 }
 

@@ -57,7 +57,17 @@ static void close_hole(struct pf_requests *requests, uint32_t hole)
 		requests->slot[hole] = *next;
 		hole = at;
 	}
-	requests->slot[hole].used = false;
+	requests->slot[hole] = (struct pf_request){.used = false};
+}
+
+static void drop(struct pf_requests *requests, uint32_t at)
+{
+	const struct pf_request *slot = &requests->slot[at];
+
+	requests->open--;
+	requests->parked -= slot->parked;
+	requests->unsent -= !slot->sent && !slot->parked;
+	close_hole(requests, at);
 }
 
 bool pf_requests_owed(const struct pf_requests *requests, uint32_t region, uint64_t page)
@@ -75,17 +85,51 @@ bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t p
 	if (!requests->slot[at].used)
 		return false;
 	*out_since_ns = requests->slot[at].since_ns;
-	requests->open--;
-	requests->unsent -= !requests->slot[at].sent;
-	close_hole(requests, at);
+	drop(requests, at);
 	return true;
+}
+
+void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
+{
+	struct pf_request *slot;
+
+	pf_requests_open(requests, region, page, now_ns);
+	slot = &requests->slot[find(requests, region, page)];
+	if (slot->parked)
+		return;
+	requests->unsent -= !slot->sent;
+	requests->parked++;
+	slot->sent = false;
+	slot->parked = true;
+}
+
+void pf_requests_retry(struct pf_requests *requests,
+		       enum pf_retry (*judge)(void *opaque, const struct pf_request *request),
+		       void *opaque)
+{
+	for (uint32_t at = 0; at < PF_REQUESTS_SLOTS && requests->parked > 0;) {
+		struct pf_request *slot = &requests->slot[at];
+		enum pf_retry verdict = slot->parked ? judge(opaque, slot) : PF_RETRY_KEEP;
+
+		if (verdict == PF_RETRY_DONE) {
+			drop(requests, at); /* another may be in its place now */
+			continue;
+		}
+		if (verdict == PF_RETRY_SEND) {
+			slot->parked = false;
+			requests->parked--;
+			requests->unsent++;
+		}
+		at++;
+	}
 }
 
 struct pf_request *pf_requests_next(struct pf_requests *requests)
 {
 	if (requests->unsent == 0)
 		return NULL;
-	while (!requests->slot[requests->scan].used || requests->slot[requests->scan].sent)
+	while (!requests->slot[requests->scan].used || requests->slot[requests->scan].sent ||
+	       requests->slot[requests->scan].parked)
 		requests->scan = (requests->scan + 1) % PF_REQUESTS_SLOTS;
 	return &requests->slot[requests->scan];
 }
@@ -99,8 +143,9 @@ void pf_requests_sent(struct pf_requests *requests, struct pf_request *request)
 void pf_requests_resend(struct pf_requests *requests)
 {
 	for (uint32_t i = 0; i < PF_REQUESTS_SLOTS; i++)
-		requests->slot[i].sent = false;
+		requests->slot[i].sent = requests->slot[i].parked = false;
 	requests->unsent = requests->open;
+	requests->parked = 0;
 }
 
 void pf_requests_clear(struct pf_requests *requests)

@@ -4,7 +4,8 @@
  *
  * A fixed table of the destination's urgent thread; no allocation, never blocks.  It knows when each
  * page was asked for, which gives the latency, and which were not sent yet or must be sent again on
- * a new connection.
+ * a new connection.  A page that came and could not be placed or mapped is *parked*: somebody still
+ * waits for it, and a little later it is tried again.
  */
 #ifndef PF_MIGRATE_REQUESTS_H
 #define PF_MIGRATE_REQUESTS_H
@@ -16,14 +17,14 @@
 #define PF_REQUESTS_SLOTS (PF_REQUESTS_OPEN_MAX * 2)
 
 struct pf_request {
-	bool used, sent;
+	bool used, sent, parked; /* parked: not sent, and not to be sent yet */
 	uint32_t region;
 	uint64_t page;
 	uint64_t since_ns;
 };
 
 struct pf_requests {
-	uint32_t open, unsent;
+	uint32_t open, unsent, parked; /* open: all; the other two are parts of it */
 	uint32_t scan; /* where the search for an unsent one begins: the one opened last */
 	struct pf_request slot[PF_REQUESTS_SLOTS]; /* open addressing, linear probing */
 };
@@ -47,6 +48,18 @@ bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t p
  */
 struct pf_request *pf_requests_next(struct pf_requests *requests);
 void pf_requests_sent(struct pf_requests *requests, struct pf_request *request);
+/* Keeps one open, or opens it (the table must not be full then), and holds it back. */
+void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page,
+		      uint64_t now_ns);
+enum pf_retry {
+	PF_RETRY_SEND, /* to be asked for again */
+	PF_RETRY_KEEP, /* no better yet */
+	PF_RETRY_DONE, /* its page is there: closed */
+};
+/* Has `judge` say what becomes of each parked one; it must not call back. */
+void pf_requests_retry(struct pf_requests *requests,
+		       enum pf_retry (*judge)(void *opaque, const struct pf_request *request),
+		       void *opaque);
 /* A new connection: every open one must be sent again. */
 void pf_requests_resend(struct pf_requests *requests);
 void pf_requests_clear(struct pf_requests *requests);

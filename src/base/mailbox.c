@@ -49,6 +49,16 @@ bool pf_mailbox_post(struct pf_mailbox *box, const struct pf_mail *mail)
 	return true;
 }
 
+bool pf_mailbox_half_full(struct pf_mailbox *box)
+{
+	bool half;
+
+	pthread_mutex_lock(&box->lock);
+	half = box->count >= PF_MAILBOX_SLOTS / 2;
+	pthread_mutex_unlock(&box->lock);
+	return half;
+}
+
 bool pf_mailbox_take(struct pf_mailbox *box, struct pf_mail *out_mail)
 {
 	eventfd_t ignored;

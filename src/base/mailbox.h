@@ -37,6 +37,8 @@ PF_MUST_USE int pf_mailbox_init(struct pf_mailbox *box, struct pf_err *err);
 void pf_mailbox_done(struct pf_mailbox *box);
 /* Takes over mail->data, also when it fails (then it is freed).  false: the box is full. */
 PF_MUST_USE bool pf_mailbox_post(struct pf_mailbox *box, const struct pf_mail *mail);
+/* Asked before posting by those who can wait, so that the rest is left to those who cannot. */
+bool pf_mailbox_half_full(struct pf_mailbox *box);
 /* false: nothing is waiting.  The fd becomes unreadable with the last mail. */
 PF_MUST_USE bool pf_mailbox_take(struct pf_mailbox *box, struct pf_mail *out_mail);
 

@@ -272,8 +272,9 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 	count_up(&guest->count.duplicates, run->count - placed);
 	*out_placed = placed;
 	result = map_mask(guest, run, mine, err);
-	/* NOMEM would make the caller come again with the bytes; what is left to do is to map. */
-	return result == PF_PLACE_NOMEM ? PF_PLACE_AGAIN : result;
+	/* These would make the caller come again with the bytes; what is left to do is to map, and
+	 * whoever does that hears why it fails. */
+	return result == PF_PLACE_NOMEM || result == PF_PLACE_FAILED ? PF_PLACE_AGAIN : result;
 }
 
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,

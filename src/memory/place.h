@@ -15,12 +15,13 @@
 /* From good to bad: a run's result is its worst page's. */
 enum pf_place_result {
 	PF_PLACE_OK,
-	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read: the
-			    urgent thread maps it with pf_map_run() after draining */
+	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read, or did
+			    not work: the urgent thread maps it with pf_map_run() after draining */
 	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
 			    unclaimed all of it again, for pf_map_run() it is FILLED as before */
 	PF_PLACE_GONE,	 /* the VMM's process is gone; what was ours is FILLED */
-	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or FILLED and not mapped */
+	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or, for pf_map_run(), FILLED and
+			    not mapped */
 };
 
 /*

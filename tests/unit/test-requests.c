@@ -61,6 +61,59 @@ static void after_a_cut_all_open_ones_are_sent_again(void **unused)
 	assert_int_equal(sent, 100);
 }
 
+static enum pf_retry judge_by_page(void *opaque, const struct pf_request *request)
+{
+	(*(unsigned *)opaque)++;
+	switch (request->page % 3) {
+	case 0:
+		return PF_RETRY_SEND;
+	case 1:
+		return PF_RETRY_KEEP;
+	default:
+		return PF_RETRY_DONE;
+	}
+}
+
+/* Every third stays parked, every third is gone, and what was never parked is nobody's business. */
+static void a_parked_one_is_held_back_until_it_is_judged(void **unused)
+{
+	enum { PARKED = 3000 };
+	struct pf_request *request;
+	unsigned judged = 0, sent = 0;
+
+	(void)unused;
+	pf_requests_open(&requests, 1, 0, 5);
+	for (uint64_t page = 0; page < PARKED; page++) {
+		pf_requests_open(&requests, 0, page, page);
+		if (page % 2) {
+			while ((request = pf_requests_next(&requests)))
+				pf_requests_sent(&requests, request);
+			assert_true(pf_requests_owed(&requests, 0, page));
+		}
+		pf_requests_park(&requests, 0, page, 99);
+		pf_requests_park(&requests, 0, page, 99);
+		assert_false(pf_requests_owed(&requests, 0, page));
+	}
+	pf_requests_park(&requests, 2, 7, 99); /* was not open: a page that could not be mapped */
+	assert_int_equal(requests.parked, PARKED + 1);
+	assert_null(pf_requests_next(&requests));
+	pf_requests_retry(&requests, judge_by_page, &judged);
+	assert_true(judged >= PARKED + 1);
+	assert_int_equal(requests.parked, PARKED / 3 + 1);
+	assert_int_equal(requests.unsent, PARKED / 3);
+	assert_int_equal(requests.open, 2 * PARKED / 3 + 2);
+	while ((request = pf_requests_next(&requests))) {
+		assert_int_equal(request->page % 3, 0);
+		assert_int_equal(request->since_ns, request->page); /* its waiter has waited on */
+		pf_requests_sent(&requests, request);
+		sent++;
+	}
+	assert_int_equal(sent, PARKED / 3);
+	pf_requests_resend(&requests);
+	assert_int_equal(requests.parked, 0);
+	assert_int_equal(requests.unsent, requests.open);
+}
+
 static void the_window_fills_and_empties(void **unused)
 {
 	uint64_t since;
@@ -80,8 +133,8 @@ static void the_window_fills_and_empties(void **unused)
 /* A small key space makes long probe sequences and many holes. */
 static void random_use_agrees_with_a_plain_list(void **unused)
 {
-	static bool listed[2][3000];
-	unsigned seed = 7, open = 0;
+	static bool listed[2][3000], parked[2][3000];
+	unsigned seed = 7, open = 0, held = 0;
 	uint64_t since;
 
 	(void)unused;
@@ -94,15 +147,23 @@ static void random_use_agrees_with_a_plain_list(void **unused)
 			pf_requests_open(&requests, region, page, page);
 			open += !listed[region][page];
 			listed[region][page] = true;
+			if (rand_r(&seed) % 8 == 0) {
+				pf_requests_park(&requests, region, page, page);
+				held += !parked[region][page];
+				parked[region][page] = true;
+			}
 		} else {
 			bool was = pf_requests_close(&requests, region, page, &since);
 
 			assert_int_equal(was, listed[region][page]);
 			assert_true(!was || since == page);
 			open -= was;
-			listed[region][page] = false;
+			held -= parked[region][page];
+			listed[region][page] = parked[region][page] = false;
 		}
 		assert_int_equal(requests.open, open);
+		assert_int_equal(requests.parked, held);
+		assert_int_equal(requests.unsent, open - held);
 	}
 }
 
@@ -111,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(one_that_was_opened_is_sent_once_and_closed_once, begin),
 		cmocka_unit_test_setup(after_a_cut_all_open_ones_are_sent_again, begin),
+		cmocka_unit_test_setup(a_parked_one_is_held_back_until_it_is_judged, begin),
 		cmocka_unit_test_setup(the_window_fills_and_empties, begin),
 		cmocka_unit_test_setup(random_use_agrees_with_a_plain_list, begin),
 	};
