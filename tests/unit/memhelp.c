@@ -5,8 +5,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -104,9 +107,19 @@ struct told {
 
 struct task {
 	struct told told;
+	struct vmm_memory memory;
 	volatile uint64_t *at;
 	int sock;
 };
+
+static uint64_t do_call(const struct task *task)
+{
+	uint64_t (*function)(const struct vmm_memory *memory, uint64_t argument);
+	uintptr_t address = (uintptr_t)task->told.value;
+
+	memcpy(&function, &address, sizeof(function));
+	return function(&task->memory, task->told.page);
+}
 
 static void *do_task(void *argument)
 {
@@ -147,13 +160,16 @@ static void *do_task(void *argument)
 				       ? errno
 				       : 0;
 		break;
+	case VMM_CALL:
+		reply.value = do_call(task);
+		break;
 	}
 	(void)!send(task->sock, &reply, sizeof(reply), MSG_NOSIGNAL);
 	free(task);
 	return NULL;
 }
 
-static void serve_tasks(int sock, uint8_t *const *base)
+static void serve_tasks(int sock, uint8_t *const *base, int memfd)
 {
 	struct told told;
 
@@ -163,7 +179,10 @@ static void serve_tasks(int sock, uint8_t *const *base)
 
 		if (!task)
 			_exit(1);
-		*task = (struct task){told, (void *)(base[told.mapping] + told.page * PAGE), sock};
+		*task = (struct task){
+			.told = told, .memory = {base[told.mapping], memfd}, .sock = sock};
+		if (told.op != VMM_CALL)
+			task->at = (void *)(base[told.mapping] + told.page * PAGE);
 		if (pthread_create(&thread, NULL, do_task, task))
 			_exit(1);
 		pthread_detach(thread);
@@ -200,7 +219,7 @@ static void run_vmm(int sock, const struct vmm *vmm, uint64_t pages, uint64_t fe
 	/* As a VMM that has handed over: the agent's copies are the last ones. */
 	for (uint32_t m = 0; m < vmm->mappings; m++)
 		close(uffd[m]);
-	serve_tasks(sock, base);
+	serve_tasks(sock, base, vmm->memfd);
 }
 
 void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t features, int memfd)
@@ -260,6 +279,16 @@ void vmm_tell(const struct vmm *vmm, enum vmm_op op, uint32_t mapping, uint64_t 
 	assert_int_equal(send(vmm->sock, &told, sizeof(told), MSG_NOSIGNAL), sizeof(told));
 }
 
+void vmm_call(const struct vmm *vmm,
+	      uint64_t (*function)(const struct vmm_memory *memory, uint64_t argument),
+	      uint32_t mapping, uint64_t argument)
+{
+	uintptr_t address;
+
+	memcpy(&address, &function, sizeof(address));
+	vmm_tell(vmm, VMM_CALL, mapping, argument, address);
+}
+
 void wait_readable(int fd)
 {
 	struct pollfd poller = {.fd = fd, .events = POLLIN};
@@ -276,6 +305,76 @@ struct vmm_reply vmm_reply(const struct vmm *vmm)
 	assert_int_equal(recv(vmm->sock, &reply, sizeof(reply), 0), sizeof(reply));
 	assert_int_equal(reply.failed, 0);
 	return reply;
+}
+
+static unsigned uffd_counter(int uffd, const char *name)
+{
+	char path[48], line[256];
+	unsigned value = UINT_MAX;
+	FILE *info;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", uffd);
+	info = fopen(path, "re");
+	assert_non_null(info);
+	while (value == UINT_MAX && fgets(line, sizeof(line), info))
+		if (strncmp(line, name, strlen(name)) == 0)
+			value = (unsigned)strtoul(line + strlen(name), NULL, 10);
+	fclose(info);
+	assert_int_not_equal(value, UINT_MAX);
+	return value;
+}
+
+unsigned uffd_pending(int uffd)
+{
+	return uffd_counter(uffd, "pending:");
+}
+
+unsigned uffd_blocked(int uffd)
+{
+	return uffd_counter(uffd, "total:");
+}
+
+bool file_has_page(int fd, uint64_t page)
+{
+	void *at = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, (off_t)(page * PAGE));
+	unsigned char there = 0;
+
+	assert_true(at != MAP_FAILED);
+	assert_int_equal(mincore(at, PAGE, &there), 0);
+	munmap(at, PAGE);
+	return there & 1;
+}
+
+int tmpfs_file(const char *options)
+{
+	char path[] = "/tmp/pageferry-tmpfs-XXXXXX", file[64];
+	int fd = -1;
+
+	assert_non_null(mkdtemp(path));
+	snprintf(file, sizeof(file), "%s/memory", path);
+	/* In a mount namespace of this process alone, and gone with its last file. */
+	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	    mount("tmpfs", path, "tmpfs", 0, options) == 0) {
+		fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		umount2(path, MNT_DETACH);
+	}
+	rmdir(path);
+	if (fd < 0) {
+		fprintf(stderr, "skip mounting a tmpfs with %s: refused here\n", options);
+		skip();
+	}
+	return fd;
+}
+
+uint64_t wait_deadline(void)
+{
+	return pf_now_ns() + DEADLINE_MS * PF_NS_PER_MS;
+}
+
+void wait_a_moment(uint64_t deadline)
+{
+	assert_true(pf_now_ns() < deadline);
+	(void)poll(NULL, 0, 1);
 }
 
 bool vmm_is_silent(const struct vmm *vmm)

@@ -45,7 +45,18 @@ struct vmm {
 	uint64_t base[VMM_MAPPINGS];
 };
 
-enum vmm_op { VMM_READ = 1, VMM_WRITE, VMM_REMOVE, VMM_DONTNEED, VMM_DONTDUMP, VMM_UNMAP, VMM_REPLACE };
+enum vmm_op { VMM_READ = 1, VMM_WRITE, VMM_REMOVE, VMM_DONTNEED, VMM_DONTDUMP, VMM_UNMAP, VMM_REPLACE,
+	/*
+	 * Calls a function of the test, which the child has at the same address: vmm_call().  What the
+	 * two share is memory that was mapped MAP_SHARED before vmm_start().
+	 */
+	VMM_CALL,
+};
+
+struct vmm_memory {
+	uint8_t *base; /* of a mapping, in the child */
+	int fd;	       /* the child's own */
+};
 
 struct vmm_reply {
 	uint32_t op;
@@ -64,12 +75,32 @@ void vmm_stop(struct vmm *vmm);
 /* Tells the child; returns at once. */
 void vmm_tell(const struct vmm *vmm, enum vmm_op op, uint32_t mapping, uint64_t page,
 	      uint64_t value);
+/* A new thread of the child's calls it; what it returns is the reply's value. */
+void vmm_call(const struct vmm *vmm,
+	      uint64_t (*function)(const struct vmm_memory *memory, uint64_t argument),
+	      uint32_t mapping, uint64_t argument);
 /* The next reply, whichever thread's; fails the test after the deadline. */
 struct vmm_reply vmm_reply(const struct vmm *vmm);
 bool vmm_is_silent(const struct vmm *vmm);
 /* Reads a page that must not trap for long, and checks that it is uniform: its word. */
 uint64_t vmm_word(const struct vmm *vmm, uint64_t page);
 
+/* Threads whose fault waits in the kernel to be read, and all that are blocked by a fault. */
+unsigned uffd_pending(int uffd);
+unsigned uffd_blocked(int uffd);
+/* The file has the page, whatever is in it: mincore(2). */
+bool file_has_page(int fd, uint64_t page);
+/* An empty file on a tmpfs of its own with these mount options; skips the test where it may not. */
+int tmpfs_file(const char *options);
+
+/* For what nothing tells of: a word in memory, the kernel's counters.  Fails after the deadline. */
+#define WAIT_UNTIL(condition)                                                                    \
+	do {                                                                                     \
+		for (uint64_t until_ = wait_deadline(); !(condition);)                           \
+			wait_a_moment(until_);                                                   \
+	} while (0)
+uint64_t wait_deadline(void);
+void wait_a_moment(uint64_t deadline);
 /* Waits until fd is readable; fails the test after the deadline. */
 void wait_readable(int fd);
 

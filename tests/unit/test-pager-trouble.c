@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/test-pager-trouble.c - no memory, a limit, a lost page: the others do not wait for it. */
+#include <errno.h>
+#include <signal.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#include "memory/place.h"
+#include "pager_kit.h"
+
+#define PAGES 256u
+#define SMALL 10u /* pages that a small tmpfs has room for */
+#define SMALL_TMPFS "size=40k"
+
+static struct pager_kit kit;
+
+static void read_page(uint64_t page)
+{
+	vmm_tell(&kit.vmm, VMM_READ, 0, page, 0);
+}
+
+static void vmm_does(enum vmm_op op, uint64_t page)
+{
+	vmm_tell(&kit.vmm, op, 0, page, 0);
+	assert_int_equal(vmm_reply(&kit.vmm).op, op);
+}
+
+/* Of two threads that go on at the same time, one has read this. */
+static void assert_word_of_one_of_two_replies(uint64_t page, uint64_t word)
+{
+	unsigned reads = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct vmm_reply reply = vmm_reply(&kit.vmm);
+
+		if (reply.op != VMM_READ)
+			continue;
+		assert_int_equal(reply.page, page);
+		assert_int_equal(reply.value, word);
+		assert_true(reply.uniform);
+		reads++;
+	}
+	assert_int_equal(reads, 1);
+}
+
+/* Every page that the file system has room for is used: 0 to SMALL - 1. */
+static void open_full(uint64_t features)
+{
+	int fd = tmpfs_file(SMALL_TMPFS);
+
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .memfd = fd, .features = features});
+	for (uint64_t page = 0; page < SMALL; page++)
+		pk_barrier(&kit, page);
+}
+
+static int trouble_errno(void)
+{
+	struct pf_mail mail = pk_mail(&kit, PF_MAIL_TROUBLE);
+	struct pf_mail_page page;
+
+	memcpy(&page, mail.data, sizeof(page));
+	free(mail.data);
+	return (int)page.sys;
+}
+
+/* A fault whose answer finds no room; it was told, and waits. */
+static void fault_without_room(uint64_t page)
+{
+	read_page(page);
+	assert_int_equal(pk_request(&kit), page);
+	pk_pages(kit.urgent, page, 1);
+	assert_int_equal(trouble_errno(), ENOMEM);
+}
+
+static void a_page_without_room_keeps_no_other_fault_waiting(void **state)
+{
+	(void)state;
+	open_full(0);
+	vmm_does(VMM_DONTNEED, 3);
+	fault_without_room(20);
+	/* FILLED, so it needs no room; and an absent one is asked for, though it fits no better. */
+	read_page(3);
+	pk_reply_word(&kit, 3, page_word(3));
+	read_page(21);
+	while (pk_request(&kit) != 21)
+		; /* 20, again */
+	assert_true(vmm_is_silent(&kit.vmm));
+	pk_close(&kit);
+}
+
+/*
+ * With EVENT_REMOVE the VMM's madvise(2) stands until its event has been read.  A thread that waited
+ * for memory without reading events would wait for ever.
+ */
+static void what_the_vmm_gives_back_makes_room_for_the_page_that_waits(void **state)
+{
+	(void)state;
+	open_full(UFFD_FEATURE_EVENT_REMOVE);
+	fault_without_room(20);
+	vmm_does(VMM_REMOVE, 4);
+	assert_int_equal(pk_request(&kit), 20);
+	pk_pages(kit.urgent, 20, 1);
+	pk_reply_word(&kit, 20, page_word(20));
+	assert_int_equal(kit.guest.count.duplicates, 0);
+	assert_int_equal(kit.guest.journal.filled, SMALL + 1);
+	pk_close(&kit);
+}
+
+static void a_hole_without_room_waits_and_comes_as_zeros(void **state)
+{
+	(void)state;
+	open_full(0);
+	vmm_does(VMM_REMOVE, 5);
+	pk_barrier(&kit, 30); /* takes the room */
+	read_page(5);
+	assert_int_equal(trouble_errno(), ENOMEM);
+	vmm_does(VMM_DONTNEED, 6);
+	read_page(6);
+	pk_reply_word(&kit, 6, page_word(6));
+	assert_true(vmm_is_silent(&kit.vmm));
+	vmm_tell(&kit.vmm, VMM_REMOVE, 0, 7, 0);
+	assert_word_of_one_of_two_replies(5, 0);
+	assert_int_equal(kit.guest.count.holes, 1);
+	pk_close(&kit);
+}
+
+/* A parked page comes by the other way meanwhile: nobody asks again, and its waiter goes on. */
+static void a_page_that_waits_for_room_is_taken_from_bulk_too(void **state)
+{
+	(void)state;
+	open_full(0);
+	pk_connect_bulk(&kit, 0, true);
+	fault_without_room(20);
+	pk_pages(kit.push[0], 20, 2); /* waits for room too */
+	assert_int_equal(trouble_errno(), ENOMEM);
+	vmm_does(VMM_REMOVE, 0);
+	vmm_tell(&kit.vmm, VMM_REMOVE, 0, 1, 0);
+	assert_word_of_one_of_two_replies(20, page_word(20));
+	assert_int_equal(pf_journal_state(&kit.guest.journal, 0, 21), PF_PAGE_FILLED);
+	read_page(21);
+	pk_reply_word(&kit, 21, page_word(21));
+	pk_close(&kit);
+}
+
+static void set_file_limit(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* pwrite(2) up to the limit is a short write, and then EFBIG, which is no want of memory. */
+static void a_run_that_a_file_limit_cuts_is_placed_once_the_limit_is_raised(void **state)
+{
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	pk_connect_bulk(&kit, 0, true);
+	set_file_limit(100 * PAGE + 2000);
+	read_page(101);
+	assert_int_equal(pk_request(&kit), 101);
+	pk_pages(kit.push[0], 96, 16);
+	assert_int_equal(trouble_errno(), EFBIG);
+	pk_pages(kit.urgent, 101, 1);
+	assert_int_equal(trouble_errno(), EFBIG);
+	pk_barrier(&kit, 50);
+	assert_true(vmm_is_silent(&kit.vmm));
+	set_file_limit(RLIM_INFINITY);
+	pk_reply_word(&kit, 101, page_word(101));
+	pk_await_state(&kit, 111, PF_PAGE_FILLED);
+	for (uint64_t page = 96; page < 112; page++)
+		assert_int_equal(vmm_word(&kit.vmm, page), page_word(page));
+	assert_int_equal(kit.guest.journal.filled, 16 + 1);
+	pk_close(&kit);
+}
+
+/* While a madvise(2) is under way UFFDIO_CONTINUE says EAGAIN, to both threads. */
+static void while_the_vmm_discards_every_page_that_arrives_is_mapped(void **state)
+{
+	enum { ROUNDS = 60, PUSHED = 100 };
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .features = UFFD_FEATURE_EVENT_REMOVE});
+	pk_connect_bulk(&kit, 0, true);
+	pk_barrier(&kit, 0);
+	for (uint64_t page = 1; page <= ROUNDS; page++) {
+		read_page(page);
+		assert_int_equal(pk_request(&kit), page);
+		vmm_tell(&kit.vmm, VMM_DONTNEED, 0, 0, 0);
+		pk_pages(kit.push[0], page + PUSHED, 1);
+		pk_pages(kit.urgent, page, 1);
+		assert_word_of_one_of_two_replies(page, page_word(page));
+	}
+	pk_await_state(&kit, ROUNDS + PUSHED, PF_PAGE_FILLED);
+	for (uint64_t page = 1; page <= ROUNDS; page++)
+		assert_int_equal(vmm_word(&kit.vmm, page + PUSHED), page_word(page + PUSHED));
+	pk_close(&kit);
+}
+
+static void a_lost_page_is_told_and_a_second_access_asks_again(void **state)
+{
+	struct pf_mail_page lost;
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	read_page(40);
+	assert_int_equal(pk_request(&kit), 40);
+	pk_page_error(kit.urgent, 40, EIO);
+	mail = pk_mail(&kit, PF_MAIL_PAGE_LOST);
+	memcpy(&lost, mail.data, sizeof(lost));
+	free(mail.data);
+	assert_int_equal(lost.page, 40);
+	assert_int_equal(lost.sys, EIO);
+	pk_barrier(&kit, 200);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	assert_int_equal(pf_journal_state(&kit.guest.journal, 0, 40), PF_PAGE_ABSENT);
+	read_page(40);
+	assert_int_equal(pk_request(&kit), 40);
+	pk_pages(kit.urgent, 40, 1);
+	pk_reply_word(&kit, 40, page_word(40));
+	pk_reply_word(&kit, 40, page_word(40));
+	pk_close(&kit);
+}
+
+static void an_error_for_a_page_that_has_come_loses_nothing(void **state)
+{
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	pk_connect_bulk(&kit, 0, true);
+	read_page(41);
+	assert_int_equal(pk_request(&kit), 41);
+	pk_pages(kit.push[0], 41, 1);
+	pk_reply_word(&kit, 41, page_word(41));
+	pk_page_error(kit.urgent, 41, EIO);
+	pk_barrier(&kit, 200);
+	while (pf_mailbox_take(&kit.inbox, &mail)) {
+		assert_int_not_equal(mail.kind, PF_MAIL_PAGE_LOST);
+		free(mail.data);
+	}
+	pk_close(&kit);
+}
+
+static void an_error_for_a_page_that_nobody_asked_for_ends_the_connection(void **state)
+{
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	pk_page_error(kit.urgent, 42, EIO);
+	do {
+		while (!pf_mailbox_take(&kit.inbox, &mail))
+			wait_readable(kit.inbox.event_fd);
+		assert_int_not_equal(mail.kind, PF_MAIL_PAGE_LOST);
+		if (mail.kind == PF_MAIL_DOWN)
+			assert_non_null(strstr(((struct pf_err *)mail.data)->text,
+					       "nobody asked for"));
+		free(mail.data);
+	} while (mail.kind != PF_MAIL_DOWN);
+	pk_close(&kit);
+}
+
+/* Four times as many as main's box holds, and main does not look meanwhile. */
+static void a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room(void **state)
+{
+	enum { LOST = 4 * PF_MAILBOX_SLOTS };
+	uint32_t told = 0;
+	bool control = false;
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = 2 * LOST});
+	pk_connect_bulk(&kit, 0, true);
+	for (uint64_t page = 0; page < LOST; page++)
+		pk_page_error(kit.push[0], page, EIO);
+	WAIT_UNTIL(pf_mailbox_half_full(&kit.inbox));
+	pk_send(kit.urgent, (struct pf_frame){.type = PF_FRAME_COMPLETE_ACK}, NULL);
+	pk_barrier(&kit, 2 * LOST - 1);
+	while (told < LOST || !control) {
+		while (!pf_mailbox_take(&kit.inbox, &mail))
+			wait_readable(kit.inbox.event_fd);
+		assert_int_not_equal(mail.kind, PF_MAIL_DOWN);
+		told += mail.kind == PF_MAIL_PAGE_LOST;
+		control = control || mail.kind == PF_MAIL_FRAME;
+		free(mail.data);
+	}
+	assert_int_equal(told, LOST);
+	pk_close(&kit);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_page_without_room_keeps_no_other_fault_waiting),
+		cmocka_unit_test(what_the_vmm_gives_back_makes_room_for_the_page_that_waits),
+		cmocka_unit_test(a_hole_without_room_waits_and_comes_as_zeros),
+		cmocka_unit_test(a_page_that_waits_for_room_is_taken_from_bulk_too),
+		cmocka_unit_test(a_run_that_a_file_limit_cuts_is_placed_once_the_limit_is_raised),
+		cmocka_unit_test(while_the_vmm_discards_every_page_that_arrives_is_mapped),
+		cmocka_unit_test(a_lost_page_is_told_and_a_second_access_asks_again),
+		cmocka_unit_test(an_error_for_a_page_that_has_come_loses_nothing),
+		cmocka_unit_test(an_error_for_a_page_that_nobody_asked_for_ends_the_connection),
+		cmocka_unit_test(a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room),
+	};
+
+	/* As pageferry does: a write beyond RLIMIT_FSIZE is an error, not the end. */
+	signal(SIGXFSZ, SIG_IGN);
+	if (uffd_refused())
+		return 77;
+	return cmocka_run_group_tests(tests, pk_begin, pk_end);
+}

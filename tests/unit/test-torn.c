@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-torn.c - readers hammer pages while they are populated, and look for a mixture.
+ *
+ * Half of the readers wait, blocked, for pages that are still to come; the other half follow the
+ * placers and touch each page in the moment in which it is written.  A page that is visible too
+ * early shows words of the file as it was before, zeros, among its own.  That this would be seen is
+ * shown with two rows that are wrong on purpose.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "memhelp.h"
+#include "memory/place.h"
+
+#define PAGES 4096u
+#define WORDS (PAGE / sizeof(uint64_t))
+#define PLACERS 2u
+#define WAITERS 3u
+#define FOLLOWERS 3u
+
+struct shared {
+	_Atomic uint64_t frontier; /* pages below it are written, or about to be */
+	_Atomic uint64_t torn;
+	_Atomic uint64_t read;
+	_Atomic uint64_t trapped_filled;
+	_Atomic bool over; /* every reader has ended */
+};
+
+static struct shared *shared;
+static struct pf_guest guest;
+static unsigned seed;
+
+/* ---- the readers, in the VMM's process ---- */
+
+/* From both ends inwards, so that either half of a page may be the one that is late. */
+static bool page_is_whole(volatile uint64_t *words, uint64_t page)
+{
+	uint64_t expected = page_word(page);
+
+	for (size_t i = 0; i < WORDS / 2; i++)
+		if (words[i] != expected || words[WORDS - 1 - i] != expected)
+			return false;
+	return true;
+}
+
+static void read_one(const struct vmm_memory *memory, uint64_t page)
+{
+	volatile uint64_t *words = (volatile uint64_t *)(void *)(memory->base + page * PAGE);
+
+	if (!page_is_whole(words, page))
+		shared->torn++;
+	shared->read++;
+}
+
+static uint64_t wait_for_pages(const struct vmm_memory *memory, uint64_t number)
+{
+	for (uint64_t page = number; page < PAGES; page += WAITERS)
+		read_one(memory, page);
+	return 0;
+}
+
+static uint64_t follow_the_placers(const struct vmm_memory *memory, uint64_t number)
+{
+	for (uint64_t page = number; page < PAGES; page += FOLLOWERS) {
+		while (shared->frontier <= page)
+			sched_yield();
+		read_one(memory, page);
+	}
+	return 0;
+}
+
+/* ---- the placers ---- */
+
+static void *place_what_comes(void *argument)
+{
+	unsigned draw = *(unsigned *)argument;
+	uint8_t bytes[PF_RUN_BYTES_MAX];
+	struct pf_err err;
+
+	for (;;) {
+		uint32_t placed, count = 1 + (uint32_t)rand_r(&draw) % PF_RUN_PAGES_MAX;
+		struct pf_run run = {.first = atomic_fetch_add(&shared->frontier, count)};
+
+		if (run.first >= PAGES)
+			return NULL;
+		run.count = count < PAGES - run.first ? count : (uint32_t)(PAGES - run.first);
+		page_fill(bytes, run.first, run.count);
+		if (pf_place_run(&guest, &run, bytes, &placed, &err) != PF_PLACE_OK ||
+		    placed != run.count)
+			return (void *)"a run was not placed";
+	}
+}
+
+/*
+ * A page that is FILLED can trap: the trap was older, or the kernel has unmapped the page since, as it
+ * does when it makes a huge page of it.  Whatever else traps is mapped by whoever places it.
+ */
+static void map_what_traps(uint32_t uffd, const struct uffd_msg *event)
+{
+	struct pf_run run = {.count = 1};
+	struct pf_err err;
+
+	if (!pf_guest_find(&guest, uffd, event->arg.pagefault.address, &run.region, &run.first) ||
+	    pf_journal_state(&guest.journal, run.region, run.first) != PF_PAGE_FILLED)
+		return;
+	shared->trapped_filled++;
+	(void)pf_map_run(&guest, &run, &err);
+}
+
+static void *serve_traps(void *unused)
+{
+	struct pollfd pfd[VMM_MAPPINGS];
+
+	for (uint32_t u = 0; u < guest.uffds; u++)
+		pfd[u] = (struct pollfd){.fd = guest.uffd[u].fd, .events = POLLIN};
+	while (!shared->over) {
+		(void)poll(pfd, guest.uffds, 20);
+		for (uint32_t u = 0; u < guest.uffds; u++) {
+			struct pf_ring *ring = &guest.uffd[u].ring;
+
+			(void)pf_ring_read(ring, guest.uffd[u].fd);
+			for (; pf_ring_peek(ring); pf_ring_pop(ring))
+				map_what_traps(u, pf_ring_peek(ring));
+		}
+	}
+	return unused;
+}
+
+/* ---- rows that are wrong ---- */
+
+static const struct pf_placer *right;
+
+static void map_everywhere(uint64_t first, uint32_t count)
+{
+	uint32_t pages;
+
+	for (uint32_t m = 0; m < guest.region[0].mappings; m++)
+		(void)right->map(&guest, 0, m, first, count, &pages);
+}
+
+/* Visible first, written then. */
+static int map_before_writing(const struct pf_guest *unused, uint32_t region, uint64_t first,
+			      uint32_t count, const uint8_t *bytes)
+{
+	(void)unused;
+	if (fallocate(guest.region[0].fd, 0, (off_t)(first * PAGE), count * PAGE))
+		return -1;
+	map_everywhere(first, count);
+	sched_yield();
+	return right->populate(&guest, region, first, count, bytes);
+}
+
+/* In halves: with MINOR registered nobody can see the first one before the map. */
+static int write_halves(const struct pf_guest *unused, uint32_t region, uint64_t first,
+			uint32_t count, const uint8_t *bytes)
+{
+	(void)unused, (void)region;
+	for (uint32_t i = 0; i < count; i++)
+		for (uint32_t half = 0; half < 2; half++) {
+			size_t at = i * PAGE + half * PAGE / 2;
+
+			if (pwrite(guest.region[0].fd, bytes + at, PAGE / 2,
+				   (off_t)(first * PAGE + at)) != PAGE / 2)
+				return -1;
+			sched_yield();
+		}
+	return (int)count;
+}
+
+static enum pf_map_result wake_instead(const struct pf_guest *unused, uint32_t region,
+				       uint32_t mapping, uint64_t first, uint32_t count,
+				       uint32_t *out_pages)
+{
+	(void)unused, (void)region;
+	*out_pages = count;
+	return pf_uffd_wake(guest.uffd[mapping].fd,
+			    guest.region[0].mapping[mapping].base + first * PAGE, count * PAGE);
+}
+
+/* ---- a run of it ---- */
+
+struct row {
+	const char *tmpfs; /* mount options; NULL: memfd */
+	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			uint32_t count, const uint8_t *bytes); /* NULL: the row's */
+	bool missing_alone;
+};
+
+static void register_missing_alone(const struct vmm *vmm)
+{
+	struct pf_err err;
+
+	for (uint32_t m = 0; m < vmm->mappings; m++) {
+		assert_int_equal(pf_uffd_unregister(vmm->uffd[m], vmm->base[m], PAGES * PAGE, &err),
+				 0);
+		assert_int_equal(pf_uffd_register(vmm->uffd[m], vmm->base[m], PAGES * PAGE,
+						  UFFDIO_REGISTER_MODE_MISSING, &err),
+				 0);
+	}
+}
+
+static void change_row(const struct row *row, const struct vmm *vmm, struct pf_placer *own)
+{
+	right = guest.region[0].placer;
+	*own = *right;
+	if (row->populate)
+		own->populate = row->populate;
+	if (row->missing_alone) {
+		own->map = wake_instead;
+		register_missing_alone(vmm);
+	}
+	guest.region[0].placer = own;
+}
+
+static void run_placers(void)
+{
+	pthread_t thread[PLACERS];
+	unsigned draw[PLACERS];
+	void *failed;
+
+	for (unsigned t = 0; t < PLACERS; t++) {
+		draw[t] = seed + t;
+		assert_int_equal(pthread_create(&thread[t], NULL, place_what_comes, &draw[t]), 0);
+	}
+	for (unsigned t = 0; t < PLACERS; t++) {
+		pthread_join(thread[t], &failed);
+		assert_null(failed);
+	}
+}
+
+/* Returns how many of the pages that were read were torn. */
+static uint64_t hammer(const struct row *row, int memfd)
+{
+	int dirfd = dir_make();
+	struct pf_placer own;
+	struct pf_err err = {0};
+	struct vmm vmm;
+	pthread_t server;
+	uint64_t torn;
+
+	*shared = (struct shared){0};
+	vmm_start(&vmm, PAGES, 2, 0, memfd);
+	guest_fill(&guest, &vmm, PAGES);
+	if (pf_guest_arm(&guest, dirfd, &err))
+		fail_msg("%s", err.text);
+	change_row(row, &vmm, &own);
+	for (uint64_t t = 0; t < WAITERS; t++)
+		vmm_call(&vmm, wait_for_pages, t % 2, t);
+	for (uint64_t t = 0; t < FOLLOWERS; t++)
+		vmm_call(&vmm, follow_the_placers, t % 2, t);
+	assert_int_equal(pthread_create(&server, NULL, serve_traps, NULL), 0);
+	run_placers();
+	for (uint64_t t = 0; t < WAITERS + FOLLOWERS; t++)
+		(void)vmm_reply(&vmm);
+	shared->over = true;
+	pthread_join(server, NULL);
+	assert_int_equal(shared->read, 2 * PAGES);
+	torn = shared->torn;
+	vmm_stop(&vmm);
+	pf_guest_done(&guest);
+	dir_remove(dirfd);
+	print_message("%llu of %u pages torn; %llu traps of pages that were there\n",
+		      (unsigned long long)torn, 2 * PAGES,
+		      (unsigned long long)shared->trapped_filled);
+	return torn;
+}
+
+static void no_page_is_torn(void **state)
+{
+	const struct row *row = *state;
+	int fd = row->tmpfs ? tmpfs_file(row->tmpfs) : -1;
+
+	assert_int_equal(hammer(row, fd), 0);
+}
+
+static void torn_pages_are_seen(void **state)
+{
+	assert_true(hammer(*state, -1) > 0);
+}
+
+int main(void)
+{
+	static struct row memfd = {0}, tmpfs = {.tmpfs = "size=64m"},
+			  huge = {.tmpfs = "huge=always"}, halves = {.populate = write_halves},
+			  halves_visible = {.populate = write_halves, .missing_alone = true},
+			  early = {.populate = map_before_writing};
+	const struct CMUnitTest tests[] = {
+		{"memfd: no page is torn", no_page_is_torn, NULL, NULL, &memfd},
+		{"tmpfs: no page is torn", no_page_is_torn, NULL, NULL, &tmpfs},
+		{"tmpfs huge=always: no page is torn", no_page_is_torn, NULL, NULL, &huge},
+		{"a page written in halves is not torn", no_page_is_torn, NULL, NULL, &halves},
+		{"in halves and MISSING alone: torn pages are seen", torn_pages_are_seen, NULL, NULL,
+		 &halves_visible},
+		{"mapped before it is written: torn pages are seen", torn_pages_are_seen, NULL, NULL,
+		 &early},
+	};
+
+	seed = test_seed();
+	if (uffd_refused())
+		return 77;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED)
+		return 99;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
