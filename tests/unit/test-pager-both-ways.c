@@ -198,6 +198,34 @@ static void an_answer_dropped_for_a_writer_that_fails_is_asked_for_again(void **
 	close_with_a_stop();
 }
 
+/* As while an event is pending that only the urgent thread reads. */
+static enum pf_map_result not_for_bulk(const struct pf_guest *guest, uint32_t region,
+				       uint32_t mapping, uint64_t first, uint32_t count,
+				       uint32_t *out_pages)
+{
+	*out_pages = 0;
+	return pk_is_bulk_thread() ? PF_MAP_AGAIN
+				   : pf_placer_memfd.map(guest, region, mapping, first, count,
+							 out_pages);
+}
+
+static void what_bulk_cannot_map_is_mapped_by_the_urgent_thread(void **state)
+{
+	struct pf_placer placer = pf_placer_memfd;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .hold = true});
+	placer.map = not_for_bulk;
+	kit.guest.region[0].placer = &placer;
+	pk_give(&kit);
+	pk_connect_bulk(&kit, 0, true);
+	vmm_tell(&kit.vmm, VMM_READ, 0, 70, 0);
+	assert_int_equal(pk_request(&kit), 70);
+	pk_pages(kit.push[0], 64, PF_RUN_PAGES_MAX);
+	pk_reply_word(&kit, 70, page_word(70));
+	pk_close(&kit);
+}
+
 /* The memfd row, but the first run is not mapped at once and the second finds no room at once. */
 static uint32_t populated, mapped;
 
@@ -259,6 +287,7 @@ int main(void)
 		cmocka_unit_test(copies_that_race_are_written_once_and_lose_no_write_of_the_guest),
 		cmocka_unit_test(whoever_traps_while_bulk_writes_is_not_asked_for_and_goes_on),
 		cmocka_unit_test(whoever_waits_for_a_writer_that_fails_is_asked_for),
+		cmocka_unit_test(what_bulk_cannot_map_is_mapped_by_the_urgent_thread),
 		cmocka_unit_test(an_answer_of_which_one_half_finds_no_room_lets_both_halves_go_on),
 		cmocka_unit_test(an_answer_dropped_for_a_writer_that_fails_is_asked_for_again),
 	};

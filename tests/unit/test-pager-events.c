@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -127,6 +128,28 @@ static void an_event_older_than_a_page_that_nobody_mapped_lets_its_waiters_go_on
 	pk_reply_word(&kit, 60, page_word(60));
 	pk_barrier(&kit, REMOTE);
 	assert_int_equal(kit.guest.count.holes, 0);
+	pk_close(&kit);
+}
+
+/* CONTINUE says EEXIST then, and wakes nobody. */
+static void waiters_of_a_page_that_is_mapped_already_are_woken(void **state)
+{
+	struct uffdio_continue silently = {.mode = UFFDIO_CONTINUE_MODE_DONTWAKE};
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .hold = true});
+	vmm_tell(&kit.vmm, VMM_READ, 0, 65, 0);
+	vmm_tell(&kit.vmm, VMM_READ, 0, 65, 0);
+	hold_events_back(0, 2);
+	bulk_fills(65);
+	silently.range.start = kit.vmm.base[0] + 65 * PAGE;
+	silently.range.len = PAGE;
+	assert_int_equal(ioctl(kit.vmm.uffd[0], UFFDIO_CONTINUE, &silently), 0);
+	assert_true(vmm_is_silent(&kit.vmm));
+	pk_give(&kit);
+	pk_reply_word(&kit, 65, page_word(65));
+	pk_reply_word(&kit, 65, page_word(65));
+	assert_true(kit.guest.count.woken > 0);
 	pk_close(&kit);
 }
 
@@ -290,6 +313,7 @@ int main(void)
 		cmocka_unit_test(a_minor_event_older_than_what_the_guest_wrote_leaves_it_alone),
 		cmocka_unit_test(
 			an_event_older_than_a_page_that_nobody_mapped_lets_its_waiters_go_on),
+		cmocka_unit_test(waiters_of_a_page_that_is_mapped_already_are_woken),
 		cmocka_unit_test(an_event_that_is_replayed_asks_once),
 		cmocka_unit_test(many_threads_on_one_page_are_one_request_and_all_go_on),
 		cmocka_unit_test(a_page_that_was_allocated_and_never_written_is_asked_for),
