@@ -28,14 +28,15 @@ static void stop_links(struct source *source, bool goodbye)
 	uint32_t channels = source->agent.options->channels;
 
 	source->link_up = false;
-	pf_link_end(&source->urgent, goodbye);
-	for (uint32_t i = 0; i < channels; i++)
-		pf_link_end(&source->bulk[i], goodbye);
 	if (source->urgent.started) {
 		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
 		source->received_before += pf_channel_bytes(source->urgent.channel, true);
 	}
+	/* Urgent first: ABORT and COMPLETE_ACK must not be overtaken by the goodbye of a bulk
+	 * connection, at which the destination drops them all. */
 	pf_link_stop(&source->urgent, goodbye);
+	for (uint32_t i = 0; i < channels; i++)
+		pf_link_end(&source->bulk[i], goodbye);
 	for (uint32_t i = 0; i < channels; i++) {
 		if (source->bulk[i].started) {
 			source->sent_before += pf_channel_bytes(source->bulk[i].channel, false);
