@@ -27,11 +27,9 @@
 #include "migrate/destination.h"
 #include "migrate/greet.h"
 
-#define FRAMES_AT_ONCE 32u
 #define MAP_TRIES 16u
 #define RETRY_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
 #define OUTSIDE_BURST_NS (16 * PF_NS_PER_S) /* this many at once, then one a second */
-#define LAST_WORD_TURNS 64u /* of FRAMES_AT_ONCE: what a socket buffer can hold */
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -364,7 +362,7 @@ static bool take_frames(struct pf_pager *pager)
 	if (!pager->channel)
 		return false;
 	/* Not for ever: faults and mail must not wait for a source that never pauses. */
-	for (unsigned i = 0; pager->channel && i < FRAMES_AT_ONCE; i++) {
+	for (unsigned i = 0; pager->channel && i < PF_FRAMES_AT_ONCE; i++) {
 		enum pf_io io = pf_channel_recv(pager->channel, &frame, &body, &err);
 
 		if (io == PF_IO_AGAIN)
@@ -434,7 +432,7 @@ static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 {
 	struct pf_err err;
 
-	for (unsigned i = 0; i < LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
+	for (unsigned i = 0; i < PF_LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
 		;
 	if (mail->length == sizeof(err))
 		memcpy(&err, mail->data, sizeof(err));

@@ -13,7 +13,6 @@
 #include "base/urgency.h"
 #include "migrate/greet.h"
 
-#define FRAMES_AT_ONCE 32u
 #define FULL_BOX_MS 1
 #define FLUSH_NS (2 * PF_NS_PER_S) /* the longest that a control frame waits for room */
 
@@ -87,30 +86,6 @@ static int put_control(struct pf_link *link, const struct pf_mail *mail, struct 
 		pf_err_set(err, PF_ERR_PROTOCOL, "a control frame of %zu bytes", mail->length);
 }
 
-static int take_mail(struct pf_link *link, struct pf_err *err)
-{
-	struct pf_mail mail;
-	int failed = 0;
-
-	while (!failed && pf_mailbox_take(&link->outbox, &mail)) {
-		switch (mail.kind) {
-		case PF_MAIL_STOP:
-			link->stopping = true;
-			link->goodbye = mail.number;
-			break;
-		case PF_MAIL_SEND:
-			failed = put_control(link, &mail, err);
-			break;
-		default:
-			if (link->user->mail)
-				link->user->mail(link->opaque, link, &mail);
-			break;
-		}
-		free(mail.data);
-	}
-	return failed;
-}
-
 static void apply_agreement(struct pf_link *link)
 {
 	const struct pf_region_table *agreed = atomic_load(&link->agreed);
@@ -128,7 +103,7 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 	struct pf_frame frame;
 
 	/* Not for ever: a peer that never pauses must not keep mail, and a stop, waiting. */
-	for (unsigned i = 0; i < FRAMES_AT_ONCE; i++) {
+	for (unsigned i = 0; i < PF_FRAMES_AT_ONCE; i++) {
 		enum pf_io io;
 
 		apply_agreement(link);
@@ -139,6 +114,48 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 			return -1;
 	}
 	return 1;
+}
+
+/* Another connection of the session is gone, but what the peer has said on this one still counts. */
+static int hear_out(struct pf_link *link, const struct pf_mail *mail, struct pf_err *err)
+{
+	for (unsigned i = 0; i < PF_LAST_WORD_TURNS; i++) {
+		int more = take_frames(link, err);
+
+		if (more < 0)
+			return -1;
+		if (more == 0)
+			break;
+	}
+	memcpy(err, mail->data, sizeof(*err));
+	return -1;
+}
+
+static int take_mail(struct pf_link *link, struct pf_err *err)
+{
+	struct pf_mail mail;
+	int failed = 0;
+
+	while (!failed && pf_mailbox_take(&link->outbox, &mail)) {
+		switch (mail.kind) {
+		case PF_MAIL_STOP:
+			link->stopping = true;
+			link->goodbye = mail.number;
+			break;
+		case PF_MAIL_SEND:
+			failed = put_control(link, &mail, err);
+			break;
+		case PF_MAIL_DETACH:
+			failed = hear_out(link, &mail, err);
+			break;
+		default:
+			if (link->user->mail)
+				link->user->mail(link->opaque, link, &mail);
+			break;
+		}
+		free(mail.data);
+	}
+	return failed;
 }
 
 /* Flushes, then produces and flushes; *out_busy: there is more to send, and the socket takes it. */

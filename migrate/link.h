@@ -17,6 +17,9 @@
 #include "base/spin.h"
 #include "net/channel.h"
 
+#define PF_FRAMES_AT_ONCE 32u	/* taken from a connection before something else gets its turn */
+#define PF_LAST_WORD_TURNS 64u	/* of these: what a socket buffer can hold */
+
 enum pf_mail_kind {
 	/* main -> a thread */
 	PF_MAIL_SEND = 1, /* number: frame type; data: body */
@@ -26,8 +29,8 @@ enum pf_mail_kind {
 	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
 	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
 	PF_MAIL_CHANNEL,  /* destination urgent: data: struct pf_channel *[1], now its own */
-	PF_MAIL_DETACH,	  /* destination urgent: hear the connection out, then PF_MAIL_DOWN;
-			     data: struct pf_err, the reason, or none */
+	PF_MAIL_DETACH,	  /* urgent: hear the connection out, then PF_MAIL_DOWN;
+			     data: struct pf_err, the reason; at the destination, or none */
 	PF_MAIL_GUEST,	  /* destination urgent: data: struct pf_guest *[1], armed */
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
 	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */

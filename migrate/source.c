@@ -23,6 +23,8 @@
 
 /* ---- connections ---- */
 
+/* Urgent first: a destination that saw a bulk connection close would not wait for the last word.
+ * Then all the others at once: a peer that does not part costs one patience, not eight. */
 static void stop_links(struct source *source, bool goodbye)
 {
 	uint32_t channels = source->agent.options->channels;
@@ -284,6 +286,9 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		return; /* from a connection that is gone */
 	if (mail->kind == PF_MAIL_FRAME)
 		on_frame(source, mail);
+	else if (mail->kind == PF_MAIL_DOWN && mail->number > 0)
+		/* RUN, REFUSED or ABORTED may be on urgent and not read yet: the session ends behind it. */
+		pf_link_tell(&source->urgent, PF_MAIL_DETACH, mail->data, mail->length);
 	else if (mail->kind == PF_MAIL_DOWN)
 		on_down(source, mail->data);
 }

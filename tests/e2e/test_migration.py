@@ -144,10 +144,10 @@ def bulk_rate(source, seconds):
 
 def check_limit(source, limit):
     """Never more; less only while others have the machine, so not in every one of these windows."""
-    for _ in range(6):
+    for _ in range(12):
         rate = bulk_rate(source, 0.5)
         assert rate < limit * 1.04 + 2 * 65536, (rate, limit)
-        if rate > limit * 0.96 - 2 * 65536:
+        if rate > limit * 0.9 - 2 * 65536:
             return
     raise AssertionError(f"{rate:.0f} bytes a second of {limit}")
 

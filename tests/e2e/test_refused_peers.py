@@ -203,11 +203,11 @@ IMPOSTORS = [
     Impostor("no_tls", lambda pki: peers.say(b"220 mail.pageferry.test ESMTP\r\n"), REFUSED,
              "the peer does not speak TLS", "compare --connect with the address in"),
     Impostor("silence_behind_tls", peers.shake_hands, UNREACHABLE,
-             "the peer did not answer in time", "--connect-timeout (1 s) is over"),
+             "the peer did not answer in time", "--connect-timeout (4 s) is over"),
     Impostor("silence", lambda pki: peers.keep_silent, UNREACHABLE,
-             "TLS handshake with 127.0.0.1:", "--connect-timeout (1 s) is over"),
+             "TLS handshake with 127.0.0.1:", "--connect-timeout (4 s) is over"),
     Impostor("closed_door", lambda pki: peers.hang_up, UNREACHABLE, "TLS handshake with 127.0.0.1:",
-             "--connect-timeout (1 s) is over"),
+             "--connect-timeout (4 s) is over"),
 ]
 
 
@@ -216,7 +216,7 @@ def test_impostor_is_refused(migration, pki, row):
     impostor = peers.Impostor(row.treat(pki.copy(migration.folder / "their-tls")))
     try:
         migration.address = None
-        timeout = "1" if row.code == UNREACHABLE else "30"
+        timeout = "4" if row.code == UNREACHABLE else "30"
         # Its door opens when the guest runs: nothing is refused before.
         relay = migration.relay = Relay(impostor.address, budget=0)
         start_source(migration, {"connect": relay.address, "connect_timeout": timeout})
@@ -233,7 +233,7 @@ def test_nobody_there(migration):
     with peers.socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
-        start_source(migration, {"connect": address, "connect_timeout": "1"})
+        start_source(migration, {"connect": address, "connect_timeout": "4"})
         check_source_ends(migration, UNREACHABLE, f"{address}, connection 0: ",
                           "is the destination started, is the port right?")
 
