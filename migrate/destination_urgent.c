@@ -373,6 +373,16 @@ static bool take_frames(struct pf_pager *pager)
 	return true;
 }
 
+/* The connection is of no more use, but what the source has said on it still counts: COMPLETE_ACK may
+ * stand unread behind a REQUEST or a CREDIT that it did not wait for. */
+static void hear_out(struct pf_pager *pager, const struct pf_err *err)
+{
+	for (unsigned i = 0; i < PF_LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
+		;
+	if (pager->channel)
+		lose_channel(pager, err);
+}
+
 static void flush(struct pf_pager *pager)
 {
 	struct pf_err err = {0};
@@ -382,7 +392,7 @@ static void flush(struct pf_pager *pager)
 		return;
 	io = pf_channel_flush(pager->channel, &err);
 	if (io != PF_IO_OK && io != PF_IO_AGAIN)
-		lose_channel(pager, &err);
+		hear_out(pager, &err);
 }
 
 /* ---- mail ---- */
@@ -427,19 +437,16 @@ static void agree(struct pf_pager *pager, const struct pf_mail *mail)
 	pager->may_ask = true;
 }
 
-/* The session is over for main, but what the source has said on urgent still counts. */
+/* The session is over for main. */
 static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 {
 	struct pf_err err;
 
-	for (unsigned i = 0; i < PF_LAST_WORD_TURNS && pager->channel && take_frames(pager); i++)
-		;
 	if (mail->length == sizeof(err))
 		memcpy(&err, mail->data, sizeof(err));
 	else
 		pf_err_set(&err, PF_ERR_UNREACHABLE, "the session is over");
-	if (pager->channel)
-		lose_channel(pager, &err);
+	hear_out(pager, &err);
 }
 
 static void take_guest(struct pf_pager *pager, const struct pf_mail *mail)

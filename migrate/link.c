@@ -116,9 +116,12 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 	return 1;
 }
 
-/* Another connection of the session is gone, but what the peer has said on this one still counts. */
-static int hear_out(struct pf_link *link, const struct pf_mail *mail, struct pf_err *err)
+/* The connection is of no more use, or another one of the session is gone; what the peer has said on
+ * it still counts.  Always -1; *err: why, or what ended it before that. */
+static int hear_out(struct pf_link *link, const struct pf_err *why, struct pf_err *err)
 {
+	struct pf_err first = *why;
+
 	for (unsigned i = 0; i < PF_LAST_WORD_TURNS; i++) {
 		int more = take_frames(link, err);
 
@@ -127,7 +130,7 @@ static int hear_out(struct pf_link *link, const struct pf_mail *mail, struct pf_
 		if (more == 0)
 			break;
 	}
-	memcpy(err, mail->data, sizeof(*err));
+	*err = first;
 	return -1;
 }
 
@@ -146,7 +149,7 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 			failed = put_control(link, &mail, err);
 			break;
 		case PF_MAIL_DETACH:
-			failed = hear_out(link, &mail, err);
+			failed = hear_out(link, mail.data, err);
 			break;
 		default:
 			if (link->user->mail)
@@ -198,8 +201,10 @@ static int serve(struct pf_link *link, struct pf_err *err)
 		if (take_mail(link, err))
 			return -1;
 		receiving = take_frames(link, err);
-		if (receiving < 0 || send_frames(link, &sending, err))
+		if (receiving < 0)
 			return -1;
+		if (send_frames(link, &sending, err))
+			return hear_out(link, err, err);
 		if (!sending && !receiving && !link->stopping)
 			wait_for_work(link);
 	}
