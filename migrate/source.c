@@ -34,8 +34,6 @@ static void stop_links(struct source *source, bool goodbye)
 		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
 		source->received_before += pf_channel_bytes(source->urgent.channel, true);
 	}
-	/* Urgent first: ABORT and COMPLETE_ACK must not be overtaken by the goodbye of a bulk
-	 * connection, at which the destination drops them all. */
 	pf_link_stop(&source->urgent, goodbye);
 	for (uint32_t i = 0; i < channels; i++)
 		pf_link_end(&source->bulk[i], goodbye);
