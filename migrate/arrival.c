@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 
 #include "base/clock.h"
 
 #define RETRY_MS 100 /* somebody raises a limit or frees something meanwhile */
+#define BUSY_MS 1    /* the urgent thread reads the event, the VMM's thread goes on */
+#define BUSY_TRIES 64
 
 int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *frame,
 		      const uint8_t **body, struct pf_err *err)
@@ -61,25 +64,70 @@ static bool failed(struct pf_arrival *arrival, const struct pf_run *run,
 	}
 }
 
-static bool stopped_while_waiting(const struct pf_arrival *arrival)
+static bool stopped_while_waiting(const struct pf_arrival *arrival, int ms)
 {
-	(void)poll(NULL, 0, RETRY_MS);
+	(void)poll(NULL, 0, ms);
 	return atomic_load(arrival->stop);
+}
+
+/*
+ * A discard has begun and its event was not read, or its thread has not gone on since: whoever reads
+ * events does so, and lets that thread run; the others come again a little later.
+ */
+static bool again_when_busy(const struct pf_arrival *arrival, unsigned *tries)
+{
+	if (arrival->maps)
+		return !stopped_while_waiting(arrival, BUSY_MS);
+	(void)sched_yield();
+	return (*tries)++ < BUSY_TRIES && arrival->drain(arrival->opaque);
+}
+
+/* Private memory keeps what was placed of a run that failed: that part is not to be placed again. */
+static void skip_placed(const struct pf_guest *guest, struct pf_run *run, const uint8_t **bytes)
+{
+	while (run->count > 0 && guest->region[run->region].placer->visible_at_once &&
+	       pf_journal_state(&guest->journal, run->region, run->first) == PF_PAGE_FILLED) {
+		run->first++;
+		run->count--;
+		if (*bytes)
+			*bytes += guest->region[run->region].shape.page_size;
+	}
+}
+
+void pf_arrival_tell_unexpected(const struct pf_arrival *arrival)
+{
+	struct pf_mail_page mail = {.sys = EEXIST};
+
+	if (pf_guest_take_unexpected(arrival->guest, &mail.region, &mail.page))
+		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_UNEXPECTED, 0, &mail, sizeof(mail));
 }
 
 static enum pf_place_result place_run(struct pf_arrival *arrival, const struct pf_run *run,
 				      const uint8_t *bytes)
 {
-	enum pf_place_result result;
+	enum pf_place_result result = PF_PLACE_OK;
+	struct pf_run left = *run;
 	struct pf_err err = {0};
-	uint32_t placed = 0;
+	unsigned tries = 0;
+	bool again = true;
 
-	do {
-		result = pf_place_run(arrival->guest, run, bytes, &placed, &err);
+	while (again && left.count > 0) {
+		uint32_t placed = 0;
+
+		result = pf_place_run(arrival->guest, &left, bytes, &placed, &err);
 		arrival->placed += placed;
 		arrival->zero += bytes ? 0 : placed;
-	} while (failed(arrival, run, result, &err) && arrival->maps &&
-		 !stopped_while_waiting(arrival));
+		if (result == PF_PLACE_BUSY)
+			again = again_when_busy(arrival, &tries);
+		else
+			again = failed(arrival, run, result, &err) && arrival->maps &&
+				!stopped_while_waiting(arrival, RETRY_MS);
+		if (again)
+			skip_placed(arrival->guest, &left, &bytes);
+		if (again && left.count == 0)
+			result = PF_PLACE_OK;
+	}
+	pf_arrival_tell_unexpected(arrival);
 	if (result != PF_PLACE_AGAIN || !arrival->maps)
 		return result;
 	/* Its box can be full for a moment, never for long: it takes all of it each time around. */
@@ -96,7 +144,7 @@ enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_
 	return result;
 }
 
-static void tell_when_filled(struct pf_arrival *arrival)
+void pf_arrival_tell_filled(struct pf_arrival *arrival)
 {
 	if (pf_journal_complete(&arrival->guest->journal) &&
 	    !atomic_exchange(arrival->filled_told, true))
@@ -123,6 +171,6 @@ enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct p
 		run.first += run.count;
 		left -= run.count;
 	}
-	tell_when_filled(arrival);
+	pf_arrival_tell_filled(arrival);
 	return worst;
 }

@@ -21,6 +21,9 @@ struct pf_arrival {
 	const _Atomic bool *stop; /* main wants the thread to end */
 	_Atomic bool *filled_told; /* one for all threads: PF_MAIL_FILLED was posted */
 	struct pf_mailbox *maps;   /* of a bulk thread: the urgent thread's; else NULL */
+	/* Of the urgent thread: reads pending events; false: a ring is full.  Else NULL. */
+	bool (*drain)(void *opaque);
+	void *opaque;
 	uint64_t trouble_ns;	   /* main is told of trouble then at the earliest */
 	struct pf_assembly *assembly; /* of the thread's connection: pages that come in parts */
 	uint64_t placed, zero;	   /* pages, for the thread's own counting */
@@ -33,8 +36,8 @@ PF_MUST_USE int pf_arrival_gather(const struct pf_arrival *arrival, const struct
 /*
  * Places the frame's pages, which are whole; the result is the worst run's.  PF_PLACE_OK: FILLED and mapped, or a bulk
  * thread has asked the urgent thread to map them.  For the urgent thread also PF_PLACE_AGAIN: FILLED,
- * to be mapped by pf_arrival_map() once it has read its events; PF_PLACE_NOMEM, PF_PLACE_FAILED: main
- * was told, and some are ABSENT again.  PF_PLACE_GONE: main was told that the VMM is gone.
+ * to be mapped by pf_arrival_map() once it has read its events; PF_PLACE_BUSY: some are ABSENT again,
+ * since a discard is not through; PF_PLACE_NOMEM, PF_PLACE_FAILED: main was told, and some are.  PF_PLACE_GONE: main was told that the VMM is gone.
  */
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body);
@@ -42,5 +45,9 @@ enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct p
 void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame);
 /* The urgent thread's: maps pages that are FILLED; results as above. */
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run);
+/* Tells main of a page that was there before it came, if one was noted. */
+void pf_arrival_tell_unexpected(const struct pf_arrival *arrival);
+/* Tells main once every page is FILLED; for whoever fills pages by other ways. */
+void pf_arrival_tell_filled(struct pf_arrival *arrival);
 
 #endif

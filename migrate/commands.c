@@ -39,6 +39,14 @@ static int query_metrics(void *opaque, const json_t *args, json_t **out, struct 
 	return 0;
 }
 
+/* Kinds of memory that this side serves (src/memory/row.h; the source reads files only). */
+static json_t *memory_kinds(enum pf_side side)
+{
+	return side == PF_DESTINATION ? json_pack("[s, s, s, s]", "memfd", "tmpfs", "hugetlbfs",
+						       "private")
+					   : json_pack("[s, s, s]", "memfd", "tmpfs", "hugetlbfs");
+}
+
 static int query_capabilities(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
 	const struct pf_agent *agent = opaque;
@@ -49,8 +57,8 @@ static int query_capabilities(void *opaque, const json_t *args, json_t **out, st
 	for (const struct pf_command *command = pf_commands; command->name; command++)
 		if (command->sides & side)
 			json_array_append_new(names, json_string(command->name));
-	*out = json_pack("{s:o, s:[s], s:[s, s], s:b}", "commands", names, "dialects", "native",
-			 "memory", "memfd", "hugetlbfs", "recovery", 0);
+	*out = json_pack("{s:o, s:[s], s:o, s:b}", "commands", names, "dialects", "native",
+			 "memory", memory_kinds(agent->options->side), "recovery", 0);
 	return 0;
 }
 

@@ -184,6 +184,32 @@ static void tell_trouble(struct destination *destination, const struct pf_mail_p
 	pf_agent_emit(&destination->agent, "OUT_OF_MEMORY", page_object(page));
 }
 
+/*
+ * A page that was there before it came holds nobody knows what.  Before the commit that ends the
+ * migration: nothing is lost yet.  Afterwards it can only be told.
+ */
+static void tell_unexpected(struct destination *destination, const struct pf_mail_page *page)
+{
+	uint64_t now = pf_now_ns();
+	struct pf_err err;
+
+	if (!pf_destination_may_run(destination->agent.record)) {
+		pf_err_set(&err, PF_ERR_PROTOCOL,
+			   "page %llu of region %u was present before it came, and its VMM had not "
+			   "declared that",
+			   (unsigned long long)page->page, page->region);
+		pf_err_hint(&err, "hand over memory that nobody has touched");
+		pf_agent_fail(&destination->agent, PF_DE_FAILED, &err);
+		return;
+	}
+	if (now < destination->unexpected_ns)
+		return;
+	destination->unexpected_ns = now + PF_NS_PER_S;
+	pf_agent_emit(&destination->agent, "UNEXPECTED_PAGE",
+		      json_pack("{s:i, s:I}", "region", (int)page->region, "page",
+				(json_int_t)page->page));
+}
+
 /* From a thread that is of no session. */
 static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 {
@@ -209,6 +235,9 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 		return true;
 	case PF_MAIL_PAGE_LOST:
 		tell_lost(destination, mail->data);
+		return true;
+	case PF_MAIL_UNEXPECTED:
+		tell_unexpected(destination, mail->data);
 		return true;
 	case PF_MAIL_OUTSIDE:
 		pf_agent_emit(&destination->agent, "FAULT_OUTSIDE",

@@ -16,6 +16,7 @@ struct destination {
 	struct pf_acceptor *acceptor;
 	struct pf_mailbox door; /* from the accept and greet threads: no stranger fills main's box */
 	struct pf_ration refusals, losses; /* of PEER_REFUSED and PAGE_LOST */
+	uint64_t unexpected_ns; /* UNEXPECTED_PAGE is told once a second at most */
 	uint64_t trouble_ns; /* OUT_OF_MEMORY is told once a second at most */
 	struct pf_pager pager;
 	struct pf_guest guest;

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/urgency.h"
+#include "memory/stock.h"
 #include "memory/trap.h"
 #include "migrate/destination.h"
 #include "migrate/greet.h"
@@ -71,13 +72,13 @@ static void lose_channel(struct pf_pager *pager, const struct pf_err *err)
 
 /* Reads what is waiting into the rings, and handles none of it; false: a ring is full, perhaps the
  * one where the event would go that is in the way. */
-static bool drain_events(struct pf_pager *pager)
+static bool drain_events(void *opaque)
 {
+	struct pf_pager *pager = opaque;
 	bool room = true;
 
 	for (uint32_t i = 0; i < pager->guest->uffds; i++)
-		room &= pf_ring_read(&pager->guest->uffd[i].ring, pager->guest->uffd[i].fd) !=
-			PF_RING_FULL;
+		room &= pf_guest_read(pager->guest, i) != PF_RING_FULL;
 	return room;
 }
 
@@ -149,6 +150,11 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 							&first))) {
 	case PF_TRAP_REQUEST:
 		pf_fault(PF_FAULT_FAULT);
+		/* Not what is there counts, but what the source has: it is asked for all the same. */
+		if (trap == PF_TRAP_MINOR && pf_stock_unexpected(guest, run.region, run.first)) {
+			pf_guest_note_unexpected(guest, run.region, run.first);
+			pf_arrival_tell_unexpected(&pager->arrival);
+		}
 		add(&pager->count.faults, 1);
 		pf_requests_open(&pager->requests, run.region, run.first, pf_now_ns());
 		break;
@@ -174,7 +180,9 @@ static bool handle_event(struct pf_pager *pager, uint32_t uffd, const struct uff
 		return true;
 	case UFFD_EVENT_REMOVE:
 		/* DONTNEED and REMOVE look the same, and the data may be kept: a real hole shows
-		 * as MISSING on a FILLED page (DESIGN.md section 3.2). */
+		 * as MISSING on a FILLED page (DESIGN.md section 3.2).  What private memory needs,
+		 * pf_guest_read() has done; its last absent page may have been discarded. */
+		pf_arrival_tell_filled(&pager->arrival);
 		return true;
 	default:
 		return true; /* FORK, REMAP and UNMAP were refused when the uffd was adopted */
@@ -189,7 +197,7 @@ static bool read_events(struct pf_pager *pager)
 	for (uint32_t i = 0; pager->guest && i < pager->guest->uffds; i++) {
 		struct pf_ring *ring = &pager->guest->uffd[i].ring;
 		const struct uffd_msg *event;
-		enum pf_ring_read got = pf_ring_read(ring, pager->guest->uffd[i].fd);
+		enum pf_ring_read got = pf_guest_read(pager->guest, i);
 
 		if (got == PF_RING_GONE)
 			(void)pf_mail_post(pager->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
@@ -585,8 +593,12 @@ int pf_pager_start(struct pf_pager *pager, struct pf_mailbox *inbox, _Atomic boo
 {
 	pager->inbox = inbox;
 	pager->filled_told = filled_told;
-	pager->arrival = (struct pf_arrival){
-		.inbox = inbox, .stop = &pager->stop, .filled_told = filled_told, .assembly = assembly};
+	pager->arrival = (struct pf_arrival){.inbox = inbox,
+					     .stop = &pager->stop,
+					     .filled_told = filled_told,
+					     .drain = drain_events,
+					     .opaque = pager,
+					     .assembly = assembly};
 	if (pf_mailbox_init(&pager->outbox, err) || pf_mailbox_init(&pager->maps, err))
 		return -1;
 	errno = pthread_create(&pager->thread, NULL, pager_thread, pager);

@@ -47,6 +47,7 @@ enum pf_mail_kind {
 	PF_MAIL_TROUBLE,    /* destination: data: struct pf_mail_page; a page could not be placed */
 	PF_MAIL_PAGE_LOST,  /* destination: data: struct pf_mail_page; the source cannot read it */
 	PF_MAIL_RESET_FAILED, /* destination: data: struct pf_err; the pages could not be dropped */
+	PF_MAIL_UNEXPECTED, /* destination: data: struct pf_mail_page; it was there before it came */
 	PF_MAIL_OUTSIDE,    /* destination: data: uint64_t[1], a fault outside every region */
 };
 

@@ -64,6 +64,10 @@ static int fill_region(struct pf_guest *guest, uint32_t at, const struct pf_vmm_
 	to->id = from->id;
 	to->kind = from->kind;
 	to->offset = from->offset;
+	to->discards = from->discards;
+	to->populated = from->populated;
+	to->populated_first = from->populated_first;
+	to->populated_count = from->populated_count;
 	to->mappings = from->mapping_count;
 	for (uint32_t i = 0; i < from->mapping_count; i++) {
 		if (own_uffd(guest, index_of, from->mapping[i].uffd, fds, &to->mapping[i].uffd,
@@ -101,19 +105,26 @@ static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
 /* What this version cannot do is refused, never ignored. */
 static int check_region(const struct pf_vmm_region *region, bool destination, struct pf_err *err)
 {
-	const char *what = NULL;
+	const char *what, *hint;
 
-	if (destination && region->mapping_count == 0)
+	if (destination && region->mapping_count == 0) {
 		what = "it has no mapping, so that nothing of it could be trapped";
-	else if (!destination && region->mapping_count > 0)
+		hint = "name the userfaultfd and the address of every mapping";
+	} else if (!destination && region->mapping_count > 0) {
 		what = "it has a userfaultfd, and nothing is trapped at the source";
-	else if (region->bitmap_fd != PF_VMM_NO_FD)
+		hint = "name none at the source";
+	} else if (region->bitmap_fd != PF_VMM_NO_FD) {
 		what = "it has a userfault bitmap, which this version cannot serve";
-	else if (destination && region->populated != PF_POPULATED_NONE)
-		what = "it declares populated pages, which this version cannot take over";
-	if (!what)
+		hint = "leave it out, and have the memory mapped";
+	} else if (region->fill_atomic) {
+		what = "it declares fill_atomic, which is for guest_memfd that traps MISSING only, and "
+		       "which no memory of this version needs";
+		hint = "leave it out";
+	} else {
 		return 0;
-	return pf_err_set(err, PF_ERR_PROTOCOL, "region %u: %s", region->id, what);
+	}
+	pf_err_set(err, PF_ERR_PROTOCOL, "region %u: %s", region->id, what);
+	return pf_err_hint(err, "%s", hint);
 }
 
 static int check_all(const struct pf_vmm_regions *regions, bool destination, struct pf_err *err)
@@ -142,6 +153,7 @@ int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest
 	if (check_all(regions, true, err))
 		return -1;
 	sort_by_gpa(regions, order);
+	memcpy(out->populated, regions->range, sizeof(out->populated));
 	for (uint32_t i = 0; i < regions->count; i++) {
 		out->table.count = i + 1;
 		if (fill_region(out, i, &regions->region[order[i]], fds, index_of, err))

@@ -14,6 +14,7 @@
 #include "base/err.h"
 
 #define PF_REGIONS_MAX 64
+#define PF_POPULATED_RANGES_MAX 256u /* in all regions together */
 #define PF_RUN_BYTES_MAX (64u * 1024) /* raw page bytes in one frame, DESIGN.md section 3.4 */
 #define PF_RUN_PAGES_MAX 16u	      /* PF_RUN_BYTES_MAX in pages of 4 KiB */
 
@@ -23,6 +24,9 @@ enum pf_memory_kind {
 	PF_MEMORY_HUGETLBFS,
 	PF_MEMORY_PRIVATE, /* private anonymous */
 };
+
+/* What is in memory already when it is handed over (proto/WIRE.md section 8.2). */
+enum pf_populated { PF_POPULATED_NONE = 1, PF_POPULATED_PREALLOCATED, PF_POPULATED_LIST };
 
 struct pf_region_shape {
 	uint64_t gpa;	    /* bytes, multiple of page_size */

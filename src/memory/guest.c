@@ -10,6 +10,11 @@
 
 #include "memory/memfile.h"
 #include "memory/row.h"
+#include "memory/stock.h"
+
+/* A page's number is below 2^52, since its region is smaller than 2^64 bytes. */
+#define UNEXPECTED (UINT64_C(1) << 63)
+#define UNEXPECTED_SHIFT 53
 
 bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address,
 		   uint32_t *out_region, uint64_t *out_page)
@@ -55,22 +60,47 @@ static int check_mapping(const struct pf_guest *guest, uint32_t r, uint32_t m, s
 	return 0;
 }
 
+/* Two mappings of private memory would be two memories. */
+static int check_private(const struct pf_guest_region *region, const struct pf_region_shape *shape,
+			 struct pf_err *err)
+{
+	if (region->fd >= 0 || region->offset != 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "it is private anonymous memory, and comes with a memory file");
+	if (shape->page_size != 4096) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "pages of %" PRIu32
+			   " bytes, but private anonymous memory has pages of 4096",
+			   shape->page_size);
+		return pf_err_hint(err, "transparent huge pages are no concern of the page size");
+	}
+	if (region->mappings != 1) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "%" PRIu32 " mappings, but private anonymous memory is mapped once",
+			   region->mappings);
+		return pf_err_hint(err, "a guest that is mapped several times needs a memfd");
+	}
+	return 0;
+}
+
 static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 {
 	struct pf_guest_region *region = &guest->region[r];
 
-	if (pf_memfile_check(region->fd, region->kind, region->offset, &guest->table.region[r],
-			     true, err))
+	if (region->kind == PF_MEMORY_PRIVATE
+		    ? check_private(region, &guest->table.region[r], err)
+		    : pf_memfile_check(region->fd, region->kind, region->offset,
+				       &guest->table.region[r], true, err))
 		return -1;
 	region->shape = guest->table.region[r];
-	region->placer = pf_placer_of(region->kind); /* pf_memfile_check() lets no other through */
+	region->placer = pf_placer_of(region->kind); /* the checks let no other through */
 	if (region->mappings == 0 || region->mappings > PF_MAPPINGS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " mappings; 1 to %u are allowed",
 				  region->mappings, PF_MAPPINGS_MAX);
 	for (uint32_t m = 0; m < region->mappings; m++)
 		if (check_mapping(guest, r, m, err))
 			return -1;
-	return 0;
+	return pf_stock_declared(guest, r, err);
 }
 
 static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
@@ -102,7 +132,7 @@ static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, stru
 	if (mappings_overlap(guest, a, b))
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "one of its mappings overlaps one of region %" PRIu32, b);
-	if (a == b)
+	if (a == b || guest->region[a].fd < 0 || guest->region[b].fd < 0)
 		return 0;
 	if (fstat(guest->region[a].fd, &x) || fstat(guest->region[b].fd, &y))
 		return pf_err_sys(err, "looking at its memory file");
@@ -132,13 +162,33 @@ static int check_all(struct pf_guest *guest, struct pf_err *err)
 	return 0;
 }
 
+/* A page that is discarded before it has come must not come: without the event nobody would know. */
+static int check_discards(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+	bool told = guest->uffd[region->mapping[0].uffd].features & UFFD_FEATURE_EVENT_REMOVE;
+
+	if (region->kind != PF_MEMORY_PRIVATE)
+		return 0;
+	guest->tells_discards = guest->tells_discards || told;
+	if (told || !region->discards)
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "it declares discards of private memory, and its userfaultfd (features 0x%" PRIx64
+		   ") has no EVENT_REMOVE to tell of them",
+		   guest->uffd[region->mapping[0].uffd].features);
+	pf_err_hint(err, "call UFFDIO_API with UFFD_FEATURE_EVENT_REMOVE");
+	return refuse(guest, r, err);
+}
+
 static int adopt_all(struct pf_guest *guest, struct pf_err *err)
 {
-	uint64_t features;
-
 	for (uint32_t u = 0; u < guest->uffds; u++)
-		if (pf_uffd_adopt(guest->uffd[u].fd, &features, err))
+		if (pf_uffd_adopt(guest->uffd[u].fd, &guest->uffd[u].features, err))
 			return pf_err_prefix(err, "userfaultfd %" PRIu32, u);
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (check_discards(guest, r, err))
+			return -1;
 	return 0;
 }
 
@@ -146,15 +196,32 @@ static void close_state(struct pf_guest *guest)
 {
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		pf_row_detach(guest, r);
+	if (guest->journal.map)
+		pthread_rwlock_destroy(&guest->discards);
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		pf_ring_close(&guest->uffd[u].ring);
 	pf_journal_close(&guest->journal);
 }
 
+/* The urgent thread is the writer: the bulk threads must not keep it from a fault. */
+static int create_lock(struct pf_guest *guest, struct pf_err *err)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	errno = pthread_rwlock_init(&guest->discards, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	return errno ? pf_err_sys(err, "making the lock between copies and discards") : 0;
+}
+
 static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 {
-	int failed = pf_journal_create(&guest->journal, dirfd, &guest->table, err);
+	int failed;
 
+	if (pf_journal_create(&guest->journal, dirfd, &guest->table, err))
+		return -1;
+	failed = create_lock(guest, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_create(&guest->uffd[u].ring, dirfd, u, err);
 	if (failed)
@@ -175,8 +242,11 @@ static int attach_all(struct pf_guest *guest, struct pf_err *err)
 
 static int open_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 {
-	int failed = pf_journal_open(&guest->journal, dirfd, &guest->table, err);
+	int failed;
 
+	if (pf_journal_open(&guest->journal, dirfd, &guest->table, err))
+		return -1;
+	failed = create_lock(guest, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_open(&guest->uffd[u].ring, dirfd, u, err);
 	if (failed)
@@ -266,26 +336,14 @@ static int register_all(struct pf_guest *guest, struct pf_err *err)
 	return 0;
 }
 
-static int take_stock(const struct pf_guest *guest, uint32_t r, struct pf_err *err)
-{
-	const struct pf_guest_region *region = &guest->region[r];
-	struct pf_memfile_stock stock;
-
-	if (region->placer->take_stock(guest, r, &stock, err))
-		return -1;
-	if (stock.pages == 0)
-		return 0;
-	pf_err_set(err, PF_ERR_PROTOCOL,
-		   "%" PRIu64 " pages of its memory file are present already "
-		   "and nobody declared them; the first range is pages %" PRIu64 " to %" PRIu64,
-		   stock.pages, stock.first, stock.last);
-	return pf_err_hint(err, "%s", region->placer->empty);
-}
-
+/* Nothing is dropped before all regions were found right: what is refused stays as it was. */
 static int take_all_stock(const struct pf_guest *guest, struct pf_err *err)
 {
 	for (uint32_t r = 0; r < guest->table.count; r++)
-		if (take_stock(guest, r, err))
+		if (pf_stock_check(guest, r, err))
+			return refuse(guest, r, err);
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (pf_stock_clear(guest, r, err))
 			return refuse(guest, r, err);
 	return 0;
 }
@@ -326,6 +384,76 @@ void pf_guest_done(struct pf_guest *guest)
 	memset(guest, 0, sizeof(*guest));
 }
 
+void pf_guest_hold_discards(struct pf_guest *guest)
+{
+	if (guest->tells_discards)
+		pthread_rwlock_rdlock(&guest->discards);
+}
+
+void pf_guest_let_discards(struct pf_guest *guest)
+{
+	if (guest->tells_discards)
+		pthread_rwlock_unlock(&guest->discards);
+}
+
+void pf_guest_note_unexpected(struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	atomic_fetch_add_explicit(&guest->count.unexpected, 1, memory_order_relaxed);
+	atomic_store(&guest->unexpected, UNEXPECTED | (uint64_t)region << UNEXPECTED_SHIFT | page);
+}
+
+bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint64_t *out_page)
+{
+	uint64_t packed;
+
+	if (atomic_load_explicit(&guest->unexpected, memory_order_relaxed) == 0)
+		return false;
+	packed = atomic_exchange(&guest->unexpected, 0);
+	*out_region = (uint32_t)((packed & ~UNEXPECTED) >> UNEXPECTED_SHIFT);
+	*out_page = packed & ((UINT64_C(1) << UNEXPECTED_SHIFT) - 1);
+	return packed != 0;
+}
+
+static void discard(struct pf_guest *guest, uint32_t uffd, uint32_t r, uint64_t start, uint64_t end)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+	uint64_t base = region->mapping[0].base, last = base + region->shape.size;
+	uint64_t from = start > base ? start : base, to = end < last ? end : last;
+	uint32_t page_size = region->shape.page_size;
+
+	if (!region->placer->visible_at_once || region->mapping[0].uffd != uffd || from >= to)
+		return;
+	/* Woken, he traps again, and gets the zeros that he would find without us. */
+	if (pf_journal_discard(&guest->journal, r, (from - base) / page_size,
+			       (to - from) / page_size))
+		(void)pf_uffd_wake(guest->uffd[uffd].fd, from, to - from);
+}
+
+static void discard_all(struct pf_guest *guest, uint32_t uffd, const struct uffd_msg *event)
+{
+	if (event->event != UFFD_EVENT_REMOVE)
+		return;
+	atomic_fetch_add_explicit(&guest->count.discarded, 1, memory_order_relaxed);
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		discard(guest, uffd, r, event->arg.remove.start, event->arg.remove.end);
+}
+
+enum pf_ring_read pf_guest_read(struct pf_guest *guest, uint32_t uffd)
+{
+	struct pf_ring *ring = &guest->uffd[uffd].ring;
+	enum pf_ring_read got;
+	uint32_t at = ring->head;
+
+	if (!guest->tells_discards)
+		return pf_ring_read(ring, guest->uffd[uffd].fd);
+	pthread_rwlock_wrlock(&guest->discards);
+	got = pf_ring_read(ring, guest->uffd[uffd].fd);
+	for (; at != ring->head; at++)
+		discard_all(guest, uffd, &ring->slot[at % PF_RING_SLOTS]);
+	pthread_rwlock_unlock(&guest->discards);
+	return got;
+}
+
 static int wake_all(const struct pf_guest *guest, struct pf_err *err)
 {
 	for (uint32_t r = 0; r < guest->table.count; r++) {
@@ -340,6 +468,17 @@ static int wake_all(const struct pf_guest *guest, struct pf_err *err)
 	return 0;
 }
 
+/* A discard whose event was read and not heeded: it cannot be read again. */
+static void replay_discards(struct pf_guest *guest)
+{
+	for (uint32_t u = 0; u < guest->uffds; u++) {
+		const struct pf_ring *ring = &guest->uffd[u].ring;
+
+		for (uint32_t at = ring->tail; at != ring->head; at++)
+			discard_all(guest, u, &ring->slot[at % PF_RING_SLOTS]);
+	}
+}
+
 int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err)
 {
 	if (check_all(guest, err) || adopt_all(guest, err) || open_state(guest, dirfd, err))
@@ -348,6 +487,8 @@ int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	 * What was asked for died with the process before, and an event is out of the ring as soon as
 	 * it is asked for: so everybody faults again.  The ring's own events come first, as they did.
 	 */
+	guest->taken_up = true;
+	replay_discards(guest);
 	if (attach_all(guest, err) || wake_all(guest, err)) {
 		close_state(guest);
 		return -1;

@@ -9,6 +9,7 @@
 #ifndef PF_MEMORY_GUEST_H
 #define PF_MEMORY_GUEST_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -27,10 +28,14 @@ struct pf_guest_region {
 	uint32_t id; /* the VMM's name for it */
 	enum pf_memory_kind kind;
 	const struct pf_placer *placer; /* set by pf_guest_arm() after kind */
-	int fd;				/* owned, and no other region's: dup(2) a shared file's */
+	int fd;				/* owned, and no other region's: dup(2) a shared file's;
+					   -1: private memory */
 	uint64_t offset; /* of the region within fd */
 	uint8_t *map;	 /* of the rows that need one: the agent's own mapping of the region */
-	uint32_t mappings;
+	enum pf_populated populated;
+	uint32_t populated_first, populated_count; /* into pf_guest.populated, PF_POPULATED_LIST */
+	bool discards;	 /* the VMM may discard pages of it */
+	uint32_t mappings; /* private memory: one */
 	struct {
 		uint32_t uffd; /* index into pf_guest.uffd */
 		uint64_t base; /* HVA in the VMM's process */
@@ -40,18 +45,31 @@ struct pf_guest_region {
 struct pf_guest {
 	struct pf_region_table table; /* sorted by GPA, the agreed order */
 	struct pf_guest_region region[PF_REGIONS_MAX];
+	struct pf_run populated[PF_POPULATED_RANGES_MAX]; /* their .region is not used */
 	uint32_t uffds;
 	struct {
 		int fd; /* owned */
+		uint64_t features; /* as the VMM asked for them; set by pf_guest_arm() */
 		struct pf_ring ring;
 	} uffd[PF_UFFDS_MAX];
 	struct pf_journal journal;
+	/*
+	 * Some private memory tells of discards: copying a page (shared) and reading events
+	 * (exclusive) then exclude each other, see memory/row_private.c.  No other guest locks.
+	 */
+	bool tells_discards;
+	pthread_rwlock_t discards;
+	bool taken_up;		     /* pages that are there can be a dead process's work */
+	_Atomic uint64_t unexpected; /* the last one that nobody has taken: packed, 0: none */
 	struct {
 		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
 		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE, each mapping counts */
 		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
 		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
 		_Atomic uint64_t unmapped;   /* pages that a mapping no longer has, each counts */
+		_Atomic uint64_t unclaimed;  /* pages that could not be written, each time */
+		_Atomic uint64_t discarded;  /* REMOVE events of private memory */
+		_Atomic uint64_t unexpected; /* pages that were there and nobody declared */
 	} count;
 };
 
@@ -61,8 +79,9 @@ PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint
 /*
  * Takes stock and arms: checks each file against its region (kind by fstatfs and seals, length,
  * alignment, no page of a file in two regions), adopts the userfaultfds, creates journal and rings
- * in dirfd (old ones are replaced), registers every mapping, and refuses pages present that nobody
- * declared (PF_ERR_PROTOCOL with count and first range).  On -1 nothing stays registered, journal
+ * in dirfd (old ones are replaced), registers every mapping, refuses pages present that nobody
+ * declared (PF_ERR_PROTOCOL with count and first range), and drops those that were listed, once
+ * nothing is left that could be refused.  On -1 nothing stays registered, journal
  * and rings are closed, and the descriptors are still the guest's.  The struct's table, region and
  * uffd members are filled by the caller, the rest is zero.
  */
@@ -77,8 +96,22 @@ PF_MUST_USE int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *e
  */
 PF_MUST_USE int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err);
 /*
+ * pf_ring_read() of a userfaultfd, and what cannot wait until the event's turn comes: pages of private
+ * memory that the VMM discards before they have come are FILLED without data, and whoever waits for
+ * one is woken.  The urgent thread's.
+ */
+PF_MUST_USE enum pf_ring_read pf_guest_read(struct pf_guest *guest, uint32_t uffd);
+/* Around a claim and the COPY of it: no REMOVE event is read meanwhile.  Any thread. */
+void pf_guest_hold_discards(struct pf_guest *guest);
+void pf_guest_let_discards(struct pf_guest *guest);
+/* A page was there before it came, and nobody had declared that.  Any thread. */
+void pf_guest_note_unexpected(struct pf_guest *guest, uint32_t region, uint64_t page);
+/* The last such page, once; false: there is none that was not taken yet.  Any thread. */
+bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint64_t *out_page);
+/*
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
- * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again), clears
+ * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again; private
+ * memory that has pages is refused, PF_ERR_PROTOCOL, since only the VMM can empty it), clears
  * the journal, and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
  * thread's to call, with no bulk thread left.
  */

@@ -297,6 +297,30 @@ uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_
 		.requested;
 }
 
+bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first, uint64_t count)
+{
+	uint64_t filled = 0;
+	bool requested = false;
+
+	while (count > 0) {
+		uint32_t skip = (uint32_t)(first % PAGES_PER_WORD);
+		uint32_t here = PAGES_PER_WORD - skip;
+		struct moved moved;
+
+		if (here > count)
+			here = (uint32_t)count;
+		moved = move_word(&journal->region[region].word[first / PAGES_PER_WORD],
+				  ((UINT32_C(1) << here) - 1) << skip, lanes_absent,
+				  PF_PAGE_ABSENT ^ PF_PAGE_FILLED);
+		filled += (uint64_t)__builtin_popcount(moved.pages);
+		requested = requested || moved.requested;
+		first += here;
+		count -= here;
+	}
+	atomic_fetch_add_explicit(&journal->filled, filled, memory_order_acq_rel);
+	return requested;
+}
+
 bool pf_journal_complete(const struct pf_journal *journal)
 {
 	return atomic_load_explicit(&journal->filled, memory_order_acquire) == journal->total;

@@ -66,6 +66,12 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
  */
 PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
 					uint32_t mask);
+/*
+ * ABSENT -> FILLED without data: the owner has discarded these pages (any count of them).  true: one
+ * of them was REQUESTED, and whoever waits for it must be woken.
+ */
+PF_MUST_USE bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first,
+				    uint64_t count);
 /* Every page ABSENT and unrequested again; nobody else may use the journal meanwhile. */
 void pf_journal_clear(struct pf_journal *journal);
 /* true once every page of every region is FILLED. */

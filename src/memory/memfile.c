@@ -14,20 +14,29 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-/* What each kind of memory file looks like; the others are not served. */
+#define BACK_BY_MEMFD "back the guest with a memfd or a file on tmpfs, mapped shared"
+
+/* What each kind of memory file looks like, and what is wanted instead of another one. */
 static const struct file_kind {
 	const char *name, *wanted;
-	long magic;
+	long magic; /* 0: not served */
 	uint32_t page_size;
+	const char *lacking; /* of what is not served */
 } kinds[] = {
 	[PF_MEMORY_MEMFD] = {"memfd", "a memfd without MFD_HUGETLB or a file on tmpfs is wanted",
 			     TMPFS_MAGIC, 4096},
-	[PF_MEMORY_GUEST_MEMFD] = {.name = "guest_memfd"},
+	[PF_MEMORY_GUEST_MEMFD] = {"guest_memfd", BACK_BY_MEMFD,
+				   .lacking = "this version traps no vCPU access to it (it would "
+					      "take KVM userfault and userfaultfd on guest_memfd), "
+					      "so that a vCPU would read zeros"},
 	[PF_MEMORY_HUGETLBFS] = {"hugetlbfs file",
 				 "a memfd of MFD_HUGETLB | MFD_HUGE_2MB or a file on hugetlbfs with "
 				 "pages of 2 MiB is wanted",
-				 HUGETLBFS_MAGIC, 2 << 20},
-	[PF_MEMORY_PRIVATE] = {.name = "private anonymous"},
+				 HUGETLBFS_MAGIC, 2 << 20, NULL},
+	[PF_MEMORY_PRIVATE] = {"private anonymous",
+			       "back the guest with a memfd or a file on tmpfs here; what the "
+			       "destination's memory is made of does not depend on it",
+			       .lacking = "nobody but its own process can read it"},
 };
 
 static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_shape *shape,
@@ -37,13 +46,12 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 	const struct file_kind *is = &kinds[known ? kind : 0];
 	struct statfs fs;
 
-	if (!is->wanted) {
+	if (!is->magic) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "its memory is of kind %s (%d), which is not supported",
-			   known ? is->name : "unknown", (int)kind);
-		return pf_err_hint(err,
-				   "back the guest with a memfd or a file on tmpfs or hugetlbfs, "
-				   "mapped shared");
+			   "its memory is of kind %s (%d), which is not supported: %s",
+			   known ? is->name : "unknown", (int)kind,
+			   known ? is->lacking : "no such kind is known");
+		return pf_err_hint(err, "%s", known ? is->wanted : BACK_BY_MEMFD);
 	}
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
@@ -138,45 +146,80 @@ int pf_memfile_check(int fd, enum pf_memory_kind kind, uint64_t offset,
 	return check_access(fd, writable, err);
 }
 
-static int walk_data(int fd, uint64_t offset, const struct pf_region_shape *shape,
-		     struct pf_memfile_stock *out)
+/* The pages to look at: those of a file from offset on, which is a region's. */
+struct look {
+	int fd;
+	uint64_t offset;
+	uint32_t page_size;
+	uint64_t first, end;
+};
+
+/* The next range of data; 1, or 0 when there is none, or -1 with errno. */
+static int next_data(const struct look *look, uint64_t from, uint64_t *out_first, uint64_t *out_end)
 {
-	off_t at = (off_t)offset, end = (off_t)(offset + shape->size);
+	off_t end = (off_t)(look->offset + look->end * look->page_size);
+	off_t data = lseek(look->fd, (off_t)(look->offset + from * look->page_size), SEEK_DATA);
+	off_t hole;
 
-	while (at < end) {
-		off_t data = lseek(fd, at, SEEK_DATA), hole;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : -1;
-		if (data >= end)
-			return 0;
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return -1;
-		at = hole < end ? hole : end;
-		if (out->pages == 0) {
-			out->first = ((uint64_t)data - offset) / shape->page_size;
-			out->last = ((uint64_t)at - offset) / shape->page_size - 1;
-		}
-		out->pages += (uint64_t)(at - data) / shape->page_size;
-	}
-	return 0;
+	if (data < 0)
+		return errno == ENXIO ? 0 : -1;
+	if (data >= end)
+		return 0;
+	hole = lseek(look->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -1;
+	*out_first = ((uint64_t)data - look->offset) / look->page_size;
+	*out_end = ((uint64_t)(hole < end ? hole : end) - look->offset) / look->page_size;
+	return 1;
 }
 
-int pf_memfile_take_stock(int fd, uint64_t offset, const struct pf_region_shape *shape,
-			  struct pf_memfile_stock *out, struct pf_err *err)
+static int walk_data(const struct look *look, bool one_range, struct pf_memfile_stock *out)
+{
+	uint64_t at = look->first, first;
+	int found = 0;
+
+	while (at < look->end && (found = next_data(look, at, &first, &at)) > 0) {
+		if (out->pages == 0) {
+			out->first = first;
+			out->last = at - 1;
+		}
+		out->pages += at - first;
+		if (one_range)
+			break;
+	}
+	return found < 0 ? -1 : 0;
+}
+
+static int take_stock(const struct look *look, bool one_range, struct pf_memfile_stock *out,
+		      struct pf_err *err)
 {
 	/* The file position belongs to the VMM too, which shares the open file with us. */
-	off_t position = lseek(fd, 0, SEEK_CUR);
+	off_t position = lseek(look->fd, 0, SEEK_CUR);
 	int failed;
 
-	*out = (struct pf_memfile_stock){0};
 	if (position < 0)
 		return pf_err_sys(err, "reading the position of its memory file");
-	failed = walk_data(fd, offset, shape, out);
+	failed = walk_data(look, one_range, out);
 	if (failed)
 		pf_err_sys(err, "looking for pages that are present in its memory file");
-	if (lseek(fd, position, SEEK_SET) < 0 && !failed)
+	if (lseek(look->fd, position, SEEK_SET) < 0 && !failed)
 		return pf_err_sys(err, "restoring the position of its memory file");
 	return failed;
+}
+
+int pf_memfile_take_stock(int fd, uint64_t offset, uint32_t page_size, uint64_t first,
+			  uint64_t count, struct pf_memfile_stock *out, struct pf_err *err)
+{
+	const struct look look = {fd, offset, page_size, first, first + count};
+
+	return take_stock(&look, false, out, err);
+}
+
+int pf_memfile_next_data(int fd, uint64_t offset, uint32_t page_size, uint64_t first,
+			 uint64_t count, struct pf_memfile_stock *out, struct pf_err *err)
+{
+	const struct look look = {fd, offset, page_size, first, first + count};
+
+	*out = (struct pf_memfile_stock){0};
+	return take_stock(&look, true, out, err);
 }

@@ -24,10 +24,16 @@ struct pf_memfile_stock {
 };
 
 /*
- * Which pages hold data, in memory or in swap: SEEK_DATA (mincore(2) does not see swap).  Pages
- * that were allocated by fallocate(2) and never written are not data.
+ * Which of the pages [first, first + count) of the region at offset hold data, in memory or in swap:
+ * SEEK_DATA (mincore(2) does not see swap).  Pages that were allocated by fallocate(2) and never
+ * written are not data.  Adds to *out, which begins as zero and is asked in ascending order.
  */
-PF_MUST_USE int pf_memfile_take_stock(int fd, uint64_t offset, const struct pf_region_shape *shape,
-				      struct pf_memfile_stock *out, struct pf_err *err);
+PF_MUST_USE int pf_memfile_take_stock(int fd, uint64_t offset, uint32_t page_size, uint64_t first,
+				      uint64_t count, struct pf_memfile_stock *out,
+				      struct pf_err *err);
+/* The same, but stops at the first range, which is all that *out then holds. */
+PF_MUST_USE int pf_memfile_next_data(int fd, uint64_t offset, uint32_t page_size, uint64_t first,
+				     uint64_t count, struct pf_memfile_stock *out,
+				     struct pf_err *err);
 
 #endif

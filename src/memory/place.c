@@ -149,7 +149,9 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 		enum pf_map_result why =
 			placer->map(guest, left.region, mapping, left.first, ask, &mapped);
 
-		count_up(&guest->count.mapped, mapped);
+		/* Memory that is visible at once is mapped again only where it had been discarded. */
+		count_up(placer->visible_at_once ? &guest->count.holes : &guest->count.mapped,
+			 mapped);
 		pf_fault(PF_FAULT_MAPPED);
 		skip(&left, mapped);
 		ask -= mapped;
@@ -222,10 +224,13 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_run *run,
 				      uint32_t mine, struct pf_err *err)
 {
-	uint32_t waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
+	uint32_t waited;
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t at, count;
 
+	/* Counted first: a page that is absent again, and there, is then known to be our own doing. */
+	count_up(&guest->count.unclaimed, (uint64_t)__builtin_popcount(mine));
+	waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
 	while (next_stretch(&waited, &at, &count)) {
 		struct pf_run stretch = {
 			.region = run->region, .first = run->first + at, .count = count};
@@ -251,17 +256,14 @@ static enum pf_place_result not_written(struct pf_guest *guest, const struct pf_
 	return PF_PLACE_FAILED;
 }
 
-enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
-				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err)
+static enum pf_place_result place_file(struct pf_guest *guest, const struct pf_run *run,
+				       const uint8_t *bytes, uint32_t *out_placed,
+				       struct pf_err *err)
 {
+	uint32_t mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
+	uint32_t placed = (uint32_t)__builtin_popcount(mine);
 	enum pf_place_result result;
-	uint32_t mine, placed;
 
-	*out_placed = 0;
-	if (!pf_run_valid(&guest->table, run))
-		return refuse_run(run, err);
-	mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
-	placed = (uint32_t)__builtin_popcount(mine);
 	pf_fault(PF_FAULT_CLAIMED);
 	if (populate_mask(guest, run, mine, bytes))
 		return not_written(guest, run, mine, errno, err);
@@ -275,6 +277,111 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 	/* These would make the caller come again with the bytes; what is left to do is to map, and
 	 * whoever does that hears why it fails. */
 	return result == PF_PLACE_NOMEM || result == PF_PLACE_FAILED ? PF_PLACE_AGAIN : result;
+}
+
+/*
+ * What to do about the page at which populating memory that is visible at once has stopped.  OK: it
+ * is FILLED without our bytes, and what follows it can be placed.
+ */
+static enum pf_place_result visible_stopped(struct pf_guest *guest, const struct pf_run *page,
+					    struct pf_err *err)
+{
+	int sys = errno;
+
+	switch (sys) {
+	case EEXIST: /* never overwritten: whoever put it there may have run on with it */
+		if (!guest->taken_up) /* else this very page may have been copied before */
+			pf_guest_note_unexpected(guest, page->region, page->first);
+		pf_journal_fill(&guest->journal, page->region, page->first, 1);
+		return wake_mapped(guest, page, 0, err);
+	case ENOENT:
+		pf_journal_fill(&guest->journal, page->region, page->first, 1);
+		return wake_unmapped(guest, page, 0, err);
+	case EAGAIN:
+		return PF_PLACE_BUSY;
+	case ESRCH:
+		return PF_PLACE_GONE;
+	}
+	if (is_room_errno(sys))
+		return PF_PLACE_NOMEM;
+	pf_err_sys(err, "copying page %" PRIu64 " of region %" PRIu32 ", unclaimed again",
+		   page->first, page->region);
+	return PF_PLACE_FAILED;
+}
+
+/* One stretch of claimed pages, FILLED as far as it goes; *stretch becomes what is left of it. */
+static enum pf_place_result place_stretch(struct pf_guest *guest, struct pf_run *stretch,
+					  const uint8_t *bytes, uint32_t *placed,
+					  struct pf_err *err)
+{
+	const struct pf_placer *placer = guest->region[stretch->region].placer;
+	size_t page_size = guest->table.region[stretch->region].page_size;
+
+	while (stretch->count > 0) {
+		int done = placer->populate(guest, stretch->region, stretch->first, stretch->count,
+					    bytes);
+
+		if (done < 0) {
+			const struct pf_run page = {
+				.region = stretch->region, .first = stretch->first, .count = 1};
+			enum pf_place_result result = visible_stopped(guest, &page, err);
+
+			if (result != PF_PLACE_OK)
+				return result;
+			done = 1;
+		} else {
+			pf_fault(PF_FAULT_WRITTEN);
+			pf_journal_fill(&guest->journal, stretch->region, stretch->first,
+					(UINT32_C(1) << done) - 1);
+			pf_fault(PF_FAULT_FILLED);
+			count_up(&guest->count.mapped, (uint64_t)done);
+			*placed += (uint32_t)done;
+		}
+		skip(stretch, (uint32_t)done);
+		bytes = bytes ? bytes + (size_t)done * page_size : NULL;
+	}
+	return PF_PLACE_OK;
+}
+
+/* What is seen is never unclaimed: only the pages from the one that failed on are given back. */
+static enum pf_place_result place_visible(struct pf_guest *guest, const struct pf_run *run,
+					  const uint8_t *bytes, uint32_t *out_placed,
+					  struct pf_err *err)
+{
+	size_t page_size = guest->table.region[run->region].page_size;
+	enum pf_place_result result = PF_PLACE_OK;
+	uint32_t mine, left, at, count;
+
+	pf_guest_hold_discards(guest);
+	mine = left = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
+	pf_fault(PF_FAULT_CLAIMED);
+	while (result == PF_PLACE_OK && next_stretch(&left, &at, &count)) {
+		struct pf_run stretch = {
+			.region = run->region, .first = run->first + at, .count = count};
+
+		result = place_stretch(guest, &stretch, bytes ? bytes + at * page_size : NULL,
+				       out_placed, err);
+		if (result != PF_PLACE_OK)
+			left |= mine & ~UINT32_C(0) << (stretch.first - run->first);
+	}
+	if (left && give_back(guest, run, left, err) != PF_PLACE_OK)
+		result = PF_PLACE_FAILED;
+	pf_guest_let_discards(guest);
+	if (result == PF_PLACE_OK)
+		count_up(&guest->count.duplicates,
+			 run->count - (uint32_t)__builtin_popcount(mine));
+	return result;
+}
+
+enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
+				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err)
+{
+	*out_placed = 0;
+	if (!pf_run_valid(&guest->table, run))
+		return refuse_run(run, err);
+	if (guest->region[run->region].placer->visible_at_once)
+		return place_visible(guest, run, bytes, out_placed, err);
+	return place_file(guest, run, bytes, out_placed, err);
 }
 
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,

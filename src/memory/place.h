@@ -15,11 +15,13 @@
 /* From good to bad: a run's result is its worst page's. */
 enum pf_place_result {
 	PF_PLACE_OK,
+	PF_PLACE_BUSY,	 /* visible at once rows: what was not placed is unclaimed again, the same
+			    call is to be made when pending uffd events have been read */
 	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read, or did
 			    not work: the urgent thread maps it with pf_map_run() after draining */
 	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
-			    unclaimed all of it again, for pf_map_run() it is FILLED as before */
-	PF_PLACE_GONE,	 /* the VMM's process is gone; what was ours is FILLED */
+			    unclaimed what is not placed, for pf_map_run() it is FILLED as before */
+	PF_PLACE_GONE,	 /* the VMM's process is gone; what was ours is FILLED or unclaimed again */
 	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or, for pf_map_run(), FILLED and
 			    not mapped */
 };
@@ -27,8 +29,10 @@ enum pf_place_result {
 /*
  * Places run (checked against the table) from bytes, or zeros where bytes is NULL, and maps it in
  * every mapping.  *out_placed: pages that were ours and are FILLED now, whether mapping them
- * succeeded or not; the others were duplicates.  What is unclaimed again and was REQUESTED is woken
- * in every mapping: a waiter that met FILLING, for whom nobody asks, traps again and meets ABSENT.
+ * succeeded or not; the others were duplicates, counted once nothing of the run is left to place.  A
+ * page of private memory that was claimed and is there already is unexpected, and FILLED with what it
+ * holds.  What is unclaimed again and was REQUESTED is woken in every mapping: a waiter that met
+ * FILLING, for whom nobody asks, traps again and meets ABSENT.
  */
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err);

@@ -14,6 +14,7 @@ const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
 	static const struct pf_placer *const placers[] = {
 		[PF_MEMORY_MEMFD] = &pf_placer_memfd,
 		[PF_MEMORY_HUGETLBFS] = &pf_placer_hugetlb,
+		[PF_MEMORY_PRIVATE] = &pf_placer_private,
 	};
 
 	return (size_t)kind < sizeof(placers) / sizeof(placers[0]) ? placers[kind] : NULL;
@@ -38,7 +39,8 @@ int pf_row_file_stock(const struct pf_guest *guest, uint32_t region, struct pf_m
 {
 	const struct pf_guest_region *at = &guest->region[region];
 
-	return pf_memfile_take_stock(at->fd, at->offset, &at->shape, out, err);
+	return pf_memfile_take_stock(at->fd, at->offset, at->shape.page_size, 0,
+				     pf_region_pages(&at->shape), out, err);
 }
 
 int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page)

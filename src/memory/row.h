@@ -23,9 +23,16 @@ struct pf_placer {
 	int (*take_stock)(const struct pf_guest *guest, uint32_t region,
 			  struct pf_memfile_stock *out, struct pf_err *err);
 	/*
+	 * Populating is mapping: a page can be seen as soon as populate() has returned, in the one
+	 * mapping there is, and map() is only for pages that were taken away again.
+	 */
+	bool visible_at_once;
+	/*
 	 * Puts bytes, or zeros where they are NULL, into the claimed pages [first, first + count).
 	 * Returns the pages complete, at least one (short counts are progress, called again for the
-	 * rest), or -1 with errno.
+	 * rest), or -1 with errno; of a row that is visible at once also EEXIST (the first page was
+	 * there), EAGAIN (pending events must be read first), ENOENT (it is not mapped any more),
+	 * ESRCH (the process is gone).
 	 */
 	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
 			uint32_t count, const uint8_t *bytes);
@@ -35,11 +42,14 @@ struct pf_placer {
 	/* Gives an absent page zeros and leaves one that is present alone, atomically; 0, or -1
 	 * with errno. */
 	int (*fill_hole)(const struct pf_guest *guest, uint32_t region, uint64_t page);
-	/* Takes every page of the region away again, from all mappings: a later access traps. */
+	/*
+	 * Takes every page of the region away again, from all mappings: a later access traps.
+	 * Called before the journal is cleared.
+	 */
 	int (*drop)(struct pf_guest *guest, uint32_t region, struct pf_err *err);
 };
 
-extern const struct pf_placer pf_placer_memfd, pf_placer_hugetlb;
+extern const struct pf_placer pf_placer_memfd, pf_placer_hugetlb, pf_placer_private;
 
 /* NULL: no row of this version serves such memory. */
 const struct pf_placer *pf_placer_of(enum pf_memory_kind kind);

@@ -46,8 +46,8 @@ static int memfd_fill_hole(const struct pf_guest *guest, uint32_t region, uint64
 const struct pf_placer pf_placer_memfd = {
 	.name = "memfd",
 	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
-	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was touched; reserve "
-		 "by fallocate(), not by writing",
+	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was touched, or "
+		 "declare it populated",
 	.take_stock = pf_row_file_stock,
 	.populate = memfd_populate,
 	.map = pf_row_file_map,

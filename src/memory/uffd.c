@@ -96,21 +96,66 @@ static int refused(struct pf_err *err, const char *what, uint64_t start, uint64_
 	return -1;
 }
 
+/* Whether these modes alone would do; leaves nothing registered. */
+static bool can_trap(int fd, uint64_t start, uint64_t length, uint64_t modes)
+{
+	struct uffdio_register reg = {.range = {.start = start, .len = length}, .mode = modes};
+	struct pf_err ignored;
+
+	return ioctl(fd, UFFDIO_REGISTER, &reg) == 0 &&
+	       pf_uffd_unregister(fd, start, length, &ignored) == 0;
+}
+
+/* EINVAL for both modes at once: which of them is it? */
+static int explain_modes(int fd, uint64_t start, uint64_t length, struct pf_err *err)
+{
+	bool missing = can_trap(fd, start, length, UFFDIO_REGISTER_MODE_MISSING);
+	bool minor = can_trap(fd, start, length, UFFDIO_REGISTER_MODE_MINOR);
+
+	errno = EINVAL;
+	if (missing && !minor) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "registering traps for 0x%" PRIx64 " (%" PRIu64
+			   " bytes) of the VMM: it can trap MISSING there, but not MINOR",
+			   start, length);
+		err->sys = EINVAL;
+		return pf_err_hint(err, "no memory file is mapped there (MAP_SHARED), or the kernel is older "
+					"than 5.13; private memory is a kind of its own");
+	}
+	if (minor && !missing) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "registering traps for 0x%" PRIx64 " (%" PRIu64
+			   " bytes) of the VMM: it can trap MINOR there, but not MISSING, and "
+			   "absent pages would read zeros without an event",
+			   start, length);
+		err->sys = EINVAL;
+		return pf_err_hint(err, "use a kernel, or a kind of memory, that traps both");
+	}
+	return refused(err, "registering traps for", start, length);
+}
+
 int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes, struct pf_err *err)
 {
-	const uint64_t wanted = UINT64_C(1) << _UFFDIO_CONTINUE | UINT64_C(1) << _UFFDIO_WAKE;
+	const uint64_t both = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR;
+	const uint64_t wanted =
+		UINT64_C(1) << _UFFDIO_WAKE |
+		(modes & UFFDIO_REGISTER_MODE_MINOR
+			 ? UINT64_C(1) << _UFFDIO_CONTINUE
+			 : UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_ZEROPAGE);
 	struct uffdio_register reg = {.range = {.start = start, .len = length}, .mode = modes};
 	struct pf_err ignored;
 
 	if (ioctl(fd, UFFDIO_REGISTER, &reg))
-		return refused(err, "registering traps for", start, length);
-	if (!(modes & UFFDIO_REGISTER_MODE_MINOR) || (reg.ioctls & wanted) == wanted)
+		return errno == EINVAL && (modes & both) == both
+			       ? explain_modes(fd, start, length, err)
+			       : refused(err, "registering traps for", start, length);
+	if ((reg.ioctls & wanted) == wanted)
 		return 0;
 	pf_err_set(err, PF_ERR_PROTOCOL,
-		   "the kernel traps minor faults at 0x%" PRIx64 " (%" PRIu64
-		   " bytes) of the VMM, but offers no UFFDIO_CONTINUE for them (ioctls 0x%" PRIx64
-		   ")",
-		   start, length, (uint64_t)reg.ioctls);
+		   "the kernel traps accesses at 0x%" PRIx64 " (%" PRIu64
+		   " bytes) of the VMM, but offers not all that it takes to place their pages "
+		   "(ioctls 0x%" PRIx64 ", wanted 0x%" PRIx64 ")",
+		   start, length, (uint64_t)reg.ioctls, wanted);
 	/* The refusal above is what the caller must hear of, whatever this one says. */
 	(void)!pf_uffd_unregister(fd, start, length, &ignored);
 	return -1;
@@ -164,6 +209,36 @@ enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length, uin
 		 */
 		*out_mapped += (uint64_t)arg.mapped;
 	}
+}
+
+/* One call; what was placed, in bytes, or -1 with errno. */
+static int64_t place_once(int fd, uint64_t start, uint64_t length, const uint8_t *bytes)
+{
+	struct uffdio_copy copy = {.dst = start, .src = (uintptr_t)bytes, .len = length};
+	struct uffdio_zeropage zero = {.range = {.start = start, .len = length}};
+	int failed = bytes ? ioctl(fd, UFFDIO_COPY, &copy) : ioctl(fd, UFFDIO_ZEROPAGE, &zero);
+	int64_t placed = bytes ? copy.copy : zero.zeropage;
+
+	if (failed == 0)
+		return (int64_t)length;
+	/* EAGAIN with a count is progress; without one, the mm is changing (ioctl_userfaultfd(2)). */
+	return errno == EAGAIN && placed > 0 ? placed : -1;
+}
+
+enum pf_map_result pf_uffd_place(int fd, uint64_t start, uint64_t length, const uint8_t *bytes,
+				 uint64_t *out_placed)
+{
+	*out_placed = 0;
+	while (*out_placed < length) {
+		int64_t placed = place_once(fd, start + *out_placed, length - *out_placed,
+					    bytes ? bytes + *out_placed : NULL);
+
+		if (placed < 0)
+			/* EFAULT is about our own bytes here, not about a hole. */
+			return errno == EFAULT ? PF_MAP_FAILED : map_result(errno);
+		*out_placed += (uint64_t)placed;
+	}
+	return PF_MAP_DONE;
 }
 
 enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length)

@@ -36,7 +36,8 @@ enum pf_map_result {
 PF_MUST_USE int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err);
 /*
  * Registers [start, start + length) with modes; PF_ERR_PROTOCOL with what the kernel said if it
- * refuses.  Checks that UFFDIO_CONTINUE and UFFDIO_WAKE are offered when MINOR is in modes.
+ * refuses.  Checks that what places a page is offered: UFFDIO_CONTINUE when MINOR is in modes, else
+ * UFFDIO_COPY and UFFDIO_ZEROPAGE; UFFDIO_WAKE always.
  */
 PF_MUST_USE int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes,
 				 struct pf_err *err);
@@ -44,6 +45,12 @@ PF_MUST_USE int pf_uffd_unregister(int fd, uint64_t start, uint64_t length, stru
 /* UFFDIO_CONTINUE; *out_mapped is the number of bytes mapped before it stopped. */
 enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,
 				    uint64_t *out_mapped);
+/*
+ * UFFDIO_COPY from bytes, or UFFDIO_ZEROPAGE where they are NULL: populates private memory and maps it
+ * in one step, and wakes who waits.  *out_placed: bytes before it stopped.  Never PF_MAP_ABSENT.
+ */
+enum pf_map_result pf_uffd_place(int fd, uint64_t start, uint64_t length, const uint8_t *bytes,
+				 uint64_t *out_placed);
 /*
  * UFFDIO_WAKE; every thread blocked in the range faults again.  PF_MAP_DONE or FAILED: the kernel
  * looks at who waits and not at what is mapped (fs/userfaultfd.c), nor whether the process lives.

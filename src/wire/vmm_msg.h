@@ -19,7 +19,7 @@
 #define PF_VMM_MESSAGE_MAX (64u * 1024)
 #define PF_VMM_VCPUS_MAX 1024u
 #define PF_VMM_MAPPINGS_MAX 4u
-#define PF_VMM_RANGES_MAX 256u /* populated ranges, all regions together */
+#define PF_VMM_RANGES_MAX PF_POPULATED_RANGES_MAX
 #define PF_VMM_REASON_MAX 256u
 
 enum pf_vmm_type { /* the field numbers of Envelope */
@@ -40,8 +40,6 @@ enum pf_vmm_type { /* the field numbers of Envelope */
 	PF_VMM_ERROR = 23,
 	PF_VMM_REGIONS_ACCEPTED = 24,
 };
-
-enum pf_populated { PF_POPULATED_NONE = 1, PF_POPULATED_PREALLOCATED, PF_POPULATED_LIST };
 
 #define PF_VMM_NO_FD UINT32_MAX
 

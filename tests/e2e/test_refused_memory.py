@@ -274,7 +274,7 @@ def not_for_reading(memory):
 
 
 SOURCE_ROWS = [
-    ("mapping_at_the_source", with_mapping, "nothing is trapped at the source", RULES),
+    ("mapping_at_the_source", with_mapping, "nothing is trapped at the source", "name none at the source"),
     ("file_shorter_than_its_region", lambda m: [m.region(trapped=False, size=SIZE + PAGE)],
      "16777216 bytes, too short for 16781312", "ftruncate"),
     ("file_that_cannot_be_read", not_for_reading, "not open for reading", "opened with O_RDWR"),

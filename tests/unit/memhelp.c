@@ -207,8 +207,11 @@ static void run_vmm(int sock, const struct vmm *vmm, uint64_t pages, uint64_t fe
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (uint32_t m = 0; m < vmm->mappings; m++) {
-		base[m] = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vmm->memfd,
-			       0);
+		base[m] = vmm->memfd == VMM_PRIVATE
+				  ? mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+				  : mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+					 vmm->memfd, 0);
 		uffd[m] = new_uffd(features);
 		if (base[m] == MAP_FAILED || uffd[m] < 0)
 			_exit(1);
@@ -230,9 +233,10 @@ void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t feat
 
 	memset(vmm, 0, sizeof(*vmm));
 	vmm->mappings = mappings;
-	vmm->memfd = memfd >= 0 ? memfd : memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	assert_true(vmm->memfd >= 0);
-	assert_int_equal(ftruncate(vmm->memfd, (off_t)(pages * PAGE)), 0);
+	vmm->memfd = memfd == -1 ? memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING) : memfd;
+	assert_int_not_equal(vmm->memfd, -1);
+	if (vmm->memfd != VMM_PRIVATE)
+		assert_int_equal(ftruncate(vmm->memfd, (off_t)(pages * PAGE)), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock), 0);
 	vmm->pid = fork();
 	assert_true(vmm->pid >= 0);
@@ -266,7 +270,8 @@ void vmm_stop(struct vmm *vmm)
 {
 	vmm_kill(vmm);
 	close(vmm->sock);
-	close(vmm->memfd);
+	if (vmm->memfd != VMM_PRIVATE)
+		close(vmm->memfd);
 	for (uint32_t m = 0; m < vmm->mappings; m++)
 		close(vmm->uffd[m]);
 }
@@ -412,8 +417,8 @@ void guest_fill(struct pf_guest *guest, const struct vmm *vmm, uint64_t pages)
 	guest->table.region[0] =
 		(struct pf_region_shape){.gpa = 0, .size = pages * PAGE, .page_size = PAGE};
 	region->id = 7;
-	region->kind = PF_MEMORY_MEMFD;
-	region->fd = duplicate(vmm->memfd);
+	region->kind = vmm->memfd == VMM_PRIVATE ? PF_MEMORY_PRIVATE : PF_MEMORY_MEMFD;
+	region->fd = vmm->memfd == VMM_PRIVATE ? -1 : duplicate(vmm->memfd);
 	region->mappings = vmm->mappings;
 	guest->uffds = vmm->mappings;
 	for (uint32_t m = 0; m < vmm->mappings; m++) {

@@ -39,7 +39,7 @@ void page_fill(uint8_t *bytes, uint64_t first, uint32_t count);
 struct vmm {
 	pid_t pid;
 	int sock;
-	int memfd; /* the test's own, not the child's */
+	int memfd; /* the test's own, not the child's; VMM_PRIVATE: there is none */
 	uint32_t mappings;
 	int uffd[VMM_MAPPINGS];
 	uint64_t base[VMM_MAPPINGS];
@@ -67,7 +67,9 @@ struct vmm_reply {
 	int failed;	/* errno of the call, 0 */
 };
 
-/* memfd: an empty file for the memory, or -1 for a new one; it is the struct's from here on. */
+#define VMM_PRIVATE (-2)
+/* memfd: an empty file for the memory, or -1 for a new one; it is the struct's from here on.
+ * VMM_PRIVATE: private anonymous memory, with one mapping. */
 void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t features, int memfd);
 /* Kills the process and waits until it is gone; descriptors stay. */
 void vmm_kill(struct vmm *vmm);

@@ -187,7 +187,7 @@ static void a_file_that_is_not_as_said_is_refused(void **state)
 	guest.region[0].kind = PF_MEMORY_GUEST_MEMFD;
 	assert_refused("region 0 (id 7): its memory is of kind guest_memfd");
 	guest.region[0].kind = PF_MEMORY_PRIVATE;
-	assert_refused("kind private anonymous");
+	assert_refused("it is private anonymous memory, and comes with a memory file");
 	guest.region[0].kind = PF_MEMORY_MEMFD;
 	guest.region[0].offset = PAGE;
 	assert_refused("too short");
