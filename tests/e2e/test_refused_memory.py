@@ -15,7 +15,9 @@ import pytest
 
 import vmm_client
 from processes import DEADLINE
-from vmm_client import DESTINATION, PAGE, SOURCE, Client, Memory
+from vmm_client import (
+    DESTINATION, GUEST_MEMFD, PAGE, PREALLOCATED, PRIVATE, SOURCE, Client, Memory,
+)
 
 SIZE = 16 << 20  # of the guest, in one region
 EVENT_FORK = 1 << 1
@@ -41,6 +43,26 @@ def touched(memory):
     for page in (5, 6, 9):
         os.pwrite(memory.fd, b"\1", page * PAGE)
     return plain(memory)
+
+
+def listed(memory, ranges):
+    touched(memory)
+    return plain(memory, populated=vmm_client.POPULATED_LIST, populated_list=ranges)
+
+
+def mapped(memory):
+    """Written through the mapping, as by a VMM that preallocates by touching."""
+    vmm_client.ctypes.memset(memory.address + 5 * PAGE, 1, 2 * PAGE)
+    os.pwrite(memory.fd, b"\1", 9 * PAGE)  # not mapped by anybody
+    return plain(memory, populated=PREALLOCATED)
+
+
+def anonymous(memory):
+    """Private memory where the file is said to be mapped."""
+    view = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    LIVING.append(view)
+    first = vmm_client.ctypes.c_char.from_buffer(view)
+    return plain(memory, mapping=[(memory.uffd, vmm_client.ctypes.addressof(first))])
 
 
 def sealed(memory):
@@ -162,8 +184,29 @@ ROWS = [
     Row("range_of_another_userfaultfd", trapped_already, "Device or resource busy",
         "another userfaultfd is registered"),
     Row("range_that_cannot_be_written", unwritable, "registering traps", "PROT_WRITE"),
-    Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping", RULES),
-    Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap", RULES),
+    Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping",
+        "address of every mapping"),
+    Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap",
+        "leave it out"),
+    Row("region_that_is_filled_atomically", lambda m: plain(m, fill_atomic=True), "fill_atomic",
+        "leave it out"),
+    Row("guest_memfd", lambda m: plain(m, kind=GUEST_MEMFD), "traps no vCPU access",
+        "a memfd or a file on tmpfs"),
+    Row("private_memory_with_two_mappings", lambda m: plain(
+        m, kind=PRIVATE, fd=None, mapping=[(m.uffd, m.address), (m.uffd, m.address + SIZE)]),
+        "mapped once", "needs a memfd"),
+    Row("private_memory_that_discards_untold", lambda m: plain(
+        m, kind=PRIVATE, fd=None, discards=True), "no EVENT_REMOVE", "UFFD_FEATURE_EVENT_REMOVE"),
+    Row("private_memory_that_is_populated", lambda m: plain(
+        m, kind=PRIVATE, fd=None, populated=PREALLOCATED), "can empty private memory",
+        "declare `none`"),
+    Row("private_memory_said_to_be_a_memfd", anonymous,
+        "it can trap MISSING there, but not MINOR", "no memory file is mapped there"),
+    Row("pages_outside_of_the_list", lambda m: listed(m, [(5, 2)]),
+        "1 pages of its memory file are present already and nobody declared them; "
+        "the first range is pages 9 to 9", "declare it populated"),
+    Row("preallocated_pages_that_are_mapped", mapped, "2 of its preallocated pages are mapped, and "
+        "would not trap; the first range is pages 5 to 6", "MADV_DONTNEED"),
     Row("mapping_that_nobody_listed", plain, "has no other mapping", "list every mapping",
         other_mappings=True),
     Row("two_regions_in_one_piece_of_file", lambda m: halves(m, offset=0),

@@ -25,10 +25,12 @@ static const char usage[] =
 	"usage: pageferry-guest --role source|destination|solo --memory SIZE --vcpus N\n"
 	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
 	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
+	"           [--prepared allocated|listed]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
 	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private or hugetlb (pages of 2M),\n"
 	"  one for each region\n"
 	"  --mirror: a second mapping of what is not private\n"
+	"  --prepared: a destination's files are not empty, and the agent is told so\n"
 	"  stdin: status, finish, quit\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
@@ -102,6 +104,17 @@ static int parse_kinds(const char *text, struct pf_memory_plan *plan, struct pf_
 	return 0;
 }
 
+static int parse_prepared(const char *text, struct pf_memory_plan *plan, struct pf_err *err)
+{
+	if (strcmp(text, "allocated") == 0)
+		plan->prepared = PF_PREPARED_ALLOCATED;
+	else if (strcmp(text, "listed") == 0)
+		plan->prepared = PF_PREPARED_LISTED;
+	else
+		return pf_err_set(err, PF_ERR_USAGE, "--prepared %s: not allocated or listed", text);
+	return 0;
+}
+
 static int parse_memory(const char *text, struct pf_guest_options *options, struct pf_err *err)
 {
 	uint64_t *memory = &options->plan.memory;
@@ -138,6 +151,8 @@ static int parse_option(int option, struct pf_guest_options *options, struct pf_
 	case 't':
 		options->memory.tmpfs = optarg;
 		return 0;
+	case 'p':
+		return parse_prepared(optarg, &options->memory, err);
 	case 'i':
 		options->memory.mirror = true;
 		return 0;
@@ -170,6 +185,7 @@ static int parse_options(int argc, char **argv, struct pf_guest_options *options
 		{"kinds", required_argument, NULL, 'k'},
 		{"tmpfs", required_argument, NULL, 't'},
 		{"mirror", no_argument, NULL, 'i'},
+		{"prepared", required_argument, NULL, 'p'},
 		{0},
 	};
 	bool role_given = false;

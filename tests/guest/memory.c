@@ -202,6 +202,33 @@ const unsigned char *pf_memory_mirrored(const struct pf_guest_memory *memory, ui
 	return memory->mirror + address;
 }
 
+static int prepare_region(struct pf_guest_memory *memory, uint32_t region, struct pf_err *err)
+{
+	uint64_t start = memory->region_start[region];
+	uint64_t size = memory->region_start[region + 1] - start;
+	int fd = memory->fd[memory->plan.region[region]];
+
+	if (fd < 0)
+		return 0;
+	memset(memory->base + start, 0xa5, PF_PREPARED_PAGES * PF_GUEST_PAGE);
+	if (memory->plan.prepared == PF_PREPARED_LISTED)
+		return 0;
+	if (fallocate(fd, 0, (off_t)start, (off_t)size) != 0 ||
+	    madvise(memory->base + start, size, MADV_DONTNEED) != 0)
+		return pf_err_sys(err, "preallocating region %u", region);
+	return 0;
+}
+
+int pf_memory_prepare(struct pf_guest_memory *memory, struct pf_err *err)
+{
+	if (memory->plan.prepared == PF_PREPARED_NOT)
+		return 0;
+	for (uint32_t i = 0; i < memory->plan.region_count; i++)
+		if (prepare_region(memory, i, err))
+			return -1;
+	return 0;
+}
+
 void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan)
 {
 	static const uint64_t no_visits[PF_GUEST_VCPUS_MAX];

@@ -29,12 +29,21 @@ enum pf_backing {
 	PF_BACKING_COUNT_
 };
 
+/* What a destination's files hold when they are handed over, and are declared to hold. */
+enum pf_prepared {
+	PF_PREPARED_NOT,
+	PF_PREPARED_ALLOCATED, /* every page, some of them written to, none mapped */
+	PF_PREPARED_LISTED,    /* the first PF_PREPARED_PAGES of each region, written and mapped */
+};
+#define PF_PREPARED_PAGES 3u
+
 struct pf_memory_plan {
 	uint64_t size;
 	uint32_t region_count;
 	enum pf_backing region[PF_MEMORY_REGIONS_MAX];
 	const char *tmpfs; /* a folder on one */
 	bool mirror;
+	enum pf_prepared prepared;
 };
 
 struct pf_guest_memory {
@@ -58,6 +67,8 @@ PF_MUST_USE int pf_memory_create(struct pf_guest_memory *memory, const struct pf
 /* Takes what pf_memory_create() left, whether it succeeded or not. */
 void pf_memory_destroy(struct pf_guest_memory *memory);
 
+/* Destination: puts bytes that no guest has into what is not private, as the plan says. */
+PF_MUST_USE int pf_memory_prepare(struct pf_guest_memory *memory, struct pf_err *err);
 /* Writes what the guest starts with. */
 void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan);
 /* Destination: makes the userfaultfds that the agent will register; they trap nothing yet. */

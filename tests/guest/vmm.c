@@ -193,6 +193,7 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 	};
 	bool private = backing == PF_BACKING_PRIVATE;
 	uint64_t start = memory->region_start[i];
+	static const struct pageferry_range prepared = {.count = PF_PREPARED_PAGES};
 	int uffd = memory->uffd[backing];
 
 	*mirror = (struct pageferry_mapping){memory->mirror_uffd, (uintptr_t)memory->mirror + start};
@@ -209,6 +210,15 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		.more = mirror,
 		.more_count = memory->mirror_uffd >= 0 && !private,
 	};
+	if (private || memory->plan.prepared == PF_PREPARED_NOT)
+		return;
+	if (memory->plan.prepared == PF_PREPARED_ALLOCATED) {
+		out->populated = PAGEFERRY_PREALLOCATED;
+		return;
+	}
+	out->populated = PAGEFERRY_POPULATED_LIST;
+	out->ranges = &prepared;
+	out->range_count = 1;
 }
 
 static int send_regions(struct pf_vmm *vmm, struct pf_err *err)
@@ -232,7 +242,8 @@ int pf_vmm_create(struct pf_vmm *vmm, const struct pf_guest_options *options, st
 	vmm->options.memory.size = options->plan.memory;
 	if (pf_memory_create(&vmm->memory, &vmm->options.memory, err))
 		return -1;
-	if (options->role == PF_GUEST_DESTINATION && pf_memory_make_uffds(&vmm->memory, err))
+	if (options->role == PF_GUEST_DESTINATION &&
+	    (pf_memory_prepare(&vmm->memory, err) || pf_memory_make_uffds(&vmm->memory, err)))
 		return -1;
 	return pf_machine_create(&vmm->machine, options->backend, &vmm->memory, &options->plan,
 				 err);
