@@ -86,10 +86,7 @@ static const struct limited {
 	{SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6},
 	{SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},    /* nscd, systemd-resolved */
 	{SCMP_SYS(socket), 0, UINT32_MAX, AF_NETLINK}, /* getaddrinfo(3), links and routes */
-	/* Code comes from files alone, which dlopen(3) maps privately (getaddrinfo(3) has modules):
-	 * no anonymous memory may be run, and nothing becomes code after it was written to. */
-	{SCMP_SYS(mmap), 2, PROT_EXEC, 0},
-	{SCMP_SYS(mmap), 3, MAP_ANONYMOUS | MAP_SHARED, 0},
+	{SCMP_SYS(mmap), 2, PROT_EXEC, 0}, /* and allow_code() */
 	{SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
 	/* A thread; not a process.  clone3(2) hides its flags from a filter: see refused[]. */
 	{SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD},
@@ -129,6 +126,19 @@ static int allow(scmp_filter_ctx filter)
 	return failed;
 }
 
+/*
+ * No mapping that can be written is ever run.  Code comes from files, mapped privately as dlopen(3)
+ * does: getaddrinfo(3) loads its modules when it needs them.  (A memfd is a file too: this makes an
+ * attack longer, it does not end it.)
+ */
+static int allow_code(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(
+		filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
+		SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC | PROT_WRITE, PROT_EXEC),
+		SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_SHARED, 0));
+}
+
 /* abort(3) and raise(3) signal this process, and nobody else is to be signalled. */
 static int allow_own_signals(scmp_filter_ctx filter)
 {
@@ -146,6 +156,8 @@ static int filter_calls(struct pf_err *err)
 	if (!filter)
 		return pf_err_set(err, PF_ERR_SYSTEM, "no memory for the filter of system calls");
 	failed = allow(filter);
+	if (!failed)
+		failed = allow_code(filter);
 	if (!failed)
 		failed = allow_own_signals(filter);
 	/* A binary tree: the calls of a page's way are found in a few steps. */

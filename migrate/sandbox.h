@@ -4,8 +4,9 @@
  *
  * The agent parses what a network sends it, holds keys and sees all of a guest's memory.  Whoever
  * takes it over shall find a process that can start no program, become nobody else, debug nobody,
- * map no code and leave no core dump.  Main thread, once, before the first thread is started: what
- * is set here is a thread's own and is inherited by those that it starts.  Blocks for file I/O only.
+ * run no memory that it can write, and leave no core dump.  Main thread, once, before the first
+ * thread is started: what is set here is a thread's own and is inherited by those that it starts.
+ * Blocks for file I/O only.
  */
 #ifndef PF_MIGRATE_SANDBOX_H
 #define PF_MIGRATE_SANDBOX_H

@@ -17,6 +17,8 @@ from peer import Peer
 from processes import DEADLINE
 from test_hostile_source import Vmm, check_right_source_arrives, serve, start_destination
 
+pytestmark = pytest.mark.shipped  # a sanitizer's own memory would be measured
+
 MORE = 4 << 20  # bytes that an agent may take beyond what it had: its bounded buffers and caches
 ANSWER_S = 10.0  # on a machine that does other things too; without a flood it takes milliseconds
 

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_shipped.py - the shipped build has no fault points, nor a trace of them.
 
-Without a marker: it runs on the gcc build of scripts/check, which is configured as it is shipped.
+It runs on the gcc build of scripts/check, which is configured as it is shipped.
 """
 import pathlib
 import subprocess
 
+import pytest
+
 from harness import program
+
+pytestmark = pytest.mark.shipped
 
 
 def run(*arguments, env):

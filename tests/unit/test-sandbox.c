@@ -108,6 +108,16 @@ static int run_what_was_written(void)
 	return failure(mprotect(at, 4096, PROT_READ | PROT_EXEC));
 }
 
+static int run_what_can_be_written(void)
+{
+	int fd = memfd_create("code", MFD_CLOEXEC);
+	void *at = MAP_FAILED;
+
+	if (fd >= 0 && ftruncate(fd, 4096) == 0)
+		at = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	return at == MAP_FAILED ? errno : 0;
+}
+
 static int read_every_packet(void)
 {
 	return failure(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -150,7 +160,7 @@ static int change_modes(void)
 	return failure(syscall(SYS_fchmodat, AT_FDCWD, "/nonexistent", 0700));
 }
 
-static int trap_its_own_memory(void)
+static int trap_accesses_of_the_kernel(void)
 {
 	return failure(syscall(SYS_userfaultfd, O_CLOEXEC));
 }
@@ -186,6 +196,7 @@ static void what_an_agent_never_does_is_refused(void **unused)
 		{"signal another process", signal_another_process, false},
 		{"run anonymous memory", run_anonymous_memory, true},
 		{"run what was written", run_what_was_written, true},
+		{"run what can be written", run_what_can_be_written, true},
 		{"read every packet", read_every_packet, false},
 		{"wait for connections", wait_for_connections, false},
 		{"become dumpable", become_dumpable, true},
@@ -194,7 +205,7 @@ static void what_an_agent_never_does_is_refused(void **unused)
 		{"make a namespace", make_a_namespace, false},
 		{"mount something", mount_something, false},
 		{"change modes", change_modes, false},
-		{"trap its own memory", trap_its_own_memory, false},
+		{"trap accesses of the kernel", trap_accesses_of_the_kernel, false},
 		{"load a program into the kernel", load_a_program_into_the_kernel, false},
 		{"queue calls past the filter", queue_calls_past_the_filter, false},
 		{"push into a terminal", push_into_a_terminal, false},
