@@ -430,7 +430,10 @@ static void act_run(struct destination *destination)
 	for (uint32_t i = 0; i < destination->channels; i++)
 		atomic_store(&destination->receiver[i]->may_push, true);
 	pf_fault(PF_FAULT_RUN);
-	pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME);
+	if (!pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME)) {
+		vmm_refused(destination, "it is gone, and was not told RESUME");
+		return;
+	}
 	pf_fault(PF_FAULT_RESUME);
 	send_verdict(destination, PF_FRAME_RUN, "");
 	pf_agent_emit(&destination->agent, "RUN_GRANTED", NULL);
@@ -543,16 +546,13 @@ static void act_lost(struct destination *destination)
 /* RESUME, GO_ON, CONFLICT, REPEAT, HERE, INTACT and LEAVE wait for the engine that is connected to again after READY and takes
  * a record of an earlier process up: nothing raises their events yet. */
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
-	[PF_DA_ADOPT] = act_adopt,     [PF_DA_WITHDRAW] = act_withdraw,
-	[PF_DA_FAIL_NEW] = act_fail_new,
-	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept,
-	[PF_DA_RESTART] = act_restart, [PF_DA_RECEIVE] = act_receive,
-	[PF_DA_LOAD] = act_load,       [PF_DA_READY] = act_ready,
-	[PF_DA_RUN] = act_run,	       [PF_DA_RESUMED] = act_resumed,
-	[PF_DA_REFUSED] = act_refused, [PF_DA_OUTAGE] = act_outage,
-	[PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
-	[PF_DA_ABORT] = act_abort,     [PF_DA_FAIL] = act_fail,
-	[PF_DA_FAIL_READY] = act_fail_ready, [PF_DA_LOST] = act_lost,
+	[PF_DA_ADOPT] = act_adopt, [PF_DA_WITHDRAW] = act_withdraw, [PF_DA_FAIL_NEW] = act_fail_new,
+	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept, [PF_DA_RESTART] = act_restart,
+	[PF_DA_RECEIVE] = act_receive, [PF_DA_LOAD] = act_load, [PF_DA_READY] = act_ready,
+	[PF_DA_RUN] = act_run, [PF_DA_RESUMED] = act_resumed, [PF_DA_REFUSED] = act_refused,
+	[PF_DA_OUTAGE] = act_outage, [PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
+	[PF_DA_ABORT] = act_abort, [PF_DA_FAIL] = act_fail, [PF_DA_FAIL_READY] = act_fail_ready,
+	[PF_DA_LOST] = act_lost,
 };
 
 static void destination_act(void *engine, uint8_t action)

@@ -3,7 +3,7 @@
  * migrate/vmm.h - the VMM as the engines see it: a dialect's switch-over gate (DESIGN.md section 5).
  *
  * The agent listens on --vmm-socket; one client, checked by SO_PEERCRED.  Runs on the main thread's
- * event loop and never blocks.  Sending to a VMM that is gone is no error: `lost` has been or will
+ * event loop and never blocks.  Sending to a VMM that is gone needs no care: `lost` has been or will
  * be called.
  */
 #ifndef PF_MIGRATE_VMM_H
@@ -41,8 +41,9 @@ PF_MUST_USE int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
 void pf_vmm_close(struct pf_vmm *vmm);
 /* Says ERROR with the reason and what to do, if it can, and hangs up; `lost` is not called. */
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
-/* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED. */
-void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
+/* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED.
+ * false: it was not sent, and never will be; the VMM cannot have seen it. */
+bool pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
 /* LOAD; the descriptor stays the caller's. */
 void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size);
 

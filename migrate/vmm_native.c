@@ -26,7 +26,8 @@ struct pf_vmm {
 	char path[108];
 	int listen_fd, fd; /* fd: -1 while no VMM is connected */
 	sd_event_source *listen_source, *source;
-	bool said_hello;
+	bool said_hello;  /* the client has */
+	bool told_resume; /* the client was */
 	struct pf_vmm_message message;	 /* the one that is being read or written */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX];
 };
@@ -35,22 +36,23 @@ static void close_client(struct pf_vmm *vmm)
 {
 	vmm->source = sd_event_source_disable_unref(vmm->source);
 	pf_close_fd(&vmm->fd);
-	vmm->said_hello = false;
+	vmm->said_hello = vmm->told_resume = false;
 }
 
-static void send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
+static bool send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
 {
 	struct pf_err err;
 	size_t length;
 
 	if (vmm->fd < 0)
-		return;
+		return false;
 	length = pf_vmm_msg_pack(&vmm->message, vmm->buffer);
 	if (pf_unix_send(vmm->fd, vmm->buffer, length, fds, fd_count, &err) == 0)
-		return;
+		return true;
 	/* A VMM that does not read its few messages, or is gone: hanging up wakes our own read,
 	 * which reports it. */
 	(void)shutdown(vmm->fd, SHUT_RDWR);
+	return false;
 }
 
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
@@ -58,7 +60,7 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
 	vmm->message.type = PF_VMM_ERROR;
 	memset(vmm->message.reason, 0, sizeof(vmm->message.reason));
 	pf_err_print(why, vmm->message.reason, PF_VMM_REASON_MAX + 1);
-	send_message(vmm, NULL, 0);
+	(void)send_message(vmm, NULL, 0);
 	close_client(vmm);
 }
 
@@ -114,6 +116,11 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 				    vmm->message.state.size, err);
 	if (type == PF_VMM_READY && destination)
 		return call->ready(vmm->engine, err);
+	/* An answer in advance could pass for the one that ends a pause, or that gives the guest back. */
+	if ((type == PF_VMM_RESUMED || type == PF_VMM_RESUME_REFUSED) && destination &&
+	    !vmm->told_resume)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s without RESUME",
+				  pf_vmm_type_name(type));
 	if (type == PF_VMM_RESUMED && destination)
 		call->resumed(vmm->engine);
 	else if (type == PF_VMM_RESUME_REFUSED && destination)
@@ -222,10 +229,15 @@ void pf_vmm_close(struct pf_vmm *vmm)
 	free(vmm);
 }
 
-void pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type)
+bool pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type)
 {
+	bool sent;
+
 	vmm->message.type = type;
-	send_message(vmm, NULL, 0);
+	sent = send_message(vmm, NULL, 0);
+	if (sent && type == PF_VMM_RESUME)
+		vmm->told_resume = true;
+	return sent;
 }
 
 void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
@@ -233,7 +245,7 @@ void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
 	vmm->message.type = PF_VMM_LOAD;
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
-	send_message(vmm, &state_fd, 1);
+	(void)send_message(vmm, &state_fd, 1);
 }
 
 /* Sealed, it cannot change or shrink while it is read, nor be a file that somebody else serves. */

@@ -85,3 +85,20 @@ def test_cut_in_the_push(migration):
         agent.control.wait_state("postcopy-paused")
         assert agent.alive()
     assert (migration.source.record(), migration.destination.record()) == ("GONE", "RUN")
+
+
+def test_a_vmm_that_dies_before_it_is_told_resume_lets_the_guest_go_back(migration):
+    """RUN is written, and RESUME finds nobody: no vCPU can have run there."""
+    migration.start("64M", 1, destination={"fault": "recording:2=stop"})  # READY, RUN
+    migration.source.control.command("switchover")
+    migration.destination.wait_stopped()
+    assert migration.destination.record() == "READY"
+    migration.destination_guest.kill()
+    migration.destination.signal(signal.SIGCONT)
+    assert migration.destination.wait() == migration.source.wait() == 130
+    assert migration.destination.record() == "REFUSED"
+    assert migration.source.record() == "KEPT"
+    for agent in (migration.source, migration.destination):
+        assert (agent.outcome()["outcome"], agent.outcome()["owner"]) == ("source-intact", "source")
+    migration.source_guest.wait_word("continued")
+    migration.check_source_guest_runs()

@@ -198,6 +198,8 @@ VMM_LIES = [  # of a destination's VMM that has described its memory
     (lambda client, memory: client.regions([memory.region()]), "REGIONS twice"),
     (lambda client, memory: client.hello(vmm.DESTINATION), "HELLO twice"),
     (lambda client, memory: client.say("READY"), "READY without LOAD"),
+    (lambda client, memory: client.say("RESUMED"), "RESUMED without RESUME"),
+    (lambda client, memory: client.say("RESUME_REFUSED"), "RESUME_REFUSED without RESUME"),
     (lambda client, memory: client.paused(vmm.device_state(), 12), "said PAUSED"),
     (lambda client, memory: client.say("FAULT", vmm.message(f1=0, f2=4096)), "FAULT"),
     (lambda client, memory: client.send(b"x" * 65000), "decode|envelope|Envelope"),
