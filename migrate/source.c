@@ -353,7 +353,11 @@ static int vmm_paused(void *engine, int state_fd, uint64_t size, struct pf_err *
 
 static void vmm_lost(void *engine, const struct pf_err *why)
 {
-	pf_agent_vmm_lost(&((struct source *)engine)->agent, PF_SE_VMM_LOST, why);
+	struct source *source = engine;
+
+	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, why);
+	/* Whoever comes to the socket now is not the VMM whose guest stands. */
+	source->stood_vmm_gone = source->guest_paused;
 }
 
 static const struct pf_vmm_callbacks vmm_callbacks = {
@@ -362,13 +366,16 @@ static const struct pf_vmm_callbacks vmm_callbacks = {
 	.lost = vmm_lost,
 };
 
-static void continue_guest(struct source *source)
+/* false: its guest stands, and there is nobody to be told that it may run. */
+static bool continue_guest(struct source *source)
 {
+	if (!source->guest_paused)
+		return true;
 	/* The rule of DESIGN.md section 4.1, asked once more where it matters. */
-	if (!source->guest_paused || !pf_source_may_run(source->agent.record, true))
-		return;
+	if (!pf_source_may_run(source->agent.record, true) || source->stood_vmm_gone)
+		return false;
 	source->guest_paused = false;
-	pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
+	return pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
 }
 
 /* ---- actions ---- */
@@ -437,16 +444,28 @@ static void act_complete(struct source *source)
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
 
-/* The VMM of this process has described its memory, or nothing would have been offered. */
+/* The VMM of this process has described its memory, or nothing would have been offered.  Is it gone, the
+ * guest that both records leave here went with it. */
 static void act_keep(struct source *source)
 {
-	pf_agent_note(&source->agent, PF_SE_VMM_TOLD);
+	struct pf_agent *agent = &source->agent;
+	struct pf_err err;
+
+	pf_fault(PF_FAULT_KEPT);
+	if (continue_guest(source)) {
+		pf_agent_note(agent, PF_SE_VMM_TOLD);
+		return;
+	}
+	pf_err_set(&err, PF_ERR_SYSTEM,
+		   "nobody has the guest: its destination will not run it, and the source VMM was "
+		   "lost while it stood");
+	pf_report("source", &err);
+	agent->failed = true;
+	pf_agent_fail(agent, PF_SE_VMM_LOST, &err);
 }
 
 static void act_settle(struct source *source)
 {
-	pf_fault(PF_FAULT_KEPT);
-	continue_guest(source);
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 

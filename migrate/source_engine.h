@@ -23,6 +23,7 @@ struct source {
 	uint64_t deadline_ns;  /* of --connect-timeout */
 	uint32_t pauses_asked, pauses_answered;
 	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
+	bool stood_vmm_gone; /* it was lost while guest_paused, and nothing gave up for that */
 	struct pf_mail_state state;
 	bool resumed; /* the destination said so: the guest has run there */
 	uint64_t paused_ns, downtime_ns;

@@ -110,6 +110,7 @@ static const struct pf_transition rows[] = {
 	ON(KEPT,     VMM_STANDS,  CANCELLED, SETTLE,    "KEPT is on record: it may run"),
 	ON(KEPT,     VMM_TOLD,    CANCELLED, SETTLE,    "KEPT is on record: it may run"),
 	ON(KEPT,     VMM_REGIONS, CANCELLED, SETTLE,    "it had been told before this process was"),
+	ON(KEPT,     VMM_LOST,    FAILED,    LOSE,      "it died while its guest stood: nobody has it"),
 
 	ON(SETUP,    CANCEL,      CANCELLED, CANCEL,    "nothing was offered"),
 	ON(ACTIVE,   CANCEL,      CANCELLED, CANCEL,    "nothing was offered"),
@@ -185,7 +186,7 @@ static const struct pf_ignored ignored[] = {
 	IGNORE(VMM_STANDS, IN(ACTIVE) | IN(PAUSING) | IN(SENDING) | FINAL,
 	       "a VMM describes its memory once"),
 	IGNORE(VMM_PAUSED, EVERY & ~IN(PAUSING), "the answer to a pause that was taken back"),
-	IGNORE(VMM_LOST, FINAL | IN(KEPT), "the migration is over for this side"),
+	IGNORE(VMM_LOST, FINAL, "the migration is over for this side"),
 	IGNORE(VMM_TOLD, EVERY & ~IN(KEPT), "the record is not KEPT"),
 	IGNORE(REGIONS_OK, EVERY & ~IN(SETUP), "agreed already, or from a connection that is gone"),
 	IGNORE(READY, EVERY & ~(IN(SENDING) | IN(OFFERED)), "READY without device state on the way"),

@@ -203,3 +203,19 @@ def test_source_vmm_killed_before_the_switchover(migration):
     migration.source_guest.kill()
     assert migration.source.wait() == 71
     assert migration.destination.wait() in (76, 130)
+
+
+@pytest.mark.smoke
+def test_source_vmm_killed_after_run_and_then_the_destination_is_lost(migration):
+    """Both records leave the guest at the source, and the VMM that it stood in is dead: nobody has it."""
+    migration.start_serving()
+    source = migration.source
+    migration.source_guest.kill()
+    source.control.wait_event("VMM_LOST")
+    migration.destination.kill()
+    source.control.wait_state("postcopy-paused")
+    source.control.command("resolve", {"destination": "fenced"})
+    assert source.wait() == 65
+    outcome = source.outcome()
+    assert (outcome["outcome"], outcome["owner"], outcome["record"]) == ("lost", None, "KEPT")
+    assert "nobody has the guest" in outcome["reason"]

@@ -171,6 +171,9 @@ static void check_intact(struct making *m, enum pf_side side)
 
 	if (side == PF_SOURCE && record != PF_RECORD_NONE && record != PF_RECORD_KEPT)
 		broken(m, "the source says source-intact without a record that says so");
+	if (side == PF_SOURCE && record == PF_RECORD_KEPT && m->world->guest_paused &&
+	    pf_agent_of(m, side)->met == VMM_LEFT)
+		broken(m, "source-intact was said of a guest that died where it stood");
 	if (side == PF_DESTINATION && (record == PF_RECORD_RUN || record == PF_RECORD_READY))
 		broken(m, "the destination says source-intact without a record that says so");
 	if (!(pf_agent_of(m, side)->marks & PF_MARK_SEEN) && record == PF_RECORD_NONE)
@@ -232,8 +235,12 @@ static void send_state(struct making *m)
 
 static void keep(struct making *m)
 {
-	if (pf_agent_of(m, PF_SOURCE)->met != VMM_ABSENT)
-		pf_note(m, PF_SOURCE, PF_SE_VMM_TOLD);
+	const struct agent *agent = pf_agent_of(m, PF_SOURCE);
+
+	if (agent->met == VMM_ABSENT)
+		return;
+	/* Whether it was missed before, or is found gone as it is told. */
+	pf_note(m, PF_SOURCE, m->world->source_vmm == SV_DEAD ? PF_SE_VMM_LOST : PF_SE_VMM_TOLD);
 }
 
 static const struct effect source_effects[PF_SA_ACTIONS_] = {
