@@ -108,13 +108,13 @@ static int take_bulk(struct handler *handler, struct pf_greeting *greeting, stru
 		return -1;
 	*receiver = (struct pf_receiver){
 		.state_fd = -1,
-		.maps = &handler->pager.maps,
 		.may_push = true,
 		.arrival = {.guest = &handler->guest,
 			    .inbox = &handler->inbox,
 			    .stop = &handler->bulk[i].stop,
 			    .filled_told = &handler->filled_told,
-			    .assembly = &handler->assembly[i + 1]},
+			    .assembly = &handler->assembly[i + 1],
+			    .maps = &handler->pager.maps},
 	};
 	pf_assembly_forget(&handler->assembly[i + 1]);
 	pf_grant_begin(&receiver->grant);
