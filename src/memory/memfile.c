@@ -24,7 +24,7 @@ static const struct file_kind {
 	const char *lacking; /* of what is not served */
 } kinds[] = {
 	[PF_MEMORY_MEMFD] = {"memfd", "a memfd without MFD_HUGETLB or a file on tmpfs is wanted",
-			     TMPFS_MAGIC, 4096},
+			     TMPFS_MAGIC, 4096, NULL},
 	[PF_MEMORY_GUEST_MEMFD] = {"guest_memfd", BACK_BY_MEMFD,
 				   .lacking = "this version traps no vCPU access to it (it would "
 					      "take KVM userfault and userfaultfd on guest_memfd), "
