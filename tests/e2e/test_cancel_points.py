@@ -37,6 +37,10 @@ class Point:
     def early(self):
         return self.of_its_own == ALONE
 
+    @property
+    def agreed(self):
+        return self.switchover or "regions-ok" in self.name
+
 
 POINTS = [
     Point("source", "connect", ALONE, ALONE),
@@ -105,8 +109,10 @@ def bring(migration, point, ends):
     return standing
 
 
-def check_ends(migration, ends, cancelled, stood):
-    """cancelled: the side; stood: the source's guest was asked to pause."""
+def check_ends(migration, ends, cancelled, point):
+    """cancelled: the side.  Nothing is claimed about a guest whose VMM has not been heard (outcome null),
+    which before the agreement depends on who was faster."""
+    claims = [("source-intact", "source")] + ([] if point.agreed else [(None, None)])
     codes = {"source": CANCELLED, "destination": CANCELLED}
     if ends == ALONE and cancelled == "source":
         destination = migration.destination
@@ -123,9 +129,9 @@ def check_ends(migration, ends, cancelled, stood):
     assert found == codes
     for side in codes:
         outcome = getattr(migration, side).outcome()
-        assert (outcome["outcome"], outcome["owner"]) == ("source-intact", "source")
+        assert (outcome["outcome"], outcome["owner"]) in claims, (side, outcome)
     assert "resumed" not in migration.destination_guest.lines
-    if stood:
+    if point.switchover:
         migration.source_guest.wait_word("continued")
     migration.check_source_guest_runs()
 
@@ -149,7 +155,7 @@ def test_cancel_at_a_point(migration, point, by, ends):
         agent.control.command("cancel", {})
     with order(agent, "cancel") if by == "own" else contextlib.nullcontext():
         standing.signal(signal.SIGCONT)
-        check_ends(migration, ends, cancelled, point.switchover)
+        check_ends(migration, ends, cancelled, point)
 
 
 @pytest.mark.parametrize(
@@ -160,4 +166,4 @@ def test_sigterm_at_a_point(migration, point):
     standing = bring(migration, point, BOTH)
     standing.signal(signal.SIGTERM)
     standing.signal(signal.SIGCONT)
-    check_ends(migration, BOTH, point.side, point.switchover)
+    check_ends(migration, BOTH, point.side, point)
