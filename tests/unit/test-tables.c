@@ -165,7 +165,7 @@ static void each_source_state_has_its_record(void **unused)
 		[PF_S_OFFERED] = R(OFFERED),   [PF_S_ABORTING] = R(OFFERED),
 		[PF_S_IN_DOUBT] = R(OFFERED),  [PF_S_SERVING] = R(GONE),
 		[PF_S_OUTAGE] = R(GONE),       [PF_S_COMPLETED] = R(GONE) | R(OFFERED),
-		[PF_S_FAILED] = R(NONE) | R(OFFERED) | R(GONE),
+		[PF_S_FAILED] = R(NONE) | R(OFFERED) | R(GONE) | R(KEPT),
 		[PF_S_CANCELLED] = R(NONE) | R(KEPT),
 	};
 
