@@ -40,8 +40,8 @@ class Stop:
 
 
 # Not in it, since another thread may be one step further or not: device-sent, before which PAUSED may be
-# unsent; resumed, before which RUN may; resumed-heard, before which GONE may be unwritten; the
-# destination's goodbye, which a source that closed first makes needless.
+# unsent; resumed, before which RUN may; resumed-heard, before which GONE may be unwritten; goodbye,
+# which a peer that closed first makes needless.
 STOPS = [
     Stop("source", "pause", AT_REST, "NONE NONE", MOVES, STANDS),
     Stop("source", "stands", AT_REST, "NONE NONE", STANDS, STANDS),
@@ -57,7 +57,6 @@ STOPS = [
     Stop("source", "complete-heard", "word complete", "GONE RUN", STANDS, MOVES),
     Stop("source", "release", "word complete", "GONE RUN", STANDS, MOVES),
     Stop("source", "complete-ack-sent", "state completed", "GONE RUN", STANDS, MOVES),
-    Stop("source", "goodbye", "word complete", "GONE RUN", STANDS, MOVES),
     Stop("destination", "paused-heard", AT_REST, "NONE NONE", STANDS, STANDS),
     Stop("destination", "device-heard", AT_REST, "NONE NONE", STANDS, STANDS),
     Stop("destination", "load", AT_REST, "NONE NONE", STANDS, STANDS),
