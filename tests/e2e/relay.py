@@ -24,7 +24,7 @@ class Relay:
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.wake, self.bell = socket.socketpair()
         self.order = None  # what the other thread wants: "release", "hold", "let", "hold back",
-        # "cut" or "stop"
+        # "let back", "cut" or "stop"
         self.let_pass = 0
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
@@ -59,6 +59,10 @@ class Relay:
     def hold_back(self):
         """From now on nothing passes towards the source."""
         self.obey("hold back")
+
+    def let_back(self):
+        """After hold_back(): everything passes towards the source again."""
+        self.obey("let back")
 
     def cut(self):
         """Every connection is reset, and nobody can connect again."""
@@ -125,8 +129,8 @@ class Relay:
                     self.budget = None if order == "release" else 0
                 elif order == "let":
                     self.budget += self.let_pass
-                elif order == "hold back":
-                    self.back = False
+                elif order in ("hold back", "let back"):
+                    self.back = order == "let back"
                 else:
                     self.close_pairs()
                     self.listener.close()

@@ -160,15 +160,68 @@ def test_connection_cut_while_the_state_is_loaded(migration):
     cut_and_arrive(migration, loads=2)
 
 
-def test_connection_cut_when_ready_is_on_its_way(migration):
-    """READY is on record at the destination, and the source does not hear of it."""
+def load_unheard(migration):
+    """The VMM has loaded the state, and nothing passes towards the source."""
     switch_over_up_to_the_load(migration)
     migration.relay.hold_back()
     migration.relay.release()
     migration.destination_guest.wait_word("ready")
+
+
+def test_connection_cut_when_ready_is_on_its_way(migration):
+    """READY is on record at the destination, and the source does not hear of it."""
+    load_unheard(migration)
     # The VMM has said it already; no event tells of a record.
     migration.wait_status(migration.destination, lambda status: status["record"] == "READY")
     cut_and_arrive(migration, loads=2)
+
+
+def offer(migration):
+    """The source hears READY; its COMMIT does not come through."""
+    load_unheard(migration)
+    migration.relay.hold()
+    migration.relay.let_back()
+    migration.wait_status(migration.source, lambda status: status["record"] == "OFFERED")
+
+
+def abort(migration):
+    """Cancelled behind the offer: ABORT does not come through either."""
+    offer(migration)
+    migration.source.control.command("cancel")
+
+
+def serve(migration):
+    """RUN has come, and most pages have not gone."""
+    migration.start_serving()
+
+
+@pytest.mark.parametrize(
+    "bring, state, record",
+    [
+        (offer, "postcopy-device", "OFFERED"),
+        (abort, "postcopy-device", "OFFERED"),
+        (serve, "postcopy-active", "GONE"),
+    ],
+)
+def test_fenced_behind_a_link_that_looks_up(migration, bring, state, record):
+    """The destination's machine is gone without a word, and the source cannot know."""
+    bring(migration)
+    # Both ways: a byte that the relay cannot deliver would tell it, and so the source, of the end.
+    migration.relay.hold()
+    migration.relay.hold_back()
+    migration.destination_guest.kill()
+    migration.destination.kill()
+    source = migration.source
+    migration.check_idle(source)
+    status = source.control.command("query-migrate")
+    assert (status["state"], status["record"]) == (state, record)
+    source.control.command("resolve", {"destination": "fenced"})
+    assert source.wait() == 130
+    told = [event["event"] for event in source.control.drain()]
+    assert not {"OUTAGE", "IN_DOUBT"} & set(told), told
+    assert source.record() == "KEPT"
+    assert source.outcome()["outcome"] == "source-intact"
+    migration.check_source_guest_runs()
 
 
 @pytest.mark.smoke

@@ -262,7 +262,7 @@ static const struct effect source_effects[PF_SA_ACTIONS_] = {
 	[PF_SA_OUTAGE] = {.said = SAID_THERE},
 	[PF_SA_DOUBT] = {.said = SAID_DOUBT},
 	[PF_SA_COMPLETE] = {.frame = PF_FRAME_COMPLETE_ACK, .also = release},
-	[PF_SA_RELEASE] = {.also = release},
+	[PF_SA_RELEASE] = {.frame = PF_FRAME_COMPLETE_ACK, .also = release},
 	[PF_SA_CANCEL] = {PF_FRAME_ABORT, continue_guest, SAID_INTACT, true},
 	[PF_SA_WITHDRAW] = {.frame = PF_FRAME_ABORT, .ends = true},
 	[PF_SA_FAIL] = {PF_FRAME_ABORT, continue_guest, SAID_INTACT, true},
