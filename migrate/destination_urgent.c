@@ -37,8 +37,8 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-/* What main shows: the bytes of all urgent connections so far. */
-static void publish_bytes(struct pf_pager *pager)
+/* What main shows: what is owed now, and the bytes of all urgent connections so far. */
+static void publish(struct pf_pager *pager)
 {
 	uint64_t sent = pager->sent_before, received = pager->received_before;
 
@@ -46,6 +46,7 @@ static void publish_bytes(struct pf_pager *pager)
 		sent += pf_channel_bytes(pager->channel, false);
 		received += pf_channel_bytes(pager->channel, true);
 	}
+	atomic_store_explicit(&pager->count.open, pager->requests.open, memory_order_relaxed);
 	atomic_store_explicit(&pager->count.sent, sent, memory_order_relaxed);
 	atomic_store_explicit(&pager->count.received, received, memory_order_relaxed);
 }
@@ -163,7 +164,9 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:
 		pf_fault(PF_FAULT_LATE_TRAP);
-		if (!map_now(pager, &run))
+		/* Pushed while its answer is on the way: that is owed, and tries again to map the page. */
+		if (!map_now(pager, &run) &&
+		    !pf_requests_owed(&pager->requests, run.region, run.first))
 			park(pager, run.region, run.first);
 		break;
 	}
@@ -206,7 +209,6 @@ static bool read_events(struct pf_pager *pager)
 			any = true;
 		}
 	}
-	atomic_store_explicit(&pager->count.open, pager->requests.open, memory_order_relaxed);
 	return any;
 }
 
@@ -232,12 +234,16 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	return PF_RETRY_DONE;
 }
 
-static void retry_parked(struct pf_pager *pager)
+/* true: there is room again for events that wait in the rings, of which nothing else tells. */
+static bool retry_parked(struct pf_pager *pager)
 {
+	bool full = pf_requests_full(&pager->requests);
+
 	if (pager->retry_ns == 0 || pf_now_ns() < pager->retry_ns)
-		return;
+		return false;
 	pf_requests_retry(&pager->requests, judge_parked, pager);
 	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
+	return full && !pf_requests_full(&pager->requests);
 }
 
 /* true: there are more than the buffer holds. */
@@ -305,8 +311,10 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 		.region = frame->region, .first = frame->page, .count = frame->count};
 	bool mapped;
 
-	/* Some of it can be FILLED and not mapped also where the rest found no room. */
-	mapped = pf_arrival_place(arrival, frame, body) == PF_PLACE_OK || map_now(pager, &run);
+	/* Some of it can be FILLED and not mapped: where the rest found no room, or by whoever came first. */
+	mapped = (pf_arrival_place(arrival, frame, body) == PF_PLACE_OK &&
+		  arrival->placed - placed == frame->count) ||
+		 map_now(pager, &run);
 	add(&pager->count.requested, arrival->placed - placed);
 	add(&pager->count.zero, arrival->zero - zero);
 	settle(pager, frame, mapped);
@@ -319,11 +327,20 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
  */
 static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 {
+	struct pf_run run = {
+		.region = frame->region, .first = frame->page, .count = frame->count};
+	bool mapped = map_now(pager, &run); /* what came on bulk is not lost */
 	uint64_t since;
 
 	pf_arrival_lost(&pager->arrival, frame);
-	for (uint32_t i = 0; i < frame->count; i++)
-		(void)pf_requests_close(&pager->requests, frame->region, frame->page + i, &since);
+	for (uint32_t i = 0; i < frame->count; i++) {
+		if (!mapped && pf_journal_state(&pager->guest->journal, frame->region,
+						frame->page + i) == PF_PAGE_FILLED)
+			park(pager, frame->region, frame->page + i);
+		else
+			(void)pf_requests_close(&pager->requests, frame->region, frame->page + i,
+						&since);
+	}
 }
 
 static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
@@ -572,13 +589,13 @@ static void *pager_thread(void *opaque)
 			break;
 		take_maps(pager);
 		busy = read_events(pager);
-		retry_parked(pager);
+		busy |= retry_parked(pager);
 		more = send_requests(pager);
 		flush(pager);
 		/* Flushed whole, the connection has nothing to wake this thread for. */
 		busy |= more && pager->channel && pf_channel_unsent(pager->channel) == 0;
 		busy |= take_frames(pager);
-		publish_bytes(pager);
+		publish(pager);
 		if (!busy)
 			wait_for_work(pager);
 	}

@@ -226,6 +226,72 @@ static void what_bulk_cannot_map_is_mapped_by_the_urgent_thread(void **state)
 	pk_close(&kit);
 }
 
+/* As without memory for page tables, in whichever thread. */
+static _Atomic bool maps_nothing;
+static _Atomic uint32_t maps_refused;
+
+static enum pf_map_result not_for_now(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				      uint64_t first, uint32_t count, uint32_t *out_pages)
+{
+	if (!atomic_load(&maps_nothing))
+		return pf_placer_memfd.map(guest, region, mapping, first, count, out_pages);
+	*out_pages = 0;
+	atomic_fetch_add(&maps_refused, 1);
+	errno = ENOMEM;
+	return PF_MAP_FAILED;
+}
+
+/* Pushed and not mapped, while its answer is on the way: by bulk, by the urgent thread for it, and for
+ * the waiter, who has trapped once more. */
+static void open_with_a_page_that_cannot_be_mapped(struct pf_placer *placer, uint64_t page)
+{
+	*placer = pf_placer_memfd;
+	placer->map = not_for_now;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .hold = true});
+	kit.guest.region[0].placer = placer;
+	pk_give(&kit);
+	pk_connect_bulk(&kit, 0, true);
+	maps_nothing = true;
+	maps_refused = 0;
+	vmm_tell(&kit.vmm, VMM_READ, 0, page, 0);
+	assert_int_equal(pk_request(&kit), page);
+	pk_pages(kit.push[0], page, 1);
+	WAIT_UNTIL(atomic_load(&maps_refused) >= 3);
+	assert_true(vmm_is_silent(&kit.vmm));
+}
+
+static void the_answer_for_a_pushed_page_that_cannot_be_mapped_is_still_owed(void **state)
+{
+	struct pf_placer placer;
+
+	(void)state;
+	open_with_a_page_that_cannot_be_mapped(&placer, 80);
+	pk_pages(kit.urgent, 80, 1);
+	WAIT_UNTIL(atomic_load(&kit.guest.count.duplicates) == 1);
+	WAIT_UNTIL(atomic_load(&maps_refused) >= 5);
+	assert_true(vmm_is_silent(&kit.vmm));
+	maps_nothing = false;
+	pk_reply_word(&kit, 80, page_word(80));
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	pk_barrier(&kit, REMOTE);
+	pk_close(&kit);
+}
+
+static void a_pushed_page_that_cannot_be_mapped_is_mapped_later_though_the_source_calls_it_lost(
+	void **state)
+{
+	struct pf_placer placer;
+
+	(void)state;
+	open_with_a_page_that_cannot_be_mapped(&placer, 81);
+	pk_page_error(kit.urgent, 81, EIO);
+	WAIT_UNTIL(atomic_load(&maps_refused) >= 5);
+	maps_nothing = false;
+	pk_reply_word(&kit, 81, page_word(81));
+	pk_barrier(&kit, REMOTE);
+	pk_close(&kit);
+}
+
 /* The memfd row, but the first run is not mapped at once and the second finds no room at once. */
 static uint32_t populated, mapped;
 
@@ -288,6 +354,9 @@ int main(void)
 		cmocka_unit_test(whoever_traps_while_bulk_writes_is_not_asked_for_and_goes_on),
 		cmocka_unit_test(whoever_waits_for_a_writer_that_fails_is_asked_for),
 		cmocka_unit_test(what_bulk_cannot_map_is_mapped_by_the_urgent_thread),
+		cmocka_unit_test(the_answer_for_a_pushed_page_that_cannot_be_mapped_is_still_owed),
+		cmocka_unit_test(
+			a_pushed_page_that_cannot_be_mapped_is_mapped_later_though_the_source_calls_it_lost),
 		cmocka_unit_test(an_answer_of_which_one_half_finds_no_room_lets_both_halves_go_on),
 		cmocka_unit_test(an_answer_dropped_for_a_writer_that_fails_is_asked_for_again),
 	};
