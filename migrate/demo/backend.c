@@ -24,13 +24,11 @@ static const struct pf_demo_backend hugetlb = {
 	.offers = "MISSING and MINOR faults on hugetlbfs",
 };
 
-/* What a kernel has of it cannot be asked of userfaultfd; this version can serve none of them. */
+/* What a kernel has of it cannot be asked of userfaultfd. */
 static const struct pf_demo_backend guest_memfd = {
 	.name = "guest_memfd",
 	.page_bytes = 4096,
-	.missing =
-		"userfaultfd and write(2) on guest_memfd and KVM userfault in the kernel, and what "
-		"serves them in this version of pageferry",
+	.guest_memfd = true,
 };
 
 const struct pf_demo_backend *pf_demo_backend_find(const char *name)

@@ -7,15 +7,16 @@
 #ifndef PF_MIGRATE_DEMO_BACKEND_H
 #define PF_MIGRATE_DEMO_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct pf_demo_backend {
 	const char *name; /* of --backend, and of pageferry-guest's --kinds */
 	uint32_t page_bytes;
-	uint64_t features;   /* that userfaultfd must offer for it */
-	const char *offers;  /* the same in words */
-	const char *missing; /* what it takes beyond that and is not there; NULL: nothing */
+	uint64_t features;  /* that userfaultfd must offer for it */
+	const char *offers; /* the same in words */
+	bool guest_memfd;   /* all of pf_gmem_probe() must work */
 };
 
 extern const struct pf_demo_backend pf_demo_memfd;

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "memory/gmem_probe.h"
 
 /* Both agents and both guests beside the guests' memory. */
 #define OVERHEAD (UINT64_C(128) << 20)
@@ -31,16 +32,50 @@ static int open_userfaultfd(void)
 	return -1;
 }
 
+/* " NAME (why)" for each feature that is missing; "": none is. */
+static void list_missing(const struct pf_gmem_probe *found, char *out, size_t size)
+{
+	bool each = found->feature[PF_GMEM_FILE].works; /* else they all have one reason */
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (enum pf_gmem_feature i = 0; i < PF_GMEM_FEATURES; i++) {
+		if (found->feature[i].works)
+			continue;
+		used += (size_t)snprintf(out + used, size - used, each ? "%s %s (%.100s)" : "%s %s",
+					 used > 0 ? "," : "", pf_gmem_feature_name(i),
+					 found->feature[i].why.text);
+		if (used >= size)
+			return;
+	}
+	if (used > 0 && !each)
+		snprintf(out + used, size - used, ": %.240s", found->feature[PF_GMEM_FILE].why.text);
+}
+
+static int needs_guest_memfd(const struct pf_demo_backend *backend, struct pf_err *err)
+{
+	const uint64_t both = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR;
+	struct pf_gmem_probe found;
+	char missing[sizeof(err->text)];
+
+	pf_gmem_probe(&found);
+	list_missing(&found, missing, sizeof(missing));
+	if (missing[0] == '\0' && found.modes == both)
+		return 0;
+	pf_err_set(err, PF_ERR_SYSTEM, "--backend %s: here is no%s", backend->name,
+		   missing[0] != '\0' ? missing
+				      : " userfaultfd MINOR on guest_memfd, only MISSING");
+	return pf_err_hint(err, "tests/kernel/run runs it in a kernel that has all of them; "
+				"--backend memfd and hugetlb need no such kernel");
+}
+
 int pf_needs_kernel(const struct pf_demo_backend *backend, struct pf_err *err)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	pf_auto_fd int fd = -1;
 
-	if (backend->missing) {
-		pf_err_set(err, PF_ERR_SYSTEM, "--backend %s lacks %s", backend->name,
-			   backend->missing);
-		return pf_err_hint(err, "use --backend memfd or hugetlb");
-	}
+	if (backend->guest_memfd)
+		return needs_guest_memfd(backend, err);
 	fd = open_userfaultfd();
 	if (fd < 0) {
 		pf_err_sys(err, "opening a userfaultfd");
