@@ -10,6 +10,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -92,6 +93,7 @@ static const struct limited {
 	{SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD},
 	/* Only for this process's own memory: which pages a file on hugetlbfs has. */
 	{SCMP_SYS(userfaultfd), 0, UFFD_USER_MODE_ONLY, UFFD_USER_MODE_ONLY},
+	{SCMP_SYS(kcmp), 2, UINT32_MAX, KCMP_FILE}, /* was a userfaultfd handed over twice? */
 	{SCMP_SYS(prctl), 0, UINT32_MAX, PR_SET_NAME},
 	{SCMP_SYS(prctl), 0, UINT32_MAX, PR_GET_DUMPABLE},
 	{SCMP_SYS(prlimit64), 2, UINT64_MAX, 0}, /* getrlimit(2) */

@@ -43,6 +43,36 @@ static int refuse(const struct pf_guest *guest, uint32_t region, struct pf_err *
 			     guest->region[region].id);
 }
 
+static void rename_uffd(struct pf_guest *guest, uint32_t from, uint32_t to)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		for (uint32_t m = 0; m < guest->region[r].mappings && m < PF_MAPPINGS_MAX; m++)
+			if (guest->region[r].mapping[m].uffd == from)
+				guest->region[r].mapping[m].uffd = to;
+}
+
+/*
+ * A userfaultfd that was handed over twice, once for each region say, is one: its events come to
+ * whichever descriptor is read first, and would be looked for in the mappings of that one only.
+ */
+static void merge_uffds(struct pf_guest *guest)
+{
+	for (uint32_t u = 1; u < guest->uffds; u++) {
+		uint32_t same = 0;
+
+		while (same < u && !pf_uffd_same(guest->uffd[u].fd, guest->uffd[same].fd))
+			same++;
+		if (same == u)
+			continue;
+		close(guest->uffd[u].fd);
+		rename_uffd(guest, u, same);
+		rename_uffd(guest, --guest->uffds, u);
+		guest->uffd[u].fd = guest->uffd[guest->uffds].fd;
+		guest->uffd[guest->uffds].fd = -1;
+		u--;
+	}
+}
+
 static int check_mapping(const struct pf_guest *guest, uint32_t r, uint32_t m, struct pf_err *err)
 {
 	const struct pf_region_shape *shape = &guest->table.region[r];
@@ -152,6 +182,7 @@ static int check_all(struct pf_guest *guest, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "%" PRIu32 " userfaultfds; 1 to %u are allowed",
 				  guest->uffds, PF_UFFDS_MAX);
+	merge_uffds(guest);
 	for (uint32_t a = 0; a < guest->table.count; a++) {
 		if (check_region(guest, a, err))
 			return refuse(guest, a, err);

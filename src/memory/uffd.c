@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -71,6 +74,13 @@ int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err)
 		return pf_err_sys(err, "making the userfaultfd non-blocking");
 	*out_features = features & ~FEATURE_INITIALIZED;
 	return 0;
+}
+
+bool pf_uffd_same(int fd, int other)
+{
+	pid_t self = getpid();
+
+	return syscall(SYS_kcmp, self, self, KCMP_FILE, fd, other) == 0;
 }
 
 static int refused(struct pf_err *err, const char *what, uint64_t start, uint64_t length)

@@ -34,6 +34,8 @@ enum pf_map_result {
  * and one with EVENT_FORK, EVENT_REMAP or EVENT_UNMAP; features as /proc/self/fdinfo shows them.
  */
 PF_MUST_USE int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err);
+/* Are these two descriptors one userfaultfd?  false also where the kernel does not tell (kcmp(2)). */
+bool pf_uffd_same(int fd, int other);
 /*
  * Registers [start, start + length) with modes; PF_ERR_PROTOCOL with what the kernel said if it
  * refuses.  Checks that what places a page is offered: UFFDIO_CONTINUE when MINOR is in modes, else

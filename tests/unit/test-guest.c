@@ -127,6 +127,52 @@ static void an_address_is_found_in_its_region_and_nowhere_else(void **state)
 	assert_false(pf_guest_find(&guest, 0, UINT64_MAX, &region, &page));
 }
 
+static void assert_traps_in(uint32_t uffd, uint32_t mapping, uint32_t region, uint64_t page)
+{
+	const struct uffd_msg *event;
+	uint32_t at;
+	uint64_t found;
+
+	vmm_tell(&vmm, VMM_READ, mapping, region * HALF + page, 0);
+	wait_readable(guest.uffd[uffd].fd);
+	assert_int_equal(pf_guest_read(&guest, uffd), PF_RING_EVENTS);
+	event = pf_ring_peek(&guest.uffd[uffd].ring);
+	assert_true(pf_guest_find(&guest, uffd, event->arg.pagefault.address, &at, &found));
+	assert_int_equal(at, region);
+	assert_int_equal(found, page);
+	pf_ring_pop(&guest.uffd[uffd].ring);
+}
+
+/* As by a VMM that sends it beside each region: SCM_RIGHTS makes two descriptors of it. */
+static void a_userfaultfd_that_comes_twice_is_one(void **state)
+{
+	(void)state;
+	split();
+	guest.uffd[3] = guest.uffd[1];
+	guest.uffd[1].fd = fcntl(vmm.uffd[0], F_DUPFD_CLOEXEC, 0);
+	guest.uffd[2].fd = fcntl(vmm.uffd[0], F_DUPFD_CLOEXEC, 0);
+	guest.uffds = 4;
+	guest.region[0].mapping[1].uffd = guest.region[1].mapping[1].uffd = 3;
+	guest.region[1].mapping[0].uffd = 2;
+	arm();
+	assert_int_equal(guest.uffds, 2);
+	assert_traps_in(0, 0, 1, 3);
+	assert_traps_in(0, 0, 0, 4);
+	assert_traps_in(1, 1, 1, 5);
+	assert_true(vmm_is_silent(&vmm));
+}
+
+static void mappings_that_overlap_on_a_userfaultfd_that_comes_twice_are_refused(void **state)
+{
+	(void)state;
+	split();
+	guest.uffd[2].fd = fcntl(vmm.uffd[0], F_DUPFD_CLOEXEC, 0);
+	guest.uffds = 3;
+	guest.region[1].mapping[0].uffd = 2;
+	guest.region[1].mapping[0].base -= PAGE;
+	assert_refused("region 1 (id 8): one of its mappings overlaps one of region 0");
+}
+
 static void pages_that_nobody_declared_are_refused_with_count_and_range(void **state)
 {
 	char byte = 1;
@@ -374,6 +420,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(an_armed_guest_traps_in_every_mapping),
 		CASE(an_address_is_found_in_its_region_and_nowhere_else),
+		CASE(a_userfaultfd_that_comes_twice_is_one),
+		CASE(mappings_that_overlap_on_a_userfaultfd_that_comes_twice_are_refused),
 		CASE(pages_that_nobody_declared_are_refused_with_count_and_range),
 		CASE(a_vmm_that_touched_a_page_is_refused_until_it_punches_it),
 		CASE(memory_that_is_only_reserved_is_accepted),
