@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -39,6 +40,35 @@ static const struct file_kind {
 			       .lacking = "nobody but its own process can read it"},
 };
 
+/*
+ * Asked first, since nobody has to be waited for: only files of tmpfs and hugetlbfs have seals.  fstatfs(2)
+ * and fstat(2) of a file on FUSE wait for whoever serves it, who may be the VMM itself, or hang.
+ */
+static int check_kept_by_kernel(int fd, const struct file_kind *is, struct pf_err *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+	char link[48], name[128] = "?";
+	ssize_t length;
+
+	if (flags < 0)
+		return pf_err_sys(err, "looking at its memory file's descriptor");
+	if (flags & O_PATH) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory file is not open for reading and writing (O_PATH)");
+		return pf_err_hint(err, "hand over a descriptor that was opened with O_RDWR");
+	}
+	if (fcntl(fd, F_GET_SEALS) >= 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, name, sizeof(name) - 1);
+	if (length > 0)
+		name[length] = '\0';
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "its memory file is said to be a %s, but is %s, which is no file of tmpfs or hugetlbfs",
+		   is->name, name);
+	return pf_err_hint(err, "%s", is->wanted);
+}
+
 static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_shape *shape,
 		      struct pf_err *err)
 {
@@ -53,6 +83,8 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 			   known ? is->lacking : "no such kind is known");
 		return pf_err_hint(err, "%s", known ? is->wanted : BACK_BY_MEMFD);
 	}
+	if (check_kept_by_kernel(fd, is, err))
+		return -1;
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
 	if (fs.f_type != is->magic) {
@@ -85,9 +117,6 @@ static int check_length(int fd, uint64_t offset, const struct pf_region_shape *s
 
 	if (fstat(fd, &st))
 		return pf_err_sys(err, "looking at its memory file");
-	if (!S_ISREG(st.st_mode))
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "its memory is not a regular file (mode 0%o)", st.st_mode);
 	if (offset % shape->page_size != 0)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "its offset 0x%" PRIx64 " in the memory file "
@@ -109,11 +138,9 @@ static int check_access(int fd, bool writable, struct pf_err *err)
 
 	if (flags < 0)
 		return pf_err_sys(err, "looking at its memory file's descriptor");
-	if (flags & O_PATH || ((flags & O_ACCMODE) != O_RDWR &&
-			       (writable || (flags & O_ACCMODE) != O_RDONLY))) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is not open for %s%s",
-			   writable ? "reading and writing" : "reading",
-			   flags & O_PATH ? " (O_PATH)" : "");
+	if ((flags & O_ACCMODE) != O_RDWR && (writable || (flags & O_ACCMODE) != O_RDONLY)) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is not open for %s",
+			   writable ? "reading and writing" : "reading");
 		return pf_err_hint(err, "hand over a descriptor that was opened with O_RDWR");
 	}
 	/* Linux then appends whatever offset pwrite(2) is given (its man page, BUGS). */

@@ -166,7 +166,7 @@ ROWS = [
     Row("file_that_is_only_a_path", lambda m: reopened(m, os.O_PATH),
         "not open for reading and writing (O_PATH)", "opened with O_RDWR"),
     Row("file_sealed_against_writing", sealed, "sealed against writing", "do not set F_SEAL_WRITE"),
-    Row("pipe_for_a_file", lambda m: plain(m, fd=os.pipe()[1]), "file system of type",
+    Row("pipe_for_a_file", lambda m: plain(m, fd=os.pipe()[1]), "which is no file of tmpfs or",
         "a memfd without MFD_HUGETLB or a file on tmpfs"),
     Row("memory_that_nobody_declared", touched,
         "3 pages of its memory file are present already and nobody declared them; "

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -158,9 +159,15 @@ static void files_that_are_not_as_said_are_refused(void **state)
 	assert_check_refused("too short");
 	reader.region[1].offset = 0;
 	swap_file(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-	assert_check_refused("file system of type");
+	assert_check_refused("test-reader, which is no file of tmpfs or hugetlbfs");
 	swap_file(open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	assert_check_refused("not a regular file");
+	assert_check_refused("is /dev/shm, which is no file of tmpfs");
+	swap_file(open("/dev/zero", O_RDWR | O_CLOEXEC));
+	assert_check_refused("is /dev/zero, which is no file of tmpfs");
+	swap_file(eventfd(0, EFD_CLOEXEC));
+	assert_check_refused("[eventfd], which is no file of tmpfs");
+	swap_file(open("/dev/shm", O_PATH | O_CLOEXEC));
+	assert_check_refused("(O_PATH)");
 }
 
 static void other_kinds_of_memory_are_refused_by_name(void **state)
