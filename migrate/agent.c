@@ -58,7 +58,16 @@ static int write_record(struct pf_agent *agent, enum pf_record record, struct pf
 	return 0;
 }
 
-int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err)
+static void act(struct pf_agent *agent, uint8_t action)
+{
+	bool nested = agent->acting;
+
+	agent->acting = true;
+	agent->ops->act(agent->engine, action);
+	agent->acting = nested;
+}
+
+static int follow(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 {
 	const struct pf_machine *machine = agent->machine;
 	enum pf_phase before = machine->phase[agent->state];
@@ -75,39 +84,100 @@ int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 		emit_state(agent, row->why);
 		agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
 	}
-	agent->ops->act(agent->engine, row->action);
+	act(agent, row->action);
 	return 0;
 }
 
-static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
+/* As far as records can be written. */
+static void catch_up(struct pf_agent *agent)
 {
-	struct pf_agent *agent = opaque;
+	const struct pf_late *first;
 	struct pf_err err = {0};
 
-	if (pf_agent_raise(agent, agent->retry_event, &err) == 0 || err.class == PF_ERR_STATE)
-		return 0;
-	sd_event_source_set_time(source, usec + RETRY_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	while (!agent->ending && (first = pf_backlog_first(&agent->backlog))) {
+		if (first->failed)
+			agent->why = first->why;
+		if (follow(agent, first->event, &err) && err.class != PF_ERR_STATE)
+			return;
+		pf_backlog_drop_first(&agent->backlog);
+	}
 }
 
-void pf_agent_note(struct pf_agent *agent, uint8_t event)
+/* Who decides something shall decide on all that was heard. */
+int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 {
-	struct pf_err err = {0};
+	catch_up(agent);
+	return follow(agent, event, err);
+}
 
-	if (pf_agent_raise(agent, event, &err) == 0 || err.class == PF_ERR_STATE)
-		return;
-	pf_report(pf_agent_role(agent), &err);
-	agent->retry_event = event;
+int pf_agent_raise_in_turn(struct pf_agent *agent, uint8_t event, struct pf_err *err)
+{
+	const struct pf_late *first = pf_backlog_first(&agent->backlog);
+
+	if (first)
+		return pf_err_set(err, PF_ERR_STATE, "%s came first, and its record cannot be written",
+				  agent->machine->event_name[first->event]);
+	return follow(agent, event, err);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *opaque);
+
+static void try_again_later(struct pf_agent *agent)
+{
 	agent->retry_timer = sd_event_source_disable_unref(agent->retry_timer);
 	if (sd_event_add_time_relative(agent->loop, &agent->retry_timer, CLOCK_MONOTONIC, RETRY_US,
 				       0, on_retry, agent) < 0)
 		fprintf(stderr, "pageferry %s: no timer to try again\n", pf_agent_role(agent));
 }
 
+static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_agent *agent = opaque;
+
+	(void)source, (void)usec;
+	catch_up(agent);
+	if (!agent->ending && pf_backlog_first(&agent->backlog))
+		try_again_later(agent);
+	return 0;
+}
+
+/* why: NULL where nothing failed. */
+static void raise_or_keep(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
+{
+	bool first = !pf_backlog_first(&agent->backlog);
+	struct pf_err err = {0};
+
+	if (why)
+		agent->why = *why;
+	if (follow(agent, event, &err) == 0 || err.class == PF_ERR_STATE)
+		return;
+	pf_report(pf_agent_role(agent), &err);
+	pf_backlog_add(&agent->backlog, event, why);
+	if (first)
+		try_again_later(agent);
+}
+
+static void raise_in_turn(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
+{
+	if (pf_backlog_first(&agent->backlog) && !agent->acting)
+		pf_backlog_add(&agent->backlog, event, why);
+	else
+		raise_or_keep(agent, event, why);
+}
+
+void pf_agent_note(struct pf_agent *agent, uint8_t event)
+{
+	raise_in_turn(agent, event, NULL);
+}
+
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
 {
-	agent->why = *why;
-	pf_agent_note(agent, event);
+	raise_in_turn(agent, event, why);
+}
+
+void pf_agent_cut(struct pf_agent *agent, uint8_t event, const struct pf_err *why)
+{
+	raise_or_keep(agent, event, why);
 }
 
 void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why)

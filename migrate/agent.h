@@ -14,6 +14,7 @@
 
 #include "base/mailbox.h"
 #include "base/spin.h"
+#include "core/backlog.h"
 #include "core/fsm.h"
 #include "migrate/control.h"
 #include "migrate/events.h"
@@ -45,7 +46,8 @@ struct pf_agent {
 	struct pf_vmm *vmm;
 	struct pf_mailbox inbox; /* every thread -> main */
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
-	uint8_t retry_event; /* whose record could not be written */
+	struct pf_backlog backlog; /* whose records could not be written, and what came behind */
+	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */
 	uint64_t outage_ns;	     /* when the connection was lost */
 	uint64_t outage_deadline_ms; /* parameter; 0: never */
 	uint64_t spin_ns; /* parameter: how long the urgent thread looks before it sleeps */
@@ -76,20 +78,26 @@ int pf_agent_run(struct pf_agent *agent);
 void pf_agent_close(struct pf_agent *agent);
 
 /*
+ * For what somebody decides; what was heard before comes first, as far as its records can be written.
  * 0: the transition happened.  -1, PF_ERR_STATE: the pair is ignored, with the table's reason; any
  * other class: the record could not be written, and the state is what it was.
  */
 int pf_agent_raise(struct pf_agent *agent, uint8_t event, struct pf_err *err);
+/* The same for what is heard, and is of no use if it must wait (core/backlog.h): then PF_ERR_STATE. */
+PF_MUST_USE int pf_agent_raise_in_turn(struct pf_agent *agent, uint8_t event, struct pf_err *err);
 /*
  * For events whose being ignored is nobody's error.  If the record cannot be written it is said on
  * stderr and tried again until it can, or until the table ignores the event: what the peer has said
- * stays true.
+ * stays true.  What is noted meanwhile waits behind it.
  */
 void pf_agent_note(struct pf_agent *agent, uint8_t event);
 /* -1: said on stderr; without SEEN the next process only claims less (enum pf_mark in core/fsm.h). */
 int pf_agent_mark(struct pf_agent *agent, enum pf_mark mark);
-/* Remembers why (for the exit code and the outcome), then raises. */
+/* The same with a reason, which the event's action finds in agent->why. */
 void pf_agent_fail(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
+/* The connection is lost.  That waits behind nothing: the tables know what it means to hear RUN, say, on a
+ * connection and to write it when that is gone, and the orchestrator must know now. */
+void pf_agent_cut(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
 
 /* The same for a VMM that is gone, and VMM_LOST if that matters in this state. */
 void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why);

@@ -19,7 +19,6 @@
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
-#include "migrate/status.h"
 #include "net/tcp.h"
 
 /* ---- sending ---- */
@@ -87,7 +86,7 @@ static int take_commit(struct destination *destination, const struct pf_mail *ma
 	if (check_verdict(destination, mail, PF_RECORD_OFFERED, PF_RECORD_OFFERED, err))
 		return -1;
 	/* A record that cannot be written is no RUN: the tombstone gives the guest back. */
-	if (pf_agent_raise(agent, PF_DE_COMMIT, &failed) && failed.class != PF_ERR_STATE)
+	if (pf_agent_raise_in_turn(agent, PF_DE_COMMIT, &failed) && failed.class != PF_ERR_STATE)
 		pf_agent_fail(agent, PF_DE_FAILED, &failed);
 	return 0;
 }
@@ -298,6 +297,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
 	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
 		pf_guest_done(guest);
 		return pf_err_prefix(err, "its memory");
@@ -322,7 +323,7 @@ static int vmm_ready(void *engine, struct pf_err *err)
 	if (destination->readies != destination->loads)
 		return 0;
 	pf_fault(PF_FAULT_LOADED);
-	if (pf_agent_raise(&destination->agent, PF_DE_VMM_READY, &failed) &&
+	if (pf_agent_raise_in_turn(&destination->agent, PF_DE_VMM_READY, &failed) &&
 	    failed.class != PF_ERR_STATE)
 		pf_agent_fail(&destination->agent, PF_DE_FAILED, &failed);
 	return 0;
@@ -561,43 +562,7 @@ static void destination_act(void *engine, uint8_t action)
 		acts[action](engine);
 }
 
-/* ---- status and main ---- */
-
-static void destination_status(void *engine, json_t *status)
-{
-	struct destination *destination = engine;
-	struct pf_pager *pager = &destination->pager;
-	uint64_t sent = destination->sent_before + pager->count.sent;
-	uint64_t received = destination->received_before + pager->count.received;
-	struct pf_page_counts pages = {
-		.requested = pager->count.requested,
-		.pushed = destination->pushed_before,
-		.zero = destination->zero_before + pager->count.zero,
-	};
-
-	if (destination->armed) {
-		pages.total = destination->guest.journal.total;
-		pages.filled = destination->guest.journal.filled;
-		pages.duplicates = destination->guest.count.duplicates;
-	}
-	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
-		if (!destination->bulk[i].started)
-			continue;
-		pages.pushed += destination->receiver[i]->count.pushed;
-		pages.zero += destination->receiver[i]->count.zero;
-		sent += pf_channel_bytes(destination->bulk[i].channel, false);
-		received += pf_channel_bytes(destination->bulk[i].channel, true);
-	}
-	pf_status_pages(status, &pages);
-	pf_status_faults(status, pager->count.faults, pager->count.open, &pager->latency_ns);
-	pf_status_bytes(status, sent, received);
-	for (uint32_t i = 0; i < PF_CHANNELS_MAX && destination->bulk[i].started; i++)
-		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));
-	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
-		       destination->urgent_up ? destination->cipher : NULL);
-	json_object_set_new(status, "downtime-us",
-			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));
-}
+/* ---- parameters and main ---- */
 
 static int destination_set(void *engine, const char *name, const json_t *value, bool apply,
 			   struct pf_err *err)
@@ -611,7 +576,7 @@ static const struct pf_agent_ops destination_ops = {
 	.set = destination_set,
 	.act = destination_act,
 	.mail = destination_mail,
-	.status = destination_status,
+	.status = pf_destination_status,
 };
 
 static void destination_close(struct destination *destination)

@@ -2,8 +2,8 @@
 /*
  * migrate/destination_engine.h - the destination's engine as its main thread sees it.
  *
- * For destination.c (what the state table's actions do) and destination_session.c (whose hello is
- * accepted, and what a session is made of) alone.
+ * For destination.c (what the state table's actions do), destination_session.c (whose hello is accepted,
+ * and what a session is made of) and destination_status.c alone.
  */
 #ifndef PF_MIGRATE_DESTINATION_ENGINE_H
 #define PF_MIGRATE_DESTINATION_ENGINE_H
@@ -48,5 +48,8 @@ void pf_session_stranger(struct destination *destination, const char *address,
 			 const struct pf_err *why);
 /* Joins the bulk threads; goodbye: what was posted is sent first. */
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
+
+/* For query-migrate: struct pf_agent_ops. */
+void pf_destination_status(void *engine, json_t *status);
 
 #endif

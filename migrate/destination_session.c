@@ -60,7 +60,7 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	drop_links(destination);
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
-	pf_agent_fail(&destination->agent, PF_DE_LINK_DOWN, err);
+	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);
 }
 
 void pf_session_stranger(struct destination *destination, const char *address,

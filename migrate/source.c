@@ -161,7 +161,7 @@ static void on_down(struct source *source, const struct pf_err *err)
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)
 		pf_agent_fail(&source->agent, PF_SE_FAILURE, err);
 	else
-		pf_agent_fail(&source->agent, PF_SE_LINK_DOWN, err);
+		pf_agent_cut(&source->agent, PF_SE_LINK_DOWN, err);
 }
 
 /* ---- frames ---- */
@@ -243,7 +243,8 @@ static int take_verdict(struct source *source, const struct pf_mail *mail, unsig
 	if (!source->link_up)
 		return 0;
 	/* OFFERED that cannot be written: nothing was offered, so nothing is lost. */
-	if (pf_agent_raise(&source->agent, PF_SE_READY, &failed) && failed.class != PF_ERR_STATE)
+	if (pf_agent_raise_in_turn(&source->agent, PF_SE_READY, &failed) &&
+	    failed.class != PF_ERR_STATE)
 		pf_agent_fail(&source->agent, PF_SE_FAILURE, &failed);
 	return 0;
 }
@@ -301,6 +302,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 
 	if (source->vmm_described)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	/* Before its memory is judged: that its guest runs here is known, also if the memory will not do. */
+	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
 	if (pf_vmm_reader(regions, fds, &service->reader, err) ||
 	    pf_reader_check(&service->reader, err) ||
 	    pf_push_init(&service->push, &service->reader.table, err)) {

@@ -237,6 +237,11 @@ def words(text):
     return " ".join(text.split())
 
 
+def owner(agent):
+    outcome = agent.outcome()
+    return outcome["outcome"], outcome["owner"]
+
+
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_memory_that_is_refused(migration, row):
     start_up_to_the_vmm(migration)
@@ -251,8 +256,10 @@ def test_memory_that_is_refused(migration, row):
     assert migration.destination.wait() == 76
     for agent in (migration.source, migration.destination):
         assert row.words in words(agent.log_text())
-        assert agent.outcome()["outcome"] == "source-intact"
-        assert agent.outcome()["owner"] == "source"
+    assert owner(migration.source) == ("source-intact", "source")
+    # REGIONS says that its VMM is a new one, whatever the memory is like; unless it cannot be read.
+    unread = row.hint is RULES
+    assert owner(migration.destination) == ((None, None) if unread else ("source-intact", "source"))
     assert row.hint in words(migration.destination.log_text())
     assert row.hint in migration.destination.outcome()["hint"]
     final = migration.destination.control.drain()[-1]["data"]
@@ -260,6 +267,30 @@ def test_memory_that_is_refused(migration, row):
     client.close()
     memory.close()
     migration.check_source_guest_runs()
+
+
+# ---- a VMM that greets, and goes before it has said how its guest is
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("side, role, ends", [
+    ("source", SOURCE, (71, 130)), ("destination", DESTINATION, (76, 71)),
+])
+def test_a_greeting_alone_is_no_evidence(migration, side, role, ends):
+    """Both agents have new state directories: where a guest is, neither claims to know."""
+    migration.start_destination()
+    migration.start_source()
+    migration.source.open()
+    migration.wait_link()
+    client = Client(getattr(migration, side).vmm_socket)
+    client.hello(role)
+    client.close()
+    assert (migration.source.wait(), migration.destination.wait()) == ends
+    agent = getattr(migration, side)
+    assert agent.control.wait_event("VMM_LOST")["data"]["side"] == side
+    assert "the VMM closed its connection" in agent.log_text()
+    for agent in (migration.source, migration.destination):
+        assert owner(agent) == (None, None)
 
 
 # ---- memory that is right by itself, and not that of the source

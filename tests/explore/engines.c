@@ -64,7 +64,7 @@ void pf_stop_process(struct world *w, enum pf_side side, enum proc proc)
 	pf_unlink(w, side);
 	agent->proc = (uint8_t)proc;
 	agent->met = VMM_ABSENT;
-	agent->retry = 0;
+	memset(agent->late, 0, sizeof(agent->late));
 	agent->state = 0;
 	if (side == PF_SOURCE) {
 		w->guest_paused = w->heard_resumed = false;
@@ -77,8 +77,10 @@ void pf_stop_process(struct world *w, enum pf_side side, enum proc proc)
 
 static void end(struct making *m, enum pf_side side)
 {
-	pf_agent_of(m, side)->proc = PROC_ENDING;
-	pf_agent_of(m, side)->retry = 0;
+	struct agent *agent = pf_agent_of(m, side);
+
+	agent->proc = PROC_ENDING;
+	memset(agent->late, 0, sizeof(agent->late));
 }
 
 /* What an action does: this frame to the other side, something more, this word on the owner. */
@@ -139,11 +141,49 @@ enum raised pf_raise(struct making *m, enum pf_side side, uint8_t event)
 	return RAISED;
 }
 
-/* As pf_agent_note(): what could not be written is tried again. */
-void pf_note(struct making *m, enum pf_side side, uint8_t event)
+/* As pf_backlog_add(). */
+static void add_late(struct making *m, enum pf_side side, uint8_t event)
+{
+	uint8_t *late = pf_agent_of(m, side)->late;
+
+	for (unsigned i = 0; i < LATE_MAX; i++) {
+		if (late[i] == 0)
+			late[i] = (uint8_t)(1 + event);
+		if (late[i] == 1 + event)
+			return;
+	}
+	broken(m, "the model's backlog is too short");
+}
+
+bool pf_catch_up(struct making *m, enum pf_side side)
+{
+	uint8_t *late = pf_agent_of(m, side)->late;
+	bool more = late[0] != 0;
+
+	while (late[0] && pf_raise(m, side, (uint8_t)(late[0] - 1)) != NOT_WRITTEN) {
+		memmove(late, late + 1, LATE_MAX - 1);
+		late[LATE_MAX - 1] = 0;
+	}
+	return more;
+}
+
+enum raised pf_raise_in_turn(struct making *m, enum pf_side side, uint8_t event)
+{
+	return pf_agent_of(m, side)->late[0] ? IGNORED : pf_raise(m, side, event);
+}
+
+void pf_cut(struct making *m, enum pf_side side, uint8_t event)
 {
 	if (pf_raise(m, side, event) == NOT_WRITTEN)
-		pf_agent_of(m, side)->retry = (uint8_t)(1 + event);
+		add_late(m, side, event);
+}
+
+void pf_note(struct making *m, enum pf_side side, uint8_t event)
+{
+	if (pf_agent_of(m, side)->late[0] && !m->acting)
+		add_late(m, side, event);
+	else
+		pf_cut(m, side, event);
 }
 
 /* ---- the source's actions ---- */
@@ -293,6 +333,16 @@ static void resume(struct making *m)
 	m->world->resume_asked = m->world->destination_vmm != DV_DEAD;
 }
 
+/* A VMM that is gone was not told RESUME: as if it had refused, and the source need not hear of RUN. */
+static void run(struct making *m)
+{
+	resume(m);
+	if (m->world->resume_asked)
+		put(m, PF_SOURCE, PF_FRAME_RUN);
+	else
+		pf_note(m, PF_DESTINATION, PF_DE_VMM_REFUSED);
+}
+
 static void complete(struct making *m)
 {
 	struct agent *agent = pf_agent_of(m, PF_DESTINATION);
@@ -342,7 +392,7 @@ static const struct effect destination_effects[PF_DA_ACTIONS_] = {
 	[PF_DA_RESTART] = {.also = restart},
 	[PF_DA_LOAD] = {.also = load},
 	[PF_DA_READY] = {.frame = PF_FRAME_READY},
-	[PF_DA_RUN] = {.frame = PF_FRAME_RUN, .also = resume, .said = SAID_THERE},
+	[PF_DA_RUN] = {.also = run, .said = SAID_THERE},
 	[PF_DA_RESUME] = {.also = resume, .said = SAID_THERE},
 	[PF_DA_RESUMED] = {.frame = PF_FRAME_RESUMED, .also = note_resumed, .said = SAID_THERE},
 	[PF_DA_GO_ON] = {.frame = PF_FRAME_RESUMED, .said = SAID_THERE},
@@ -370,8 +420,11 @@ void pf_act(struct making *m, enum pf_side side, uint8_t action)
 
 	if (effect->frame)
 		put(m, side == PF_SOURCE ? PF_DESTINATION : PF_SOURCE, effect->frame);
-	if (effect->also)
+	if (effect->also) {
+		m->acting++;
 		effect->also(m);
+		m->acting--;
+	}
 	if (agent->proc == PROC_DEAD)
 		return; /* it crashed on the way */
 	if (effect->said == SAID_INTACT)

@@ -17,6 +17,7 @@ struct making {
 	enum mode mode;
 	bool wrote;	 /* something went to disk, or should have */
 	bool used;	 /* the mode has had its effect */
+	unsigned acting; /* in an action: what it raises waits behind nothing */
 	const char *why; /* the rule that was broken, or NULL */
 };
 
@@ -24,7 +25,10 @@ enum raised { RAISED, IGNORED, NOT_WRITTEN };
 
 struct agent *pf_agent_of(struct making *m, enum pf_side side);
 enum raised pf_raise(struct making *m, enum pf_side side, uint8_t event);
-/* As pf_agent_note(): what could not be written is tried again. */
+/* As in migrate/agent.h; pf_raise() looks at no backlog, and pf_catch_up() is what a command does first. */
+bool pf_catch_up(struct making *m, enum pf_side side);
+enum raised pf_raise_in_turn(struct making *m, enum pf_side side, uint8_t event);
+void pf_cut(struct making *m, enum pf_side side, uint8_t event);
 void pf_note(struct making *m, enum pf_side side, uint8_t event);
 void pf_act(struct making *m, enum pf_side side, uint8_t action);
 /* This side has no connection any more; the other one may still read what it was sent. */
@@ -48,10 +52,12 @@ static inline bool pf_is_alive(const struct world *world, enum pf_side side)
 
 /* vmms.c: false: not possible now. */
 bool pf_step_source_vmm_comes(struct making *m);
+bool pf_step_source_vmm_goes_untold(struct making *m);
 bool pf_step_source_vmm_pauses(struct making *m);
 bool pf_step_source_vmm_dies(struct making *m);
 bool pf_step_source_vmm_missed(struct making *m);
 bool pf_step_destination_vmm_comes(struct making *m);
+bool pf_step_destination_vmm_goes_untold(struct making *m);
 bool pf_step_destination_vmm_replaced(struct making *m);
 bool pf_step_destination_vmm_loads(struct making *m);
 bool pf_step_destination_vmm_resumes(struct making *m);

@@ -27,6 +27,24 @@ bool pf_step_source_vmm_comes(struct making *m)
 	return true;
 }
 
+/* It greets and goes before it has said how its guest is: dead or alive, and whoever it was. */
+static bool goes_untold(struct making *m, enum pf_side side, uint32_t states, uint8_t event)
+{
+	struct agent *agent = pf_agent_of(m, side);
+
+	if (m->world->deaths == 0 || !pf_is_alive(m->world, side) || !(states >> agent->state & 1) ||
+	    agent->met != VMM_ABSENT)
+		return false;
+	m->world->deaths--;
+	pf_note(m, side, event);
+	return true;
+}
+
+bool pf_step_source_vmm_goes_untold(struct making *m)
+{
+	return goes_untold(m, PF_SOURCE, 1u << PF_S_NEW, PF_SE_VMM_LOST);
+}
+
 bool pf_step_source_vmm_pauses(struct making *m)
 {
 	struct world *w = m->world;
@@ -90,6 +108,14 @@ bool pf_step_destination_vmm_comes(struct making *m)
 	return true;
 }
 
+bool pf_step_destination_vmm_goes_untold(struct making *m)
+{
+	static const uint32_t states = 1u << PF_D_NEW | 1u << PF_D_AWAY_READY |
+				       1u << PF_D_AWAY_READY_UP;
+
+	return goes_untold(m, PF_DESTINATION, states, PF_DE_VMM_LOST);
+}
+
 /* A new VMM in the place of one that died while its agent was away. */
 bool pf_step_destination_vmm_replaced(struct making *m)
 {
@@ -121,7 +147,7 @@ bool pf_step_destination_vmm_loads(struct making *m)
 	w->loads = 0;
 	if (!pf_is_alive(w, PF_DESTINATION) || w->side[PF_DESTINATION].met != VMM_HERE)
 		return true;
-	if (pf_raise(m, PF_DESTINATION, PF_DE_VMM_READY) == NOT_WRITTEN)
+	if (pf_raise_in_turn(m, PF_DESTINATION, PF_DE_VMM_READY) == NOT_WRITTEN)
 		pf_destination_notes(m, PF_DE_FAILED);
 	return true;
 }
@@ -221,13 +247,15 @@ bool pf_step_destination_fails(struct making *m)
 
 /* ---- pages ---- */
 
+/* Asked for, if not pushed: a source answers before it has written down that the destination has the guest. */
 bool pf_step_last_page_arrives(struct making *m)
 {
+	static const uint32_t answering = 1u << PF_S_OFFERED | 1u << PF_S_ABORTING | 1u << PF_S_SERVING;
 	struct world *w = m->world;
 	const struct agent *s = &w->side[PF_SOURCE], *d = &w->side[PF_DESTINATION];
 
 	if (w->link != LINK_STANDS || !pf_is_alive(w, PF_SOURCE) || !pf_is_alive(w, PF_DESTINATION) ||
-	    s->state != PF_S_SERVING || s->met == VMM_ABSENT || d->record != PF_RECORD_RUN ||
+	    !(answering >> s->state & 1) || s->met == VMM_ABSENT || d->record != PF_RECORD_RUN ||
 	    d->met == VMM_ABSENT || w->filled)
 		return false;
 	w->whole = w->filled = true;

@@ -34,7 +34,7 @@ static bool source_hears(struct making *m)
 		break;
 	case PF_FRAME_READY:
 		/* OFFERED that cannot be written: nothing was offered, so nothing is lost. */
-		if (pf_raise(m, PF_SOURCE, PF_SE_READY) == NOT_WRITTEN)
+		if (pf_raise_in_turn(m, PF_SOURCE, PF_SE_READY) == NOT_WRITTEN)
 			pf_source_notes(m, PF_SE_FAILURE);
 		break;
 	case PF_FRAME_RUN:
@@ -76,7 +76,7 @@ static bool destination_hears(struct making *m)
 		break;
 	case PF_FRAME_COMMIT:
 		/* A record that cannot be written is no RUN: the tombstone gives the guest back. */
-		if (pf_raise(m, PF_DESTINATION, PF_DE_COMMIT) == NOT_WRITTEN)
+		if (pf_raise_in_turn(m, PF_DESTINATION, PF_DE_COMMIT) == NOT_WRITTEN)
 			pf_destination_notes(m, PF_DE_FAILED);
 		break;
 	case PF_FRAME_ABORT:
@@ -113,10 +113,7 @@ static bool cut(struct making *m)
 static void loses_link(struct making *m, enum pf_side side)
 {
 	pf_unlink(m->world, side);
-	if (side == PF_SOURCE)
-		pf_source_notes(m, PF_SE_LINK_DOWN);
-	else
-		pf_destination_notes(m, PF_DE_LINK_DOWN);
+	pf_cut(m, side, side == PF_SOURCE ? PF_SE_LINK_DOWN : PF_DE_LINK_DOWN);
 }
 
 static bool notices(struct making *m, enum pf_side side)
@@ -203,7 +200,7 @@ static bool connect(struct making *m, bool heard)
 		return false;
 	meeting = meet(m);
 	/* Its record could not be written, or it crashed behind the write: there is no WELCOME. */
-	if (keeps_link(meeting) && (!d->linked || d->retry))
+	if (keeps_link(meeting) && (!d->linked || d->late[0]))
 		heard = false;
 	if (heard)
 		pf_note(m, PF_SOURCE, m->tables->machine[PF_SOURCE]->meeting_event[meeting]);
@@ -346,13 +343,9 @@ static bool destination_exits(struct making *m)
 
 static bool retry(struct making *m, enum pf_side side)
 {
-	struct agent *agent = pf_agent_of(m, side);
-	uint8_t event = agent->retry;
-
-	if (!pf_is_alive(m->world, side) || event == 0)
+	if (!pf_is_alive(m->world, side) || pf_agent_of(m, side)->late[0] == 0)
 		return false;
-	agent->retry = 0;
-	pf_note(m, side, (uint8_t)(event - 1));
+	pf_catch_up(m, side);
 	return true;
 }
 
@@ -377,9 +370,12 @@ static bool can_command(struct making *m, enum pf_side side)
 
 static bool command(struct making *m, enum pf_side side, uint8_t event)
 {
+	bool more;
+
 	if (!can_command(m, side))
 		return false;
-	return pf_raise(m, side, event) == RAISED;
+	more = pf_catch_up(m, side);
+	return can_command(m, side) && (pf_raise(m, side, event) == RAISED || more);
 }
 
 static bool lose(struct making *m, enum pf_side side, uint8_t event)
@@ -426,7 +422,7 @@ static bool fence(struct making *m)
 	w->fenced = true;
 	w->destination_vmm = DV_DEAD;
 	w->resume_asked = false;
-	(void)pf_raise(m, PF_SOURCE, PF_SE_FENCED);
+	(void)command(m, PF_SOURCE, PF_SE_FENCED);
 	return true;
 }
 
@@ -495,6 +491,8 @@ const struct step_kind pf_steps[] = {
 	{"the source's state directory is lost", FAULT, source_directory},
 	{"the destination's state directory is lost", FAULT, destination_directory},
 	{"the source's VMM dies", FAULT, pf_step_source_vmm_dies},
+	{"the source's VMM goes before it said how its guest is", FAULT, pf_step_source_vmm_goes_untold},
+	{"the destination's VMM goes before it said so", FAULT, pf_step_destination_vmm_goes_untold},
 	{"the destination's VMM dies", FAULT, pf_step_destination_vmm_dies},
 	{"the destination's memory fails it", FAULT, pf_step_destination_fails},
 	{"the destination's VMM gives up after it had run", FAULT, pf_step_destination_vmm_gives_up},

@@ -26,6 +26,7 @@ enum link { LINK_NONE, LINK_STANDS, LINK_CUT };
 
 #define SIDES 3u
 #define URGENT_MAX 6u
+#define LATE_MAX 6u
 
 struct agent {
 	uint8_t proc, state;
@@ -33,8 +34,9 @@ struct agent {
 	uint8_t lost;	       /* its state directory was lost once */
 	uint8_t linked;	       /* it believes in a connection */
 	uint8_t met;	       /* enum vmm_met of this process */
-	uint8_t retry;	       /* 1 + the event whose record could not be written; 0: none */
 	uint8_t said;
+	/* As struct pf_backlog: 1 + an event, the oldest first; 0: no more. */
+	uint8_t late[LATE_MAX];
 };
 
 struct world {
@@ -60,7 +62,7 @@ struct world {
 	/* How much can still go wrong. */
 	uint8_t crashes, losses, cuts, failures, deaths;
 	uint8_t halves; /* connections that one side made and the other never heard of */
-	uint8_t zero[6];
+	uint8_t zero[7];
 };
 _Static_assert(sizeof(struct world) % 8 == 0, "hashed by words");
 

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_status.c - what the destination shows of itself in query-migrate.
+ *
+ * Main thread; reads counters that other threads write, and blocks on none of them.
+ */
+#include "base/clock.h"
+#include "migrate/destination_engine.h"
+#include "migrate/status.h"
+
+void pf_destination_status(void *engine, json_t *status)
+{
+	struct destination *destination = engine;
+	struct pf_pager *pager = &destination->pager;
+	uint64_t sent = destination->sent_before + pager->count.sent;
+	uint64_t received = destination->received_before + pager->count.received;
+	struct pf_page_counts pages = {
+		.requested = pager->count.requested,
+		.pushed = destination->pushed_before,
+		.zero = destination->zero_before + pager->count.zero,
+	};
+
+	if (destination->armed) {
+		pages.total = destination->guest.journal.total;
+		pages.filled = destination->guest.journal.filled;
+		pages.duplicates = destination->guest.count.duplicates;
+	}
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
+		if (!destination->bulk[i].started)
+			continue;
+		pages.pushed += destination->receiver[i]->count.pushed;
+		pages.zero += destination->receiver[i]->count.zero;
+		sent += pf_channel_bytes(destination->bulk[i].channel, false);
+		received += pf_channel_bytes(destination->bulk[i].channel, true);
+	}
+	pf_status_pages(status, &pages);
+	pf_status_faults(status, pager->count.faults, pager->count.open, &pager->latency_ns);
+	pf_status_bytes(status, sent, received);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX && destination->bulk[i].started; i++)
+		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));
+	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
+		       destination->urgent_up ? destination->cipher : NULL);
+	json_object_set_new(status, "downtime-us",
+			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));
+}
