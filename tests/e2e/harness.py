@@ -57,6 +57,15 @@ class Agent(Child):
         self.control.take_history()
         return self.control
 
+    def wait_path(self, path, seconds=DEADLINE):
+        """Until the agent has made it; it may not answer on --control."""
+        until = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        while not path.exists():
+            assert not poll.poll(10), f"{self.side} ended: {self.log_text()}"
+            assert time.monotonic() < until
+
     def record(self):
         """What is on disk; None before the first one."""
         path = self.state_dir / "record"

@@ -14,6 +14,8 @@ import signal
 
 import pytest
 
+import vmm_client as vmm
+
 pytestmark = pytest.mark.faults
 
 # What a guest does.
@@ -76,11 +78,31 @@ STOPS = [
     Stop("destination", "complete-ack-heard", "state completed", "GONE RUN", STANDS, MOVES),
 ]
 
+# Before the switch-over; where the source stands, the destination has nothing to do but to wait for it.
+SET_UP = [
+    Stop(side, point, AT_REST, "NONE NONE", MOVES, STANDS)
+    for side, points in {
+        "source": "connect tls hello-sent welcome-heard regions-sent regions-ok-heard",
+        "destination": "connect tls hello-heard welcome-sent armed regions-heard regions-ok-sent",
+    }.items()
+    for point in points.split()
+]
+# The destination's VMM refuses to resume, when GONE is on record.
+REFUSED = [
+    Stop("destination", "recording:3", AT_REST, "GONE RUN", STANDS, STANDS),
+    Stop("destination", "refused", AT_REST, "GONE REFUSED", STANDS, STANDS),
+    Stop("destination", "refused-sent", "word continued", "KEPT REFUSED", MOVES, STANDS),
+    Stop("source", "refused-heard", AT_REST, "GONE REFUSED", STANDS, STANDS),
+    Stop("source", "recording:3", AT_REST, "GONE REFUSED", STANDS, STANDS),
+    Stop("source", "kept", AT_REST, "KEPT REFUSED", STANDS, STANDS),
+]
+
 MAY_RUN = {"source": {"NONE", "KEPT"}, "destination": {"RUN"}}
 # Where neither runs, whose it is: nobody else may have it.
 OWNER = {
     "NONE NONE": "source", "NONE READY": "source",
     "OFFERED READY": "destination, unless it says no", "OFFERED RUN": "destination",
+    "GONE RUN": "destination", "GONE REFUSED": "source", "KEPT REFUSED": "source",
 }
 
 
@@ -123,11 +145,15 @@ def check_rules(stop):
     assert running or stop.records in OWNER
 
 
-def check_stand(migration, records, source, destination):
+def check_records(migration, records, source):
     found = " ".join(agent.record() or "NONE" for agent in (migration.source, migration.destination))
     check_guest(migration.source_guest, ("running", "continued"), "paused", source)
-    check_guest(migration.destination_guest, ("resumed",), None, destination)
     assert found == records
+
+
+def check_stand(migration, records, source, destination):
+    check_records(migration, records, source)
+    check_guest(migration.destination_guest, ("resumed",), None, destination)
 
 
 def begin(migration, **sides):
@@ -150,6 +176,63 @@ def test_who_runs_while_one_side_stands(migration, stop):
     report = migration.destination_guest.finish()
     assert (report["status"], report["verdict"][:9]) == (0, "identical"), report
     assert "continued" not in migration.source_guest.lines
+
+
+@pytest.mark.parametrize("stop", [pytest.param(stop, id=stop.id) for stop in SET_UP])
+def test_who_runs_while_one_side_stands_in_set_up(migration, stop):
+    """The source's, whatever has been said; and then the migration goes its way."""
+    check_rules(stop)
+    fault = {stop.side: {"fault": stop.point + "=stop"}}
+    migration.start_destination(**fault.get("destination", {}))
+    migration.start_guest("destination", "16M", 1)
+    # The source's VMM waits for nothing; its agent may stand before it answers anybody.
+    source = migration.start_source(**fault.get("source", {}))
+    source.wait_path(source.vmm_socket)
+    migration.start_guest("source", "16M", 1).wait_word("running")
+    standing = getattr(migration, stop.side)
+    standing.wait_stopped()
+    check_stand(migration, stop.records, stop.source, stop.destination)
+    standing.signal(signal.SIGCONT)
+    source.open()
+    migration.wait_state("active")
+    source.control.command("switchover")
+    assert (source.wait(), migration.destination.wait()) == (0, 0)
+    report = migration.destination_guest.finish()
+    assert (report["status"], report["verdict"][:9]) == (0, "identical"), report
+
+
+@pytest.mark.parametrize("stop", [pytest.param(stop, id=stop.id) for stop in REFUSED])
+def test_who_runs_while_a_refusal_is_told(migration, stop):
+    """No vCPU has entered there: the guest goes back, when that is on record on both sides."""
+    check_rules(stop)
+    fault = {stop.side: {"fault": stop.point + "=stop"}}
+    migration.start_destination(**fault.get("destination", {}))
+    migration.start_source(**fault.get("source", {}))
+    migration.source.open()
+    migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
+    memory, client = vmm.Memory(16 << 20), vmm.Client(migration.destination.vmm_socket)
+    client.hello(vmm.DESTINATION)
+    client.regions([memory.region()])
+    client.wait("REGIONS_ACCEPTED")
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    client.wait("LOAD")
+    client.say("READY")
+    client.wait("RESUME")
+    migration.wait_status(migration.source, lambda status: status["record"] == "GONE")
+    client.say("RESUME_REFUSED")
+    standing = getattr(migration, stop.side)
+    standing.wait_stopped()
+    other = "source" if stop.side == "destination" else "destination"
+    if stop.rest:
+        wait_rest(migration, None, getattr(migration, other + "_guest"), stop.rest)
+    check_records(migration, stop.records, stop.source)
+    standing.signal(signal.SIGCONT)
+    assert (migration.source.wait(), migration.destination.wait()) == (130, 130)
+    assert (migration.source.record(), migration.destination.record()) == ("KEPT", "REFUSED")
+    client.close()
+    memory.close()
+    migration.check_source_guest_runs()
 
 
 def test_nobody_runs_between_aborted_and_kept(migration):
