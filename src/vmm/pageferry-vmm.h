@@ -5,7 +5,8 @@
  * A VMM connects to its agent's --vmm-socket, describes its guest memory, and then answers calls.
  * There is one connection object, it belongs to one thread at a time, and nothing here starts
  * threads or blocks except pageferry_vmm_connect(): put pageferry_vmm_fd() into your own poll loop
- * and call pageferry_vmm_dispatch() when it is readable.
+ * and call pageferry_vmm_dispatch() when it is readable.  What concerns faults of vCPUs, and only
+ * that, has threads of its own; see below.
  *
  * Source:                                     Destination:
  *   connect(SOURCE)                             connect(DESTINATION)
@@ -31,6 +32,18 @@
  * it may already be the newer one's: if the two do not fit each other, say ready() all the same, and
  * answer `resume`, if it comes, with resume_refused().
  *
+ * guest_memfd at the destination.  An access of a vCPU does not go through this process's mapping, so
+ * userfaultfd does not see it: KVM looks into the slot's userfault bitmap instead, and leaves KVM_RUN.
+ * An access of KVM itself (string I/O, page tables) does go through the mapping.  So a guest_memfd has
+ * both, a userfaultfd and a bitmap, and there is a second descriptor to poll:
+ *
+ *   a slot with KVM_MEM_GUEST_MEMFD | KVM_MEM_USERFAULT and a bitmap in a memfd, every bit 1
+ *   regions(..., uffd, base, bitmap_fd)
+ *   KVM_RUN: EFAULT, KVM_EXIT_MEMORY_FAULT, flag USERFAULT
+ *     fault(vcpu, gpa)                          in the vCPU's thread; it does not enter again before
+ *     <- resolved(vcpu, gpa)                    from dispatch_faults(), in any one thread
+ *   <- complete: take KVM_MEM_USERFAULT off the slots
+ *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */
 #ifndef PAGEFERRY_VMM_H
@@ -50,7 +63,7 @@ enum pageferry_role { PAGEFERRY_SOURCE = 1, PAGEFERRY_DESTINATION = 2 };
 
 enum pageferry_memory {
 	PAGEFERRY_MEMFD = 1, /* memfd or tmpfs, mapped shared */
-	PAGEFERRY_GUEST_MEMFD = 2,
+	PAGEFERRY_GUEST_MEMFD = 2, /* made with GUEST_MEMFD_FLAG_MMAP and INIT_SHARED */
 	PAGEFERRY_HUGETLBFS = 3,
 	PAGEFERRY_PRIVATE = 4, /* private anonymous: no fd, one mapping; destination only */
 };
@@ -101,6 +114,16 @@ struct pageferry_region {
 	enum pageferry_populated populated; /* destination */
 	const struct pageferry_range *ranges; /* PAGEFERRY_POPULATED_LIST; 256 in all regions */
 	size_t range_count;
+	/*
+	 * Destination, PAGEFERRY_GUEST_MEMFD; elsewhere nobody looks at them.
+	 * bitmap_fd: a memfd with the region's userfault bitmap: page i is bit i of an array of unsigned
+	 * long, as KVM reads it.  Every bit is 1 when it is handed over.  Each region has its own.
+	 * fill_atomic: on a kernel whose userfaultfd traps MISSING only on guest_memfd, a page becomes
+	 * visible whole (under the folio lock) and nothing of the file is fallocated.  Without it such
+	 * a kernel is refused.
+	 */
+	int bitmap_fd;
+	bool fill_atomic;
 };
 
 /*
@@ -120,6 +143,12 @@ struct pageferry_vmm_ops {
 	void (*complete)(void *opaque); /* destination */
 	/* The migration ends for this VMM; the text says who owns the guest now. */
 	void (*error)(void *opaque, const char *reason);
+	/*
+	 * Destination: the page of a fault() is there, the vCPU may enter again.  Runs inside
+	 * pageferry_vmm_dispatch_faults(), or, for all that are still open when every page is there,
+	 * inside pageferry_vmm_dispatch() just before `complete`.  May come before fault() has returned.
+	 */
+	void (*resolved)(void *opaque, uint32_t vcpu, uint64_t gpa);
 };
 
 /*
@@ -150,6 +179,24 @@ int pageferry_vmm_ready(struct pageferry_vmm *vmm);
 int pageferry_vmm_resumed(struct pageferry_vmm *vmm);
 /* Only if no vCPU has entered the guest and none ever will here. */
 int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
+
+/*
+ * Destination: a vCPU left KVM_RUN with a userfault at gpa.  Any thread, any number at once; vcpu: a
+ * number of yours below 1024, and one fault of each at a time (asked again for the same page, it is
+ * one fault).  0: `resolved` is called for it, just once.  1: every page is there, enter again.  -1:
+ * errno; EINTR: a signal came while the agent did not read, call again; EPIPE: the agent is gone;
+ * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
+ * connection, but that must not be closed meanwhile.
+ */
+int pageferry_vmm_fault(struct pageferry_vmm *vmm, uint32_t vcpu, uint64_t gpa);
+/* The descriptor to poll for POLLIN from regions() on; -1: no guest_memfd was described.  Owned by the
+ * connection. */
+int pageferry_vmm_fault_fd(const struct pageferry_vmm *vmm);
+/* Calls `resolved` for all that is waiting; one thread at a time, which need not be the connection's.
+ * -1: the agent is gone, as it is some time after `complete`, or broke the protocol. */
+int pageferry_vmm_dispatch_faults(struct pageferry_vmm *vmm);
+/* Why pageferry_vmm_dispatch_faults() failed; its thread's. */
+const char *pageferry_vmm_fault_error(const struct pageferry_vmm *vmm);
 
 #ifdef __cplusplus
 }

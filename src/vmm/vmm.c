@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
+#include "vmm/faults.h"
 #include "wire/vmm_msg.h"
 
 enum stage {
@@ -50,6 +51,8 @@ static const char *const stage_name[STAGES] = {
 	[ENDED] = "after its migration ended",
 };
 
+#define ERROR_BYTES (sizeof(((struct pf_err *)0)->text) + sizeof(((struct pf_err *)0)->hint))
+
 struct pageferry_vmm {
 	int fd;
 	enum pageferry_role role;
@@ -59,9 +62,11 @@ struct pageferry_vmm {
 	const struct pageferry_vmm_ops *ops;
 	void *opaque;
 	struct pf_err err;
-	char error[sizeof(((struct pf_err *)0)->text) + sizeof(((struct pf_err *)0)->hint)];
+	char error[ERROR_BYTES];
 	struct pf_vmm_message message;	    /* the one that is being sent */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX]; /* either way */
+	struct pf_vmm_faults faults;
+	char fault_error[ERROR_BYTES];
 };
 
 /* What the agent may say to whom and when, and where that leads. */
@@ -185,6 +190,7 @@ struct pageferry_vmm *pageferry_vmm_connect(const char *path, enum pageferry_rol
 	vmm->role = role;
 	vmm->ops = ops;
 	vmm->opaque = opaque;
+	vmm->faults.fd = -1;
 	if (start(vmm, path, vcpu_tids, vcpu_count) == 0)
 		return vmm;
 	if (reason)
@@ -198,6 +204,7 @@ void pageferry_vmm_close(struct pageferry_vmm *vmm)
 	if (!vmm)
 		return;
 	pf_close_fd(&vmm->fd);
+	pf_vmm_faults_close(&vmm->faults);
 	free(vmm);
 }
 
@@ -271,6 +278,12 @@ static int put_ranges(const struct pageferry_region *from, struct pf_vmm_regions
 	return 0;
 }
 
+/* Its vCPUs' accesses leave KVM_RUN, and somebody has to hear of that. */
+static bool has_exits(const struct pageferry_vmm *vmm, const struct pageferry_region *region)
+{
+	return vmm->role == PAGEFERRY_DESTINATION && region->kind == PAGEFERRY_GUEST_MEMFD;
+}
+
 static int put_region(const struct pageferry_vmm *vmm, const struct pageferry_region *from,
 		      struct fd_list *list, struct pf_vmm_region *to, struct pf_err *err)
 {
@@ -287,11 +300,16 @@ static int put_region(const struct pageferry_vmm *vmm, const struct pageferry_re
 		return pf_err_set(err, PF_ERR_USAGE, "region with id %" PRIu32 ": the %s", from->id,
 				  from->uffd >= 0 ? "source has no userfaultfd"
 						  : "destination needs a userfaultfd");
+	if (has_exits(vmm, from)) {
+		to->fill_atomic = from->fill_atomic;
+		if (from->bitmap_fd >= 0)
+			to->bitmap_fd = fd_index(list, from->bitmap_fd);
+	}
 	return from->uffd < 0 ? 0 : put_mappings(from, list, to, err);
 }
 
 static int put_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
-		       size_t count, struct fd_list *list)
+		       size_t count, int agents_end, struct fd_list *list)
 {
 	struct pf_vmm_regions *out = &vmm->message.regions;
 
@@ -302,10 +320,14 @@ static int put_regions(struct pageferry_vmm *vmm, const struct pageferry_region 
 	vmm->message.type = PF_VMM_REGIONS;
 	out->no_other_mappings = true; /* the header makes the VMM promise it */
 	out->count = (uint32_t)count;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		if (put_region(vmm, &regions[i], list, &out->region[i], &vmm->err) ||
 		    put_ranges(&regions[i], out, &out->region[i], &vmm->err))
 			return -1;
+		out->has_fault_socket = out->has_fault_socket || has_exits(vmm, &regions[i]);
+	}
+	if (out->has_fault_socket)
+		out->fault_socket = fd_index(list, agents_end);
 	if (list->count > PF_UNIX_FDS_MAX)
 		return pf_err_set(&vmm->err, PF_ERR_USAGE, "%zu descriptors; %d fit in one message",
 				  list->count, PF_UNIX_FDS_MAX);
@@ -321,14 +343,27 @@ static int check_regions(struct pageferry_vmm *vmm, size_t fd_count)
 	return pf_vmm_msg_unpack(vmm->buffer, length, false, fd_count, &checked, &vmm->err);
 }
 
+static int send_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
+			size_t count)
+{
+	struct fd_list list = {0};
+	pf_auto_fd int agents_end = -1;
+	int failed;
+
+	if (pf_vmm_faults_open(&vmm->faults, &agents_end, &vmm->err))
+		return -1;
+	failed = put_regions(vmm, regions, count, agents_end, &list) ||
+		 check_regions(vmm, list.count) || send_message(vmm, list.fd, list.count);
+	if (failed || !vmm->message.regions.has_fault_socket)
+		pf_vmm_faults_close(&vmm->faults);
+	return failed ? -1 : 0;
+}
+
 int pageferry_vmm_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
 			  size_t count)
 {
-	struct fd_list list = {0};
-
 	if (check_turn(vmm, "pageferry_vmm_regions", vmm->role, GREETED) ||
-	    put_regions(vmm, regions, count, &list) || check_regions(vmm, list.count) ||
-	    send_message(vmm, list.fd, list.count))
+	    send_regions(vmm, regions, count))
 		return fail(vmm);
 	vmm->stage = DESCRIBED;
 	return 0;
@@ -459,7 +494,7 @@ static void call(void (*op)(void *opaque), void *opaque)
 }
 
 /* fd is that of LOAD, else -1; it stays here unless the VMM takes it. */
-static void call_vmm(const struct pageferry_vmm *vmm, const struct pf_vmm_message *message, int *fd)
+static void call_vmm(struct pageferry_vmm *vmm, const struct pf_vmm_message *message, int *fd)
 {
 	const struct pageferry_vmm_ops *ops = vmm->ops;
 
@@ -480,6 +515,8 @@ static void call_vmm(const struct pageferry_vmm *vmm, const struct pf_vmm_messag
 		call(ops->resume, vmm->opaque);
 		break;
 	case PF_VMM_COMPLETE:
+		/* What the agent resolved on the other socket may not have been read yet. */
+		pf_vmm_faults_complete(&vmm->faults, ops, vmm->opaque);
 		call(ops->complete, vmm->opaque);
 		break;
 	case PF_VMM_LOAD:
@@ -542,4 +579,29 @@ int pageferry_vmm_dispatch(struct pageferry_vmm *vmm)
 		if (result)
 			return fail_for_ever(vmm);
 	}
+}
+
+/* ---- faults of vCPUs ---- */
+
+int pageferry_vmm_fault(struct pageferry_vmm *vmm, uint32_t vcpu, uint64_t gpa)
+{
+	return pf_vmm_faults_ask(&vmm->faults, vcpu, gpa);
+}
+
+int pageferry_vmm_fault_fd(const struct pageferry_vmm *vmm)
+{
+	return vmm->faults.fd;
+}
+
+int pageferry_vmm_dispatch_faults(struct pageferry_vmm *vmm)
+{
+	if (pf_vmm_faults_dispatch(&vmm->faults, vmm->ops, vmm->opaque) == 0)
+		return 0;
+	print_error(&vmm->faults.err, vmm->fault_error, sizeof(vmm->fault_error));
+	return -1;
+}
+
+const char *pageferry_vmm_fault_error(const struct pageferry_vmm *vmm)
+{
+	return vmm->fault_error;
 }

@@ -42,10 +42,10 @@ static bool has_unknown(const ProtobufCMessage *message)
 	return false;
 }
 
-void *pf_body_unpack(const ProtobufCMessageDescriptor *what, const uint8_t *in, size_t length,
-		     struct pf_err *err)
+static void *unpack(ProtobufCAllocator *allocator, const ProtobufCMessageDescriptor *what,
+		    const uint8_t *in, size_t length, struct pf_err *err)
 {
-	ProtobufCMessage *message = protobuf_c_message_unpack(what, NULL, length, in);
+	ProtobufCMessage *message = protobuf_c_message_unpack(what, allocator, length, in);
 	const char *fault = NULL;
 
 	if (!message)
@@ -56,10 +56,42 @@ void *pf_body_unpack(const ProtobufCMessageDescriptor *what, const uint8_t *in, 
 		fault = "is not in its shortest form, or names a field twice";
 	if (!fault)
 		return message;
-	pf_body_free(&message);
+	if (message)
+		protobuf_c_message_free_unpacked(message, allocator);
 	pf_err_set(err, PF_ERR_PROTOCOL, "the %s body of %zu bytes %s", what->short_name, length,
 		   fault);
 	return NULL;
+}
+
+void *pf_body_unpack(const ProtobufCMessageDescriptor *what, const uint8_t *in, size_t length,
+		     struct pf_err *err)
+{
+	return unpack(NULL, what, in, length, err);
+}
+
+static void *take_room(void *opaque, size_t size)
+{
+	struct pf_body_room *room = opaque;
+	void *at = room->bytes + room->used;
+
+	if (size > sizeof(room->bytes) - room->used)
+		return NULL;
+	room->used += (size + 15) & ~(size_t)15;
+	return at;
+}
+
+static void leave_room(void *opaque, void *at)
+{
+	(void)opaque, (void)at;
+}
+
+void *pf_body_unpack_into(struct pf_body_room *room, const ProtobufCMessageDescriptor *what,
+			  const uint8_t *in, size_t length, struct pf_err *err)
+{
+	room->allocator = (ProtobufCAllocator){
+		.alloc = take_room, .free = leave_room, .allocator_data = room};
+	room->used = 0;
+	return unpack(&room->allocator, what, in, length, err);
 }
 
 void pf_body_free(void *slot)

@@ -23,6 +23,19 @@ PF_MUST_USE void *pf_body_unpack(const ProtobufCMessageDescriptor *what, const u
 void pf_body_free(void *slot);
 #define pf_auto_body __attribute__((cleanup(pf_body_free)))
 
+/*
+ * The same without the heap, for what is on the way of a fault: the message lives in the room, as long
+ * as that does, and is not freed.  A body that needs more is refused: it is none of ours.
+ */
+struct pf_body_room {
+	ProtobufCAllocator allocator;
+	size_t used;
+	_Alignas(16) uint8_t bytes[256];
+};
+PF_MUST_USE void *pf_body_unpack_into(struct pf_body_room *room,
+				      const ProtobufCMessageDescriptor *what, const uint8_t *in,
+				      size_t length, struct pf_err *err);
+
 /* The packed length, or 0 if that is more than size. */
 size_t pf_body_pack(const ProtobufCMessage *message, uint8_t *out, size_t size);
 

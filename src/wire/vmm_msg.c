@@ -140,6 +140,8 @@ static void put_regions(const struct pf_vmm_regions *from, struct regions_room *
 	to->n_region = from->count;
 	to->region = room->regions;
 	to->no_other_mappings = from->no_other_mappings;
+	to->has_fault_socket = from->has_fault_socket;
+	to->fault_socket_fd = from->has_fault_socket ? from->fault_socket : 0;
 }
 
 static size_t pack_regions(const struct pf_vmm_regions *from, uint8_t *out)
@@ -173,12 +175,24 @@ static size_t pack_hello(const struct pf_vmm_hello *from, uint8_t *out)
 	return pf_body_pack(&envelope.base, out, PF_VMM_MESSAGE_MAX);
 }
 
+size_t pf_vmm_fault_pack(enum pf_vmm_type type, const struct pf_vmm_fault *fault,
+			 uint8_t out[PF_VMM_FAULT_BYTES])
+{
+	Pageferry__Vmm__Envelope envelope = PAGEFERRY__VMM__ENVELOPE__INIT;
+	Pageferry__Vmm__Fault body = PAGEFERRY__VMM__FAULT__INIT;
+
+	body.vcpu = fault->vcpu;
+	body.gpa = fault->gpa;
+	envelope.body_case = (Pageferry__Vmm__Envelope__BodyCase)type;
+	envelope.fault = &body; /* a union: `resolved` is the same place */
+	return pf_body_pack(&envelope.base, out, PF_VMM_FAULT_BYTES);
+}
+
 size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out)
 {
 	Pageferry__Vmm__Envelope envelope = PAGEFERRY__VMM__ENVELOPE__INIT;
 	Pageferry__Vmm__Paused paused = PAGEFERRY__VMM__PAUSED__INIT;
 	Pageferry__Vmm__Load load = PAGEFERRY__VMM__LOAD__INIT;
-	Pageferry__Vmm__Fault fault = PAGEFERRY__VMM__FAULT__INIT;
 	Pageferry__Vmm__Text text = PAGEFERRY__VMM__TEXT__INIT;
 	Pageferry__Vmm__Empty empty = PAGEFERRY__VMM__EMPTY__INIT;
 
@@ -200,10 +214,7 @@ size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out)
 		break;
 	case PF_VMM_FAULT:
 	case PF_VMM_RESOLVED:
-		fault.vcpu = msg->fault.vcpu;
-		fault.gpa = msg->fault.gpa;
-		envelope.fault = &fault; /* a union: `resolved` is the same place */
-		break;
+		return pf_vmm_fault_pack(msg->type, &msg->fault, out);
 	case PF_VMM_RESUME_REFUSED:
 	case PF_VMM_ERROR:
 		text.reason = (char *)msg->reason;
@@ -426,8 +437,13 @@ static int unpack_regions(const Pageferry__Vmm__Regions *body, size_t fd_count,
 {
 	if (check_shapes(body, err))
 		return -1;
+	if (body->has_fault_socket ? body->fault_socket_fd >= fd_count : body->fault_socket_fd != 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "the fault socket is not among the descriptors");
 	out->count = (uint32_t)body->n_region;
 	out->no_other_mappings = body->no_other_mappings;
+	out->has_fault_socket = body->has_fault_socket;
+	out->fault_socket = body->fault_socket_fd;
 	for (uint32_t i = 0; i < out->count; i++) {
 		if (check_region(body->region[i], fd_count, err))
 			return -1;
@@ -449,15 +465,34 @@ static int take_state(uint32_t fd, uint64_t size, struct pf_vmm_message *out, st
 	return 0;
 }
 
-static int take_fault(const Pageferry__Vmm__Fault *body, struct pf_vmm_message *out,
-		      struct pf_err *err)
+static int take_fault(const Pageferry__Vmm__Fault *body, enum pf_vmm_type type,
+		      struct pf_vmm_fault *out, struct pf_err *err)
 {
 	if (body->vcpu >= PF_VMM_VCPUS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s message for vCPU %" PRIu32,
-				  pf_vmm_type_name(out->type), body->vcpu);
-	out->fault.vcpu = body->vcpu;
-	out->fault.gpa = body->gpa;
+				  pf_vmm_type_name(type), body->vcpu);
+	out->vcpu = body->vcpu;
+	out->gpa = body->gpa;
 	return 0;
+}
+
+int pf_vmm_fault_unpack(const uint8_t *in, size_t length, enum pf_vmm_type type,
+			struct pf_vmm_fault *out, struct pf_err *err)
+{
+	struct pf_body_room room;
+	const Pageferry__Vmm__Envelope *body;
+
+	if (length > PF_VMM_FAULT_BYTES)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a message of %zu bytes on the fault socket; %u are allowed",
+				  length, PF_VMM_FAULT_BYTES);
+	body = pf_body_unpack_into(&room, &pageferry__vmm__envelope__descriptor, in, length, err);
+	if (!body)
+		return -1;
+	if ((enum pf_vmm_type)body->body_case != type)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s message on the fault socket",
+				  pf_vmm_type_name((enum pf_vmm_type)body->body_case));
+	return take_fault(body->fault, type, out, err); /* a union, as above */
 }
 
 static int take_text(const Pageferry__Vmm__Text *body, struct pf_vmm_message *out,
@@ -509,9 +544,9 @@ int pf_vmm_msg_unpack(const uint8_t *in, size_t length, bool from_agent, size_t 
 	case PF_VMM_LOAD:
 		return take_state(body->load->device_state_fd, body->load->size, out, err);
 	case PF_VMM_FAULT:
-		return take_fault(body->fault, out, err);
+		return take_fault(body->fault, out->type, &out->fault, err);
 	case PF_VMM_RESOLVED:
-		return take_fault(body->resolved, out, err);
+		return take_fault(body->resolved, out->type, &out->fault, err);
 	case PF_VMM_RESUME_REFUSED:
 		return take_text(body->resume_refused, out, err);
 	case PF_VMM_ERROR:

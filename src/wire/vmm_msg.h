@@ -66,6 +66,8 @@ struct pf_vmm_regions {
 	uint32_t range_count;
 	struct pf_run range[PF_VMM_RANGES_MAX]; /* .region: index in region[] */
 	bool no_other_mappings;
+	bool has_fault_socket;
+	uint32_t fault_socket; /* index */
 };
 
 struct pf_vmm_hello {
@@ -73,6 +75,11 @@ struct pf_vmm_hello {
 	bool destination; /* the VMM's role */
 	uint32_t vcpu_count;
 	uint32_t vcpu_tid[PF_VMM_VCPUS_MAX];
+};
+
+struct pf_vmm_fault {
+	uint32_t vcpu;
+	uint64_t gpa;
 };
 
 struct pf_vmm_message {
@@ -84,10 +91,7 @@ struct pf_vmm_message {
 			uint32_t fd; /* index */
 			uint64_t size;
 		} state; /* PAUSED, LOAD */
-		struct {
-			uint32_t vcpu;
-			uint64_t gpa;
-		} fault;				/* FAULT, RESOLVED */
+		struct pf_vmm_fault fault;		/* FAULT, RESOLVED */
 		char reason[PF_VMM_REASON_MAX + 1];	/* RESUME_REFUSED, ERROR */
 	};
 };
@@ -101,6 +105,16 @@ size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out);
  */
 PF_MUST_USE int pf_vmm_msg_unpack(const uint8_t *in, size_t length, bool from_agent,
 				  size_t fd_count, struct pf_vmm_message *out, struct pf_err *err);
+/*
+ * What travels on the fault socket: the same messages, without what the others need, since a vCPU
+ * waits.  The length, at most PF_VMM_FAULT_BYTES, and never 0 for FAULT and RESOLVED.
+ */
+#define PF_VMM_FAULT_BYTES 32u
+size_t pf_vmm_fault_pack(enum pf_vmm_type type, const struct pf_vmm_fault *fault,
+			 uint8_t out[PF_VMM_FAULT_BYTES]);
+/* type: the only one that may come.  PF_ERR_PROTOCOL. */
+PF_MUST_USE int pf_vmm_fault_unpack(const uint8_t *in, size_t length, enum pf_vmm_type type,
+				    struct pf_vmm_fault *out, struct pf_err *err);
 const char *pf_vmm_type_name(enum pf_vmm_type type);
 
 #endif

@@ -48,6 +48,7 @@ static void check_promises(size_t fds)
 		FUZZ_ASSERT(msg.hello.vcpu_count <= PF_VMM_VCPUS_MAX);
 		break;
 	case PF_VMM_REGIONS:
+		FUZZ_ASSERT(!msg.regions.has_fault_socket || msg.regions.fault_socket < fds);
 		FUZZ_ASSERT(msg.regions.count > 0 && msg.regions.count <= PF_REGIONS_MAX);
 		FUZZ_ASSERT(msg.regions.range_count <= PF_VMM_RANGES_MAX);
 		for (uint32_t i = 0; i < msg.regions.count; i++)
@@ -67,11 +68,31 @@ static void check_promises(size_t fds)
 	}
 }
 
+/* The short way and the long way must judge alike, but for what the short way never takes. */
+static void try_fault(const uint8_t *data, size_t size, enum pf_vmm_type type)
+{
+	uint8_t packed[PF_VMM_FAULT_BYTES];
+	struct pf_vmm_fault fault;
+	struct pf_err err = {0}, other = {0};
+	bool same = pf_vmm_msg_unpack(data, size, type >= PF_VMM_PAUSE, 0, &back, &other) == 0 &&
+		    back.type == type;
+
+	if (pf_vmm_fault_unpack(data, size, type, &fault, &err)) {
+		FUZZ_ASSERT(err.class == PF_ERR_PROTOCOL && err.text[0] && !same);
+		return;
+	}
+	FUZZ_ASSERT(same && back.fault.vcpu == fault.vcpu && back.fault.gpa == fault.gpa);
+	FUZZ_ASSERT(fault.vcpu < PF_VMM_VCPUS_MAX);
+	FUZZ_ASSERT(pf_vmm_fault_pack(type, &fault, packed) == size &&
+		    memcmp(packed, data, size) == 0);
+}
+
 static void try_message(const uint8_t *data, size_t size, bool from_agent, size_t fds)
 {
 	struct pf_err err = {0};
 	size_t length;
 
+	try_fault(data, size, from_agent ? PF_VMM_RESOLVED : PF_VMM_FAULT);
 	if (pf_vmm_msg_unpack(data, size, from_agent, fds, &msg, &err)) {
 		FUZZ_ASSERT(err.class == PF_ERR_PROTOCOL && err.text[0]);
 		return;

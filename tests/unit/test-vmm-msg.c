@@ -101,6 +101,73 @@ static void messages_with_a_body_have_their_golden_bytes(void **state)
 		      0);
 }
 
+/* On the fault socket they are the same bytes, judged by the same rules. */
+static void a_fault_has_its_golden_bytes_on_its_own_socket_too(void **state)
+{
+	const struct pf_vmm_fault fault = {1, 0x123456}, resolved = {1023, UINT64_MAX - 4095};
+	struct pf_vmm_fault back;
+	struct pf_err err = {0};
+	uint8_t want[64];
+	size_t length = golden("fault", want, sizeof(want));
+
+	(void)state;
+	assert_int_equal(pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes), length);
+	assert_memory_equal(bytes, want, length);
+	assert_int_equal(pf_vmm_fault_unpack(want, length, PF_VMM_FAULT, &back, &err), 0);
+	assert_int_equal(back.vcpu, 1);
+	assert_int_equal(back.gpa, 0x123456);
+	length = golden("resolved", want, sizeof(want));
+	assert_int_equal(pf_vmm_fault_pack(PF_VMM_RESOLVED, &resolved, bytes), length);
+	assert_memory_equal(bytes, want, length);
+	assert_int_equal(pf_vmm_fault_unpack(want, length, PF_VMM_RESOLVED, &back, &err), 0);
+	assert_int_equal(back.gpa, UINT64_MAX - 4095);
+}
+
+static void the_longest_fault_fits(void **state)
+{
+	const struct pf_vmm_fault longest = {UINT32_MAX, UINT64_MAX};
+
+	(void)state;
+	assert_in_range(pf_vmm_fault_pack(PF_VMM_RESOLVED, &longest, bytes), 1, PF_VMM_FAULT_BYTES);
+}
+
+static void assert_fault_refused(const char *hex, const char *text)
+{
+	struct pf_vmm_fault out;
+	struct pf_err err = {0};
+	size_t length;
+
+	assert_true(vector_bytes(hex, bytes, sizeof(bytes), &length));
+	if (pf_vmm_fault_unpack(bytes, length, PF_VMM_FAULT, &out, &err) != -1)
+		fail_msg("accepted: %s", text);
+	assert_string_equal(err.text, text);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+}
+
+static void what_is_no_fault_is_refused_on_the_fault_socket(void **state)
+{
+	(void)state;
+	assert_fault_refused("", "a ? message on the fault socket");
+	assert_fault_refused("2200", "a READY message on the fault socket");
+	assert_fault_refused("a20100", "a RESOLVED message on the fault socket");
+	assert_fault_refused("ff", "the Envelope body of 1 bytes does not decode");
+	assert_fault_refused("3a03088008", "a FAULT message for vCPU 1024");
+	assert_fault_refused("3a00 3a00", "the Envelope body of 4 bytes is not in its shortest "
+					  "form, or names a field twice");
+	assert_fault_refused("3a00 4200", "the Envelope body of 4 bytes has a field that this "
+					  "version does not know");
+	assert_fault_refused("0000000000000000000000000000000000000000000000000000000000000000 00",
+			     "a message of 33 bytes on the fault socket; 32 are allowed");
+}
+
+/* 16 fields that nobody knows: more than a fault's room holds. */
+static void a_body_that_needs_more_room_than_a_fault_is_refused(void **state)
+{
+	(void)state;
+	assert_fault_refused("4201004201004201004201004201004201004201004201004201004201004200",
+			     "the Envelope body of 32 bytes does not decode");
+}
+
 static struct pf_vmm_region memfd_region(uint32_t id, uint64_t gpa, uint64_t size)
 {
 	return (struct pf_vmm_region){
@@ -157,6 +224,8 @@ static struct pf_vmm_message regions_of_all_kinds(void)
 	region[2].populated = PF_POPULATED_LIST;
 	region[2].populated_first = 2;
 	region[2].populated_count = 1;
+	msg.regions.has_fault_socket = true;
+	msg.regions.fault_socket = 4;
 	msg.regions.range_count = 3;
 	msg.regions.range[0] = (struct pf_run){0, 1, 0};
 	msg.regions.range[1] = (struct pf_run){0, 2, 14};
@@ -188,6 +257,8 @@ static void regions_come_back_whole(void **state)
 	assert_int_equal(back.regions.count, 3);
 	assert_int_equal(back.regions.range_count, 3);
 	assert_false(back.regions.no_other_mappings);
+	assert_true(back.regions.has_fault_socket);
+	assert_int_equal(back.regions.fault_socket, 4);
 	assert_memory_equal(back.regions.range, msg.regions.range, 3 * sizeof(struct pf_run));
 	for (unsigned i = 0; i < 3; i++) {
 		const struct pf_vmm_region *a = &msg.regions.region[i],
@@ -268,6 +339,8 @@ static void bad_files_are_refused_with_their_reason(void **state)
 	    ID9 "a memory file comes with every kind but PRIVATE, and only then");
 	BAD(r[0].fd = 5, ID7 "its memory file is not among the descriptors");
 	BAD(r[0].bitmap_fd = 5, ID7 "its bitmap is not among the descriptors");
+	BAD((msg.regions.has_fault_socket = true, msg.regions.fault_socket = 5),
+	    "the fault socket is not among the descriptors");
 	BAD(r[2].offset = 4096, ID9 "it has an offset, but no memory file");
 	BAD(r[0].offset = 100, ID7 "its offset is not a multiple of its page size");
 	BAD(r[0].offset = UINT64_MAX - 4095, ID7 "it ends beyond what a file can hold");
@@ -458,6 +531,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_without_a_body_have_their_golden_bytes),
 		cmocka_unit_test(messages_with_a_body_have_their_golden_bytes),
+		cmocka_unit_test(a_fault_has_its_golden_bytes_on_its_own_socket_too),
+		cmocka_unit_test(the_longest_fault_fits),
+		cmocka_unit_test(what_is_no_fault_is_refused_on_the_fault_socket),
+		cmocka_unit_test(a_body_that_needs_more_room_than_a_fault_is_refused),
 		cmocka_unit_test(regions_have_their_golden_bytes),
 		cmocka_unit_test(regions_come_back_whole),
 		cmocka_unit_test(bad_shapes_are_refused_with_their_reason),

@@ -48,6 +48,14 @@ ONLY_NOTES(continue_source)
 ONLY_NOTES(release)
 ONLY_NOTES(complete)
 
+static void on_resolved(void *opaque, uint32_t vcpu, uint64_t gpa)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "resolved %u at 0x%llx", vcpu, (unsigned long long)gpa);
+	note(opaque, text);
+}
+
 static void on_pause(void *opaque)
 {
 	struct scene *scene = opaque;
@@ -92,6 +100,7 @@ const struct pageferry_vmm_ops scene_ops = {
 	.resume = on_resume,
 	.complete = on_complete,
 	.error = on_error,
+	.resolved = on_resolved,
 };
 
 int set_up(void **state)

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vmm/faults.c - see vmm/faults.h.
+ *
+ * Asking blocks in sendmsg(2) only while the agent does not read, and then there is nothing that the
+ * vCPU could do either; dispatching never blocks.
+ */
+#include "vmm/faults.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define OPEN UINT64_C(1)
+#define PAGE_MASK (~UINT64_C(4095))
+
+int pf_vmm_faults_open(struct pf_vmm_faults *faults, int *out_agents, struct pf_err *err)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return pf_err_sys(err, "creating the fault socket");
+	faults->fd = pair[0];
+	*out_agents = pair[1];
+	return 0;
+}
+
+void pf_vmm_faults_close(struct pf_vmm_faults *faults)
+{
+	pf_close_fd(&faults->fd);
+}
+
+/* true: it waited for this page until now, and it is the caller's to answer. */
+static bool take(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
+{
+	uint64_t waits = (gpa & PAGE_MASK) | OPEN;
+
+	return atomic_compare_exchange_strong(&faults->open[vcpu], &waits, 0);
+}
+
+int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
+{
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa & PAGE_MASK};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	int sys;
+
+	if (faults->fd < 0 || vcpu >= PF_VMM_VCPUS_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	/* Noted, then looked; pf_vmm_faults_complete() tells, then looks: one of the two sees the other. */
+	atomic_store(&faults->open[vcpu], fault.gpa | OPEN);
+	if (atomic_load(&faults->complete))
+		return take(faults, vcpu, gpa) ? 1 : 0;
+	if (send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes), MSG_NOSIGNAL) >=
+	    0)
+		return 0;
+	sys = errno;
+	if (!take(faults, vcpu, gpa)) /* answered meanwhile, by `complete` */
+		return 0;
+	errno = sys;
+	return -1;
+}
+
+static void answer(const struct pageferry_vmm_ops *ops, void *opaque, uint32_t vcpu, uint64_t gpa)
+{
+	if (ops->resolved)
+		ops->resolved(opaque, vcpu, gpa & PAGE_MASK);
+}
+
+int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops,
+			   void *opaque)
+{
+	if (faults->fd < 0)
+		return pf_err_set(&faults->err, PF_ERR_STATE, "there is no fault socket");
+	for (;;) {
+		uint8_t bytes[PF_VMM_FAULT_BYTES];
+		struct pf_vmm_fault fault;
+		/* MSG_TRUNC: the length that it really has. */
+		ssize_t length = recv(faults->fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (length < 0 && errno == EINTR)
+			continue;
+		if (length < 0 && errno == EAGAIN)
+			return 0;
+		if (length < 0 && errno != ECONNRESET)
+			return pf_err_sys(&faults->err, "reading the fault socket");
+		if (length <= 0)
+			return pf_err_set(&faults->err, PF_ERR_UNREACHABLE,
+					  "the agent closed the fault socket");
+		if (pf_vmm_fault_unpack(bytes, (size_t)length, PF_VMM_RESOLVED, &fault,
+					&faults->err))
+			return pf_err_prefix(&faults->err, "from the agent");
+		if (take(faults, fault.vcpu, fault.gpa))
+			answer(ops, opaque, fault.vcpu, fault.gpa);
+	}
+}
+
+void pf_vmm_faults_complete(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops,
+			    void *opaque)
+{
+	atomic_store(&faults->complete, true);
+	for (uint32_t vcpu = 0; vcpu < PF_VMM_VCPUS_MAX; vcpu++) {
+		uint64_t waits = atomic_exchange(&faults->open[vcpu], 0);
+
+		if (waits)
+			answer(ops, opaque, vcpu, waits);
+	}
+}
