@@ -16,23 +16,23 @@
  * returned EINTR with immediate_exit set, which finishes the pending operation and executes nothing
  * further.
  *
- * open/save/load: main thread, vCPUs parked.  run: the vCPU's thread; blocks in KVM_RUN, also in
- * page faults that userfaultfd has trapped.
+ * A page that has not come.  Accesses of the vCPU itself block in KVM_RUN where userfaultfd has
+ * trapped the mapping; with guest_memfd they leave it (KVM_EXIT_MEMORY_FAULT), and stage2.c waits.
+ * KVM's own accesses (string I/O) block in KVM_RUN either way.
+ *
+ * open/save/load: main thread, vCPUs parked.  run: the vCPU's thread.
  */
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "base/kvm_abi.h"
+#include "tests/guest/kvm_machine.h"
 #include "tests/guest/machine.h"
 
 #define KICK_SIGNAL SIGUSR1
-#define KVM_API 12
-/* Three pages for KVM itself on Intel (KVM_SET_TSS_ADDR), above all guest memory. */
-#define TSS_ADDRESS 0xfffbd000ul
 #define CR0_PE 1u
 #define EFLAGS_ALWAYS 2u
 
@@ -41,72 +41,13 @@ static void on_kick(int signal)
 	(void)signal; /* all that matters is that KVM_RUN returns */
 }
 
-static int check_kvm(int kvm, struct pf_err *err)
-{
-	static const struct {
-		int number;
-		const char *name;
-	} needed[] = {
-		{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
-		{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
-		{KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
-	};
-
-	if (ioctl(kvm, KVM_GET_API_VERSION, 0) != KVM_API)
-		return pf_err_set(err, PF_ERR_SYSTEM, "/dev/kvm speaks another version than %d",
-				  KVM_API);
-	for (size_t i = 0; i < PF_ARRAY_LEN(needed); i++) {
-		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
-			return pf_err_set(err, PF_ERR_SYSTEM, "/dev/kvm lacks %s", needed[i].name);
-	}
-	return 0;
-}
-
-static int add_slots(struct pf_machine *machine, struct pf_err *err)
-{
-	const struct pf_guest_memory *memory = machine->memory;
-
-	for (uint32_t i = 0; i < memory->plan.region_count; i++) {
-		uint64_t start = memory->region_start[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = start,
-			.memory_size = memory->region_start[i + 1] - start,
-			.userspace_addr = (uintptr_t)memory->base + start,
-		};
-
-		if (ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0)
-			return pf_err_sys(err, "giving KVM memory slot %u", i);
-	}
-	return 0;
-}
-
 static int open_machine(struct pf_machine *machine, struct pf_err *err)
 {
 	struct sigaction action = {.sa_handler = on_kick}; /* no SA_RESTART */
-	int run_size;
 
 	if (sigaction(KICK_SIGNAL, &action, NULL) != 0)
 		return pf_err_sys(err, "installing the kick's signal handler");
-	machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (machine->kvm < 0) {
-		pf_err_sys(err, "opening /dev/kvm");
-		return pf_err_hint(err, "use --backend threads where there is no KVM");
-	}
-	if (check_kvm(machine->kvm, err))
-		return -1;
-	machine->vm = ioctl(machine->kvm, KVM_CREATE_VM, 0ul);
-	if (machine->vm < 0)
-		return pf_err_sys(err, "creating a virtual machine");
-	if (ioctl(machine->kvm, KVM_CHECK_EXTENSION, KVM_CAP_SET_TSS_ADDR) > 0 &&
-	    ioctl(machine->vm, KVM_SET_TSS_ADDR, TSS_ADDRESS) != 0)
-		return pf_err_sys(err, "placing KVM's task state segment");
-	run_size = ioctl(machine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (run_size < (int)sizeof(struct kvm_run))
-		return pf_err_set(err, PF_ERR_SYSTEM, "KVM's vCPU area has %d bytes only",
-				  run_size);
-	machine->kvm_run_size = (size_t)run_size;
-	return add_slots(machine, err);
+	return pf_kvm_open(machine, err);
 }
 
 static void make_flat(struct kvm_segment *segment, unsigned char type)
@@ -172,8 +113,7 @@ static void close_machine(struct pf_machine *machine)
 		vcpu->kvm_run = NULL;
 		pf_close_fd(&vcpu->kvm_fd);
 	}
-	pf_close_fd(&machine->vm);
-	pf_close_fd(&machine->kvm);
+	pf_kvm_close(machine);
 }
 
 /* Every stop but PARKED is for good; RUNNING: enter the guest again. */
@@ -203,6 +143,9 @@ static enum pf_vcpu_state handle_out(struct pf_vcpu *vcpu, uint16_t port, uint32
 	case PF_PORT_FOUND:
 		vcpu->wrong.found = value;
 		return PF_VCPU_WRONG;
+	case PF_PORT_DEVICE:
+		pf_device_transfer(&vcpu->machine->device, vcpu->machine->memory->base + value);
+		return PF_VCPU_RUNNING;
 	case PF_PORT_DONE:
 		return PF_VCPU_FINISHED;
 	default:
@@ -211,12 +154,36 @@ static enum pf_vcpu_state handle_out(struct pf_vcpu *vcpu, uint16_t port, uint32
 	}
 }
 
+/* String I/O: KVM has read these words from guest memory, or will write them there. */
+static enum pf_vcpu_state handle_echo(struct pf_vcpu *vcpu, uint32_t *words, uint32_t count)
+{
+	struct pf_echo *echo = &vcpu->echo;
+	bool out = vcpu->kvm_run->io.direction == KVM_EXIT_IO_OUT;
+
+	if (count > (out ? PF_GUEST_ECHO_WORDS - echo->count : echo->count)) {
+		pf_err_set(&vcpu->err, PF_ERR_STATE, "%u words %s the echo, which holds %u", count,
+			   out ? "for" : "from", echo->count);
+		return fail(vcpu);
+	}
+	if (out) {
+		memcpy(echo->word + echo->count, words, count * sizeof(*words));
+		echo->count += count;
+	} else {
+		memcpy(words, echo->word, count * sizeof(*words));
+		echo->count -= count;
+		memmove(echo->word, echo->word + count, echo->count * sizeof(*words));
+	}
+	return PF_VCPU_RUNNING;
+}
+
 static enum pf_vcpu_state handle_io(struct pf_vcpu *vcpu)
 {
 	struct kvm_run *shared = vcpu->kvm_run;
 	char *data = (char *)shared + shared->io.data_offset;
 	uint32_t value;
 
+	if (shared->io.port == PF_PORT_ECHO && shared->io.size == sizeof(value))
+		return handle_echo(vcpu, (uint32_t *)(void *)data, shared->io.count);
 	if (shared->io.size != sizeof(value) || shared->io.count != 1) {
 		pf_err_set(&vcpu->err, PF_ERR_STATE, "port access of %u times %u bytes",
 			   shared->io.count, shared->io.size);
@@ -253,13 +220,25 @@ static enum pf_vcpu_state handle_exit(struct pf_vcpu *vcpu)
 	}
 }
 
+static bool is_userfault(const struct kvm_run *shared)
+{
+	return shared->exit_reason == PF_KVM_EXIT_MEMORY_FAULT &&
+	       (pf_kvm_memory_fault(shared)->flags & PF_KVM_MEMORY_FAULT_USERFAULT);
+}
+
 static enum pf_vcpu_state run(struct pf_vcpu *vcpu)
 {
+	struct pf_stage2 *stage2 = &vcpu->machine->stage2;
 	enum pf_vcpu_state state = PF_VCPU_RUNNING;
 
 	while (state == PF_VCPU_RUNNING) {
-		if (ioctl(vcpu->kvm_fd, KVM_RUN, 0) == 0) {
+		if (!pf_stage2_wait(stage2, vcpu->index, &vcpu->kvm_run->immediate_exit)) {
+			state = PF_VCPU_PARKED;
+		} else if (ioctl(vcpu->kvm_fd, KVM_RUN, 0) == 0) {
 			state = handle_exit(vcpu);
+		} else if (errno == EFAULT && is_userfault(vcpu->kvm_run)) {
+			pf_stage2_fault(stage2, vcpu->index,
+					pf_kvm_memory_fault(vcpu->kvm_run)->gpa);
 		} else if (errno == EINTR || errno == EAGAIN) {
 			if (__atomic_load_n(&vcpu->kvm_run->immediate_exit, __ATOMIC_SEQ_CST))
 				state = PF_VCPU_PARKED;
@@ -280,6 +259,7 @@ static void kick(struct pf_vcpu *vcpu)
 {
 	__atomic_store_n(&vcpu->kvm_run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	pthread_kill(vcpu->thread, KICK_SIGNAL);
+	pf_stage2_kick(&vcpu->machine->stage2);
 }
 
 /*
@@ -315,6 +295,8 @@ const struct pf_backend_ops pf_backend_kvm = {
 	.backend = PF_BACKEND_KVM,
 	.name = "kvm",
 	.open = open_machine,
+	.add_memory = pf_kvm_add_slots,
+	.end_traps = pf_kvm_end_userfault,
 	.open_vcpu = open_vcpu,
 	.close = close_machine,
 	.prepare_run = prepare_run,

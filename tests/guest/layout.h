@@ -29,6 +29,12 @@
 #define PF_PORT_EXPECTED 0x50c	/* out: what it should have been */
 #define PF_PORT_FOUND 0x510	/* out: what it was; completes the report */
 #define PF_PORT_DONE 0x514	/* out: this vCPU will touch nothing more */
+#define PF_PORT_ECHO 0x518	/* string I/O: out, kept in order for this vCPU; in, given back */
+#define PF_PORT_DEVICE 0x51c	/* out: address of PF_GUEST_ECHO_WORDS that the device rewrites */
+
+#define PF_GUEST_ECHO_WORDS 2 /* what the echo holds */
+/* So many visits apart somebody else than the vCPU is the first to touch a page. */
+#define PF_GUEST_VISITS_PER_OTHER 8
 
 #define PF_COMMAND_GO_ON 0
 #define PF_COMMAND_FINISH 1

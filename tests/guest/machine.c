@@ -89,15 +89,14 @@ static int start_thread(struct pf_machine *machine, uint32_t index, struct pf_er
 	return 0;
 }
 
-int pf_machine_create(struct pf_machine *machine, const struct pf_backend_ops *ops,
-		      struct pf_guest_memory *memory, const struct pf_plan *plan,
-		      struct pf_err *err)
+int pf_machine_open(struct pf_machine *machine, const struct pf_backend_ops *ops,
+		    const struct pf_plan *plan, struct pf_err *err)
 {
 	memset(machine, 0, sizeof(*machine));
 	machine->ops = ops;
-	machine->memory = memory;
 	machine->plan = *plan;
 	machine->kvm = machine->vm = -1;
+	pf_stage2_init(&machine->stage2);
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->changed, NULL);
 	for (uint32_t i = 0; i < PF_GUEST_VCPUS_MAX; i++) {
@@ -108,9 +107,15 @@ int pf_machine_create(struct pf_machine *machine, const struct pf_backend_ops *o
 	machine->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (machine->event < 0)
 		return pf_err_sys(err, "creating an eventfd");
-	if (ops->open(machine, err))
+	return ops->open(machine, err) || pf_device_start(&machine->device, err) ? -1 : 0;
+}
+
+int pf_machine_equip(struct pf_machine *machine, struct pf_guest_memory *memory, struct pf_err *err)
+{
+	machine->memory = memory;
+	if (machine->ops->add_memory(machine, err))
 		return -1;
-	for (uint32_t i = 0; i < plan->vcpus; i++) {
+	for (uint32_t i = 0; i < machine->plan.vcpus; i++) {
 		if (start_thread(machine, i, err))
 			return -1;
 	}
@@ -128,7 +133,9 @@ void pf_machine_destroy(struct pf_machine *machine)
 	pthread_mutex_unlock(&machine->lock);
 	for (uint32_t i = 0; i < machine->thread_count; i++)
 		pthread_join(machine->vcpu[i].thread, NULL);
+	pf_device_stop(&machine->device);
 	machine->ops->close(machine);
+	pf_stage2_done(&machine->stage2);
 	pf_close_fd(&machine->event);
 	pthread_cond_destroy(&machine->changed);
 	pthread_mutex_destroy(&machine->lock);
@@ -192,10 +199,11 @@ const struct pf_vcpu *pf_machine_casualty(struct pf_machine *machine)
 	return found;
 }
 
-void pf_machine_complete(struct pf_machine *machine)
+int pf_machine_complete(struct pf_machine *machine, struct pf_err *err)
 {
 	for (uint32_t i = 0; i < machine->plan.vcpus; i++)
 		machine->vcpu[i].visits_complete = atomic_load(&machine->vcpu[i].visits);
+	return machine->ops->end_traps(machine, err);
 }
 
 uint64_t pf_machine_visits(struct pf_machine *machine)

@@ -21,7 +21,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "tests/guest/device.h"
 #include "tests/guest/memory.h"
+#include "tests/guest/stage2.h"
 #include "tests/guest/state.h"
 
 struct kvm_run;
@@ -56,6 +58,7 @@ struct pf_vcpu {
 	atomic_bool park; /* threads backend: stop at the next visit boundary */
 	int kvm_fd;
 	struct kvm_run *kvm_run;
+	struct pf_echo echo;
 };
 
 /* What runs vCPUs.  run() returns the state in which the vCPU stopped. */
@@ -63,6 +66,9 @@ struct pf_backend_ops {
 	enum pf_backend backend;
 	const char *name;
 	int (*open)(struct pf_machine *machine, struct pf_err *err);
+	int (*add_memory)(struct pf_machine *machine, struct pf_err *err);
+	/* No vCPU need be stopped before an absent page any more. */
+	int (*end_traps)(struct pf_machine *machine, struct pf_err *err);
 	int (*open_vcpu)(struct pf_vcpu *vcpu, struct pf_err *err);
 	void (*close)(struct pf_machine *machine);
 	void (*prepare_run)(
@@ -86,16 +92,19 @@ struct pf_machine {
 	int event;		/* eventfd, non-blocking */
 	uint32_t thread_count;
 	struct pf_vcpu vcpu[PF_GUEST_VCPUS_MAX];
+	struct pf_device device;
+	struct pf_stage2 stage2;
 	int kvm, vm;
 	size_t kvm_run_size;
 };
 
-/* Makes the machine and its parked threads. */
-PF_MUST_USE int pf_machine_create(struct pf_machine *machine, const struct pf_backend_ops *ops,
-				  struct pf_guest_memory *memory, const struct pf_plan *plan,
-				  struct pf_err *err);
-/* Ends the threads; takes whatever pf_machine_create() left.  A vCPU must not be stuck in a fault.
- */
+/* Makes the machine, which a guest_memfd needs to exist. */
+PF_MUST_USE int pf_machine_open(struct pf_machine *machine, const struct pf_backend_ops *ops,
+				const struct pf_plan *plan, struct pf_err *err);
+/* Gives it memory, and vCPUs, which are parked. */
+PF_MUST_USE int pf_machine_equip(struct pf_machine *machine, struct pf_guest_memory *memory,
+				 struct pf_err *err);
+/* Ends the threads; takes whatever the two above left.  A vCPU must not be stuck in a fault. */
 void pf_machine_destroy(struct pf_machine *machine);
 
 /* Returns when every vCPU has left PARKED. */
@@ -110,7 +119,7 @@ bool pf_machine_all_finished(struct pf_machine *machine);
 const struct pf_vcpu *pf_machine_casualty(struct pf_machine *machine);
 uint64_t pf_machine_visits(struct pf_machine *machine);
 /* Every page has come: what is visited from here on says nothing about the migration. */
-void pf_machine_complete(struct pf_machine *machine);
+PF_MUST_USE int pf_machine_complete(struct pf_machine *machine, struct pf_err *err);
 
 /* For the backends, in the vCPU's thread: the guest has reported its visit count. */
 void pf_vcpu_heartbeat(struct pf_vcpu *vcpu, uint32_t visits_low);

@@ -25,12 +25,13 @@ static const char usage[] =
 	"usage: pageferry-guest --role source|destination|solo --memory SIZE --vcpus N\n"
 	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
 	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
-	"           [--prepared allocated|listed]\n"
+	"           [--prepared allocated|listed] [--fill-atomic]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
-	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private or hugetlb (pages of 2M),\n"
-	"  one for each region\n"
+	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private, hugetlb (pages of 2M),\n"
+	"  guest_memfd or guest_memfd-unwritable (without write(2)), one for each region\n"
 	"  --mirror: a second mapping of what is not private\n"
 	"  --prepared: a destination's files are not empty, and the agent is told so\n"
+	"  --fill-atomic: what is declared of guest_memfd\n"
 	"  stdin: status, finish, quit\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
@@ -153,6 +154,9 @@ static int parse_option(int option, struct pf_guest_options *options, struct pf_
 		return 0;
 	case 'p':
 		return parse_prepared(optarg, &options->memory, err);
+	case 'a':
+		options->fill_atomic = true;
+		return 0;
 	case 'i':
 		options->memory.mirror = true;
 		return 0;
@@ -185,6 +189,7 @@ static int parse_options(int argc, char **argv, struct pf_guest_options *options
 		{"kinds", required_argument, NULL, 'k'},
 		{"tmpfs", required_argument, NULL, 't'},
 		{"mirror", no_argument, NULL, 'i'},
+		{"fill-atomic", no_argument, NULL, 'a'},
 		{"prepared", required_argument, NULL, 'p'},
 		{0},
 	};
@@ -264,12 +269,16 @@ static int loop(struct pf_vmm *vmm, struct pf_err *err)
 			{.fd = STDIN_FILENO, .events = POLLIN},
 			{.fd = vmm->machine.event, .events = POLLIN},
 			{.fd = vmm->agent ? pageferry_vmm_fd(vmm->agent) : -1, .events = POLLIN},
+			{.fd = pf_vmm_fault_fd(vmm), .events = POLLIN},
 		};
 
 		if (poll(fds, PF_ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
 			return pf_err_sys(err, "waiting for events");
 		if (fds[1].revents)
 			pf_vmm_on_event(vmm);
+		/* Before the other, which may close the connection. */
+		if (fds[3].revents && !vmm->leave)
+			pf_vmm_on_faults(vmm);
 		if (fds[2].revents && !vmm->leave)
 			pf_vmm_on_agent(vmm);
 		if (fds[0].revents && !vmm->leave)

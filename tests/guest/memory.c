@@ -17,9 +17,21 @@
 
 const char *pf_backing_name(enum pf_backing backing)
 {
-	static const char *const names[] = {"memfd", "tmpfs", "private", "hugetlb"};
+	static const char *const names[PF_BACKING_COUNT_] = {
+		[PF_BACKING_MEMFD] = "memfd",
+		[PF_BACKING_TMPFS] = "tmpfs",
+		[PF_BACKING_PRIVATE] = "private",
+		[PF_BACKING_HUGETLB] = "hugetlb",
+		[PF_BACKING_GMEM] = "guest_memfd",
+		[PF_BACKING_GMEM_UNWRITABLE] = "guest_memfd-unwritable",
+	};
 
 	return (size_t)backing < PF_ARRAY_LEN(names) ? names[backing] : NULL;
+}
+
+bool pf_backing_is_gmem(enum pf_backing backing)
+{
+	return backing == PF_BACKING_GMEM || backing == PF_BACKING_GMEM_UNWRITABLE;
 }
 
 uint32_t pf_backing_page_size(enum pf_backing backing)
@@ -40,10 +52,21 @@ static int open_file(const struct pf_memory_plan *plan, enum pf_backing backing,
 	return fd;
 }
 
-static int make_file(struct pf_guest_memory *memory, enum pf_backing backing, struct pf_err *err)
+/* Its length is for ever, without a seal. */
+static int make_gmem(struct pf_guest_memory *memory, enum pf_backing backing, int vm,
+		     struct pf_err *err)
+{
+	memory->fd[backing] = pf_gmem_create(vm, memory->plan.size, backing == PF_BACKING_GMEM, err);
+	return memory->fd[backing] >= 0 ? 0 : -1;
+}
+
+static int make_file(struct pf_guest_memory *memory, enum pf_backing backing, int vm,
+		     struct pf_err *err)
 {
 	if (backing == PF_BACKING_PRIVATE || memory->fd[backing] >= 0)
 		return 0;
+	if (pf_backing_is_gmem(backing))
+		return make_gmem(memory, backing, vm, err);
 	memory->fd[backing] = open_file(&memory->plan, backing, err);
 	if (memory->fd[backing] < 0)
 		return -1;
@@ -92,11 +115,13 @@ static int map_region(struct pf_guest_memory *memory, uint32_t region, unsigned 
 	return 0;
 }
 
-static int make_region(struct pf_guest_memory *memory, uint32_t region, struct pf_err *err)
+static int make_region(struct pf_guest_memory *memory, uint32_t region, int vm, struct pf_err *err)
 {
 	enum pf_backing backing = memory->plan.region[region];
 
-	if (make_file(memory, backing, err) || map_region(memory, region, memory->base, err))
+	if (make_file(memory, backing, vm, err) || map_region(memory, region, memory->base, err))
+		return -1;
+	if (pf_backing_is_gmem(backing) && map_region(memory, region, memory->witness, err))
 		return -1;
 	if (!memory->mirror || backing == PF_BACKING_PRIVATE)
 		return 0;
@@ -123,17 +148,20 @@ static int cut_into_regions(struct pf_guest_memory *memory, struct pf_err *err)
 	return 0;
 }
 
-int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
+int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan, int vm,
 		     struct pf_err *err)
 {
 	*memory = (struct pf_guest_memory){.plan = *plan, .mirror_uffd = -1};
 	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
 		memory->fd[i] = memory->uffd[i] = -1;
+	for (uint32_t i = 0; i < PF_MEMORY_REGIONS_MAX; i++)
+		memory->bitmap[i].fd = -1;
 	if (cut_into_regions(memory, err) || reserve(plan->size, &memory->base, err) ||
+	    reserve(plan->size, &memory->witness, err) ||
 	    (plan->mirror && reserve(plan->size, &memory->mirror, err)))
 		return -1;
 	for (uint32_t i = 0; i < plan->region_count; i++)
-		if (make_region(memory, i, err))
+		if (make_region(memory, i, vm, err))
 			return -1;
 	return 0;
 }
@@ -154,7 +182,11 @@ void pf_memory_destroy(struct pf_guest_memory *memory)
 		munmap(memory->base, memory->plan.size);
 	if (memory->mirror)
 		munmap(memory->mirror, memory->plan.size);
-	memory->base = memory->mirror = NULL;
+	if (memory->witness)
+		munmap(memory->witness, memory->plan.size);
+	memory->base = memory->mirror = memory->witness = NULL;
+	for (uint32_t i = 0; i < PF_MEMORY_REGIONS_MAX; i++)
+		pf_gmem_bitmap_destroy(&memory->bitmap[i]);
 	for (uint32_t i = 0; i < PF_BACKING_COUNT_; i++)
 		pf_close_fd(&memory->fd[i]);
 }
@@ -172,11 +204,12 @@ int pf_memory_read(const struct pf_guest_memory *memory, uint32_t page, unsigned
 		   struct pf_err *err)
 {
 	uint64_t address = (uint64_t)page * PF_GUEST_PAGE;
-	int fd = memory->fd[memory->plan.region[region_of(memory, address)]];
+	enum pf_backing backing = memory->plan.region[region_of(memory, address)];
+	int fd = memory->fd[backing];
 	ssize_t got;
 
-	if (fd < 0) {
-		memcpy(out, memory->base + address, PF_GUEST_PAGE);
+	if (fd < 0 || pf_backing_is_gmem(backing)) {
+		memcpy(out, (fd < 0 ? memory->base : memory->witness) + address, PF_GUEST_PAGE);
 		return 0;
 	}
 	do
@@ -303,14 +336,24 @@ static int make_uffd(uint64_t needed, int *out, struct pf_err *err)
 
 static uint64_t features_of(enum pf_backing backing)
 {
-	if (backing == PF_BACKING_PRIVATE)
+	/* There is no feature bit of guest_memfd's: UFFDIO_REGISTER tells. */
+	if (backing == PF_BACKING_PRIVATE || pf_backing_is_gmem(backing))
 		return 0;
 	if (backing == PF_BACKING_HUGETLB)
 		return UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS;
 	return UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
 }
 
-int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err)
+static int make_bitmap(struct pf_guest_memory *memory, uint32_t region, struct pf_err *err)
+{
+	uint64_t bytes = memory->region_start[region + 1] - memory->region_start[region];
+
+	if (!pf_backing_is_gmem(memory->plan.region[region]))
+		return 0;
+	return pf_gmem_bitmap_create(&memory->bitmap[region], bytes / PF_GUEST_PAGE, err);
+}
+
+int pf_memory_make_traps(struct pf_guest_memory *memory, struct pf_err *err)
 {
 	uint64_t all = 0;
 
@@ -318,7 +361,8 @@ int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err)
 		enum pf_backing backing = memory->plan.region[i];
 
 		all |= features_of(backing);
-		if (make_uffd(features_of(backing), &memory->uffd[backing], err))
+		if (make_uffd(features_of(backing), &memory->uffd[backing], err) ||
+		    make_bitmap(memory, i, err))
 			return -1;
 	}
 	return memory->mirror ? make_uffd(all, &memory->mirror_uffd, err) : 0;

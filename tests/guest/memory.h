@@ -5,7 +5,7 @@
  * One range of addresses for the vCPUs, cut into regions, each of its own kind.  All regions of a
  * kind share one file (in which a region is where it is in the guest) and one userfaultfd.  With a
  * mirror the files are mapped a second time, for nobody but the agent to trap and the verdict to
- * compare.
+ * compare.  guest_memfd cannot be read(2): the verdict has a mapping of its own.
  *
  * Owned by the main thread; the vCPUs access the mapping.  Only filling and reading take long.
  */
@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "tests/guest/gmem.h"
 #include "tests/guest/replay.h"
 
 #define PF_MEMORY_REGIONS_MAX 4
@@ -26,6 +27,8 @@ enum pf_backing {
 	PF_BACKING_TMPFS,
 	PF_BACKING_PRIVATE,
 	PF_BACKING_HUGETLB, /* reserved when it is made: without the pages there is no guest */
+	PF_BACKING_GMEM,
+	PF_BACKING_GMEM_UNWRITABLE, /* made without the flag by which write(2) fills it */
 	PF_BACKING_COUNT_
 };
 
@@ -50,6 +53,8 @@ struct pf_guest_memory {
 	struct pf_memory_plan plan;
 	unsigned char *base;
 	unsigned char *mirror; /* NULL: there is none; where memory is private nothing is mapped */
+	unsigned char *witness; /* mapped where guest_memfd is; nobody touches it before the verdict */
+	struct pf_gmem_bitmap bitmap[PF_MEMORY_REGIONS_MAX]; /* destination: of guest_memfd */
 	int fd[PF_BACKING_COUNT_];
 	int uffd[PF_BACKING_COUNT_];
 	int mirror_uffd;
@@ -57,13 +62,15 @@ struct pf_guest_memory {
 	uint64_t region_start[PF_MEMORY_REGIONS_MAX + 1]; /* the last one is the end */
 };
 
-/* "memfd", "tmpfs", "private", "hugetlb"; NULL: there is no such kind. */
+/* As --kinds has them; NULL: there is no such kind. */
 const char *pf_backing_name(enum pf_backing backing);
+bool pf_backing_is_gmem(enum pf_backing backing);
 uint32_t pf_backing_page_size(enum pf_backing backing);
 
-/* Files full of holes (the memfd sealed against shrinking), and their mappings. */
+/* Files full of holes (the memfd sealed against shrinking), and their mappings.  vm: whose
+ * guest_memfd is; -1: it has none. */
 PF_MUST_USE int pf_memory_create(struct pf_guest_memory *memory, const struct pf_memory_plan *plan,
-				 struct pf_err *err);
+				 int vm, struct pf_err *err);
 /* Takes what pf_memory_create() left, whether it succeeded or not. */
 void pf_memory_destroy(struct pf_guest_memory *memory);
 
@@ -71,9 +78,10 @@ void pf_memory_destroy(struct pf_guest_memory *memory);
 PF_MUST_USE int pf_memory_prepare(struct pf_guest_memory *memory, struct pf_err *err);
 /* Writes what the guest starts with. */
 void pf_memory_fill(struct pf_guest_memory *memory, const struct pf_plan *plan);
-/* Destination: makes the userfaultfds that the agent will register; they trap nothing yet. */
-PF_MUST_USE int pf_memory_make_uffds(struct pf_guest_memory *memory, struct pf_err *err);
-/* Closes them: nothing traps any more. */
+/* Destination: makes the userfaultfds that the agent will register, which trap nothing yet, and the
+ * userfault bitmaps, which do. */
+PF_MUST_USE int pf_memory_make_traps(struct pf_guest_memory *memory, struct pf_err *err);
+/* Closes the userfaultfds: they trap nothing any more. */
 void pf_memory_close_uffds(struct pf_guest_memory *memory);
 /*
  * Reads a page: from its file where it has one, so that nothing that a mapping may hide (a page

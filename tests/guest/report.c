@@ -65,6 +65,7 @@ void pf_report_machine(const struct pf_machine *machine)
 	printf("pages-touched-here: %" PRIu64 "\n", sum.pages_touched);
 	printf("heartbeats: %" PRIu64 "\n", sum.heartbeats);
 	printf("worst-stall-us: %" PRIu64 "\n", sum.worst_stall_ns / PF_NS_PER_US);
+	printf("userfault-exits: %" PRIu64 "\n", atomic_load(&machine->stage2.faults));
 	printf("downtime-guest-us: %" PRIu64 "\n", sum.downtime_ns / PF_NS_PER_US);
 }
 

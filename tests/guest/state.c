@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "tests/guest/machine.h"
 
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
 
 static const char state_magic[8] = "PFGUEST";
 
@@ -45,6 +45,7 @@ int pf_state_save(struct pf_machine *machine, struct pf_device_state *out, struc
 		record->visits = atomic_load(&vcpu->visits);
 		record->last_beat_ns = vcpu->last_beat_ns;
 		record->walk = *pf_memory_walk(machine->memory, i);
+		record->echo = vcpu->echo;
 		if (machine->ops->save(vcpu, &record->registers, err))
 			return pf_err_prefix(err, "saving vCPU %u", i);
 	}
@@ -108,6 +109,9 @@ static int check_record(const struct pf_device_state *state, uint32_t index, str
 	    record->walk.stride != first.stride || record->walk.slot >= first.count)
 		return pf_err_set(err, PF_ERR_STATE, "the generator of vCPU %u is not this guest's",
 				  index);
+	if (record->echo.count > PF_GUEST_ECHO_WORDS)
+		return pf_err_set(err, PF_ERR_STATE, "the echo of vCPU %u holds %u words", index,
+				  record->echo.count);
 	if (record->walk.visits - record->visits > PF_GUEST_VISITS_PER_BEAT)
 		return pf_err_set(err, PF_ERR_STATE,
 				  "vCPU %u said %" PRIu64 " visits, its generator says %" PRIu64,
@@ -131,6 +135,7 @@ int pf_state_load(struct pf_machine *machine, const struct pf_device_state *stat
 		atomic_store(&vcpu->visits, state->vcpu[i].visits);
 		vcpu->visits_before = state->vcpu[i].walk.visits;
 		vcpu->last_beat_ns = state->vcpu[i].last_beat_ns;
+		vcpu->echo = state->vcpu[i].echo;
 		if (machine->ops->load(vcpu, &state->vcpu[i].registers, err))
 			return pf_err_prefix(err, "loading vCPU %u", i);
 	}

@@ -27,11 +27,19 @@ struct pf_registers {
 	struct kvm_vcpu_events events;
 };
 
+/* What the vCPU has sent to the echo and not taken back. */
+struct pf_echo {
+	uint32_t count;
+	uint32_t word[PF_GUEST_ECHO_WORDS];
+};
+
 struct pf_vcpu_record {
 	uint64_t visits;       /* as of the last heartbeat */
 	uint64_t last_beat_ns; /* CLOCK_MONOTONIC: both VMMs are on one host */
 	struct pf_walk walk;   /* the generator, as it is in guest memory too */
 	struct pf_registers registers;
+	struct pf_echo echo;
+	uint32_t zero;
 };
 
 struct pf_device_state {

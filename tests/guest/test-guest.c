@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "memory/gmem_probe.h"
 #include "tests/guest/agent_double.h"
 #include "tests/guest/layout.h"
 #include "tests/guest/vm_process.h"
@@ -162,6 +163,65 @@ static void one_damaged_byte_is_named(void **state)
 	check_damage(*state, 0x765000 + 4 * 333);
 	check_damage(*state, 0x800000 + 4 * 1 + 2); /* first page of the second region */
 	check_damage(*state, 16 * MIB - 1);
+}
+
+/* A guest_memfd that can be mapped will do: Linux 6.18. */
+static void need_guest_memfd(void)
+{
+	static struct pf_gmem_probe probe;
+
+	pf_gmem_probe(&probe);
+	if (!probe.feature[PF_GMEM_FILE].works) {
+		fprintf(stderr, "skipped: %s\n", probe.feature[PF_GMEM_FILE].why.text);
+		skip();
+	}
+}
+
+static void start_on_gmem(struct pf_vm *vm, const char *kinds)
+{
+	pf_vm_start(vm, &(struct pf_vm_options){.role = "solo",
+						.memory = "16M",
+						.vcpus = "2",
+						.seed = seed,
+						.backend = "kvm",
+						.kinds = kinds});
+	pf_vm_expect(vm, "running");
+}
+
+static void a_guest_on_guest_memfd_is_identical_in_place(void **state)
+{
+	struct pf_vm vm;
+
+	(void)state;
+	need_guest_memfd();
+	start_on_gmem(&vm, "guest_memfd-unwritable,memfd,guest_memfd-unwritable");
+	let_it_run(&vm, 9000);
+	pf_vm_say(&vm, "finish");
+	expect_identical(&vm, 16 * MIB);
+}
+
+static void check_gmem_damage(uint64_t address)
+{
+	pf_auto_fd int memory = -1;
+	struct pf_vm vm;
+	unsigned char before;
+	uint64_t at;
+
+	start_on_gmem(&vm, "guest_memfd-unwritable,guest_memfd-unwritable");
+	assert_true(pf_vm_find_gmem(&vm, address, &memory, &at));
+	let_it_run(&vm, 100);
+	before = pf_vm_damage(memory, at, 0x40);
+	pf_vm_say(&vm, "finish");
+	expect_different(&vm, address, before, before ^ 0x40);
+}
+
+static void one_damaged_byte_of_guest_memfd_is_named(void **state)
+{
+	(void)state;
+	need_guest_memfd();
+	check_gmem_damage(PF_GUEST_LOW_END + 7);
+	check_gmem_damage(0x800000 + 4 * 1 + 2);
+	check_gmem_damage(16 * MIB - 1);
 }
 
 /* The image's last byte is data that the guest never looks at: it runs on, and is found out. */
@@ -540,6 +600,8 @@ int main(void)
 		ON_BOTH(a_guest_that_stays_is_identical),
 		ON_BOTH(every_size_and_count_of_vcpus_is_covered),
 		ON_BOTH(one_damaged_byte_is_named),
+		cmocka_unit_test(a_guest_on_guest_memfd_is_identical_in_place),
+		cmocka_unit_test(one_damaged_byte_of_guest_memfd_is_named),
 		ON_BOTH(a_damaged_guest_program_is_named),
 		ON_BOTH(the_guest_itself_reports_a_wrong_word),
 		ON_BOTH(a_source_can_be_paused_and_continued),

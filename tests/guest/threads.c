@@ -14,6 +14,13 @@ static int open_machine(struct pf_machine *machine, struct pf_err *err)
 	return 0;
 }
 
+static int add_memory(struct pf_machine *machine, struct pf_err *err)
+{
+	(void)machine;
+	(void)err;
+	return 0;
+}
+
 static int open_vcpu(struct pf_vcpu *vcpu, struct pf_err *err)
 {
 	(void)vcpu;
@@ -73,6 +80,8 @@ const struct pf_backend_ops pf_backend_threads = {
 	.backend = PF_BACKEND_THREADS,
 	.name = "threads",
 	.open = open_machine,
+	.add_memory = add_memory,
+	.end_traps = add_memory,
 	.open_vcpu = open_vcpu,
 	.close = close_machine,
 	.prepare_run = prepare_run,

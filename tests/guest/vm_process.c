@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -37,10 +38,18 @@ static void find_program(char *out, size_t size)
 
 static void run_program(const char *program, const struct pf_vm_options *o, int in, int out)
 {
-	const char *argv[] = {program,	 "--role",    o->role,	  "--memory",
-			      o->memory, "--vcpus",   o->vcpus,	  "--seed",
-			      o->seed,	 "--backend", o->backend, o->socket ? "--vmm-socket" : NULL,
-			      o->socket, NULL};
+	const char *argv[16] = {program,    "--role", o->role,	"--memory",  o->memory, "--vcpus",
+				o->vcpus, "--seed", o->seed, "--backend", o->backend};
+	size_t used = 11;
+
+	if (o->socket) {
+		argv[used++] = "--vmm-socket";
+		argv[used++] = o->socket;
+	}
+	if (o->kinds) {
+		argv[used++] = "--kinds";
+		argv[used++] = o->kinds;
+	}
 
 	/* A test that fails leaves no guest behind. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -167,6 +176,31 @@ int pf_vm_open_memory(const struct pf_vm *vm)
 	}
 	fail_msg("process %d has no guest memory", (int)vm->pid);
 	return -1;
+}
+
+bool pf_vm_find_gmem(const struct pf_vm *vm, uint64_t address, int *out_fd, uint64_t *out_at)
+{
+	char path[64], line[512];
+	bool found = false;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)vm->pid);
+	maps = fopen(path, "re");
+	assert_non_null(maps);
+	while (!found && fgets(line, sizeof(line), maps)) {
+		uint64_t from, to, offset;
+
+		if (!strstr(line, "gmem") && !strstr(line, "guest_memfd"))
+			continue;
+		assert_int_equal(sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &from, &to,
+					&offset), 3);
+		found = address >= offset && address - offset < to - from;
+		*out_at = from + address - offset;
+	}
+	fclose(maps);
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)vm->pid);
+	*out_fd = found ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	return *out_fd >= 0;
 }
 
 unsigned char pf_vm_damage(int memory_fd, uint64_t address, unsigned char bits)

@@ -7,6 +7,7 @@
 #ifndef PF_GUEST_VM_PROCESS_H
 #define PF_GUEST_VM_PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,7 @@ struct pf_vm {
 struct pf_vm_options {
 	const char *role, *memory, *vcpus, *seed, *backend;
 	const char *socket; /* NULL: solo */
+	const char *kinds;  /* NULL: two regions of a memfd */
 };
 
 void pf_vm_start(struct pf_vm *vm, const struct pf_vm_options *options);
@@ -37,6 +39,8 @@ int pf_vm_wait(struct pf_vm *vm);
 
 /* A descriptor of its guest memory, behind its back. */
 int pf_vm_open_memory(const struct pf_vm *vm);
+/* Opens what its guest_memfd is to whoever cannot open it: the mapping; false: it has none. */
+bool pf_vm_find_gmem(const struct pf_vm *vm, uint64_t address, int *out_fd, uint64_t *out_at);
 /* xor; returns what was there before. */
 unsigned char pf_vm_damage(int memory_fd, uint64_t address, unsigned char bits);
 

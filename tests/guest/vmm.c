@@ -130,14 +130,26 @@ static void begin_finish(struct pf_vmm *vmm)
 	pf_machine_finish(&vmm->machine);
 }
 
-static void on_complete(void *opaque)
+static void on_resolved(void *opaque, uint32_t vcpu, uint64_t gpa)
 {
 	struct pf_vmm *vmm = opaque;
 
+	pf_stage2_resolved(&vmm->machine.stage2, vcpu, gpa);
+}
+
+static void on_complete(void *opaque)
+{
+	struct pf_vmm *vmm = opaque;
+	struct pf_err err;
+
 	vmm->complete = true;
 	vmm->agent_may_go = true;
-	pf_machine_complete(&vmm->machine);
 	pf_memory_close_uffds(&vmm->memory);
+	if (pf_machine_complete(&vmm->machine, &err)) {
+		pf_report_error(&err);
+		leave(vmm, pf_err_exit_code(&err));
+		return;
+	}
 	pf_report_word("complete");
 	if (vmm->finish_wanted)
 		begin_finish(vmm);
@@ -162,6 +174,7 @@ static const struct pageferry_vmm_ops agent_ops = {
 	.resume = on_resume,
 	.complete = on_complete,
 	.error = on_error,
+	.resolved = on_resolved,
 };
 
 static int connect_agent(struct pf_vmm *vmm, struct pf_err *err)
@@ -190,6 +203,8 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		[PF_BACKING_TMPFS] = PAGEFERRY_MEMFD,
 		[PF_BACKING_PRIVATE] = PAGEFERRY_PRIVATE,
 		[PF_BACKING_HUGETLB] = PAGEFERRY_HUGETLBFS,
+		[PF_BACKING_GMEM] = PAGEFERRY_GUEST_MEMFD,
+		[PF_BACKING_GMEM_UNWRITABLE] = PAGEFERRY_GUEST_MEMFD,
 	};
 	bool private = backing == PF_BACKING_PRIVATE;
 	uint64_t start = memory->region_start[i];
@@ -209,6 +224,8 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		.base = uffd >= 0 ? (uintptr_t)memory->base + start : 0,
 		.more = mirror,
 		.more_count = memory->mirror_uffd >= 0 && !private,
+		.bitmap_fd = memory->bitmap[i].fd,
+		.fill_atomic = vmm->options.fill_atomic && pf_backing_is_gmem(backing),
 	};
 	if (private || memory->plan.prepared == PF_PREPARED_NOT)
 		return;
@@ -232,6 +249,7 @@ static int send_regions(struct pf_vmm *vmm, struct pf_err *err)
 	if (pageferry_vmm_regions(vmm->agent, regions, count) != 0)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "describing the memory to the agent: %s",
 				  pageferry_vmm_error(vmm->agent));
+	pf_stage2_connect(&vmm->machine.stage2, vmm->agent);
 	return 0;
 }
 
@@ -240,13 +258,13 @@ int pf_vmm_create(struct pf_vmm *vmm, const struct pf_guest_options *options, st
 	memset(vmm, 0, sizeof(*vmm));
 	vmm->options = *options;
 	vmm->options.memory.size = options->plan.memory;
-	if (pf_memory_create(&vmm->memory, &vmm->options.memory, err))
+	if (pf_machine_open(&vmm->machine, options->backend, &options->plan, err) ||
+	    pf_memory_create(&vmm->memory, &vmm->options.memory, vmm->machine.vm, err))
 		return -1;
 	if (options->role == PF_GUEST_DESTINATION &&
-	    (pf_memory_prepare(&vmm->memory, err) || pf_memory_make_uffds(&vmm->memory, err)))
+	    (pf_memory_prepare(&vmm->memory, err) || pf_memory_make_traps(&vmm->memory, err)))
 		return -1;
-	return pf_machine_create(&vmm->machine, options->backend, &vmm->memory, &options->plan,
-				 err);
+	return pf_machine_equip(&vmm->machine, &vmm->memory, err);
 }
 
 int pf_vmm_begin(struct pf_vmm *vmm, struct pf_err *err)
@@ -266,6 +284,15 @@ int pf_vmm_begin(struct pf_vmm *vmm, struct pf_err *err)
 	return 0;
 }
 
+/* Takes a VMM that has no agent. */
+static void hang_up(struct pf_vmm *vmm)
+{
+	if (vmm->agent)
+		pf_stage2_connect(&vmm->machine.stage2, NULL);
+	pageferry_vmm_close(vmm->agent);
+	vmm->agent = NULL;
+}
+
 void pf_vmm_destroy(struct pf_vmm *vmm)
 {
 	/*
@@ -276,8 +303,7 @@ void pf_vmm_destroy(struct pf_vmm *vmm)
 		fflush(stdout);
 		_exit(vmm->exit_code);
 	}
-	pageferry_vmm_close(vmm->agent);
-	vmm->agent = NULL;
+	hang_up(vmm);
 	pf_machine_destroy(&vmm->machine);
 	pf_memory_destroy(&vmm->memory);
 }
@@ -292,10 +318,21 @@ void pf_vmm_on_agent(struct pf_vmm *vmm)
 			   pageferry_vmm_error(vmm->agent));
 		pf_report_error(&err);
 	}
-	if (result == 0 && !vmm->drop_agent)
-		return;
-	pageferry_vmm_close(vmm->agent);
-	vmm->agent = NULL;
+	if (result != 0 || vmm->drop_agent)
+		hang_up(vmm);
+}
+
+int pf_vmm_fault_fd(const struct pf_vmm *vmm)
+{
+	/* At its end it is readable for ever; that is the end of the agent, which the other one tells. */
+	if (!vmm->agent || vmm->complete || vmm->faults_over)
+		return -1;
+	return pageferry_vmm_fault_fd(vmm->agent);
+}
+
+void pf_vmm_on_faults(struct pf_vmm *vmm)
+{
+	vmm->faults_over = pageferry_vmm_dispatch_faults(vmm->agent) != 0;
 }
 
 static void verify_and_report(struct pf_vmm *vmm)

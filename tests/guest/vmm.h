@@ -24,6 +24,7 @@ struct pf_guest_options {
 	struct pf_memory_plan memory; /* its size is the plan's */
 	const char *vmm_socket; /* NULL: solo */
 	const struct pf_backend_ops *backend;
+	bool fill_atomic; /* what is declared of guest_memfd */
 };
 
 struct pageferry_vmm;
@@ -41,6 +42,7 @@ struct pf_vmm {
 	bool running;	    /* the guest is this VMM's now, and not stopped */
 	bool complete;	    /* destination: no access can fault any more */
 	bool agent_may_go;  /* its work here is done: an end of connection is no error */
+	bool faults_over;   /* no answer to a vCPU's fault will come on this connection */
 	bool drop_agent;    /* close the connection when no call of it is being answered */
 	bool finish_wanted; /* asked for, not begun */
 	bool finishing;
@@ -58,6 +60,9 @@ void pf_vmm_destroy(struct pf_vmm *vmm);
 
 /* The agent's socket is readable. */
 void pf_vmm_on_agent(struct pf_vmm *vmm);
+/* Where it answers faults of vCPUs; -1: nobody does. */
+int pf_vmm_fault_fd(const struct pf_vmm *vmm);
+void pf_vmm_on_faults(struct pf_vmm *vmm);
 /* The machine's eventfd is readable. */
 void pf_vmm_on_event(struct pf_vmm *vmm);
 /* Stop at visit boundaries, verify, report, leave; on a destination not before all pages came. */

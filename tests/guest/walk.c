@@ -83,7 +83,7 @@ static void step(struct pf_walk *walk)
 
 int pf_walk_visit(struct pf_walk *walk, uintptr_t memory, struct pf_walk_wrong *wrong)
 {
-	uint32_t page = walk->first + walk->slot * walk->vcpus;
+	uint32_t page = pf_walk_page(walk);
 	uint32_t *words = (uint32_t *)(memory + (uintptr_t)page * PF_GUEST_PAGE);
 
 	if (check_initial(walk, words, page, wrong))

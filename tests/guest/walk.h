@@ -42,6 +42,12 @@ struct pf_walk_wrong {
 	uint32_t address, expected, found;
 };
 
+/* The page that is visited next. */
+static inline uint32_t pf_walk_page(const struct pf_walk *walk)
+{
+	return walk->first + walk->slot * walk->vcpus;
+}
+
 /* One visit: check, rewrite, step.  memory: address of guest physical 0.  -1: a wrong word. */
 int pf_walk_visit(struct pf_walk *walk, uintptr_t memory, struct pf_walk_wrong *wrong);
 
