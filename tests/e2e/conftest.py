@@ -7,9 +7,9 @@ import pytest
 
 from harness import Migration
 from pki import Pki
-from processes import Late
+from processes import SLOWER, Late
 
-SECONDS_PER_TEST = 180
+SECONDS_PER_TEST = 180 * SLOWER
 
 
 @pytest.fixture(autouse=True)

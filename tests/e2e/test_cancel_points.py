@@ -15,7 +15,7 @@ import pytest
 
 from processes import DEADLINE
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.backing]
 
 CANCELLED, UNREACHABLE = 130, 69
 

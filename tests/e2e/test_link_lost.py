@@ -9,6 +9,8 @@ import pytest
 from control import Refused
 from relay import Relay
 
+pytestmark = pytest.mark.backing
+
 # On the wire, the guest's device state has 2.5 KB, and an answer with a page of it 4.1 KB.
 PART_OF_STATE = 1000
 STATE_AND_PART_OF_PAGE = 4000

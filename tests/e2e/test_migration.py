@@ -51,6 +51,7 @@ def check_post_copy(migration, report):
     assert report["backend"] == usable_backend(), report
 
 
+@pytest.mark.backing
 @pytest.mark.parametrize(
     "vcpus, memory",
     [
@@ -75,6 +76,7 @@ def test_guest_arrives_identical(migration, vcpus, memory, record_testsuite_prop
     check_post_copy(migration, report)
 
 
+@pytest.mark.backing
 def test_several_bulk_channels(migration):
     migration.start("128M", 2, source={"channels": 4})
     migration.source.control.command("switchover")
@@ -112,6 +114,7 @@ def test_query_migrate_while_active(migration):
         assert status["pages"]["total"] == SIZES["64M"] // PAGE
 
 
+@pytest.mark.backing
 @pytest.mark.smoke
 def test_query_migrate_half_way(migration):
     migration.start_serving()
@@ -170,6 +173,7 @@ def test_max_bandwidth_limits_push(migration, channels):
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
+@pytest.mark.backing
 def test_parameters_change_while_it_runs(migration):
     """Push held back: what arrives is what the guest asks for; released, the rest comes."""
     migration.start("64M", 1)

@@ -16,7 +16,7 @@ import pytest
 
 import vmm_client as vmm
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.backing]
 
 # What a guest does.
 MOVES = "it works: its counters move"
