@@ -123,6 +123,7 @@ static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 				       &guest->table.region[r], true, err))
 		return -1;
 	region->shape = guest->table.region[r];
+	region->file = r;
 	region->placer = pf_placer_of(region->kind); /* the checks let no other through */
 	if (region->mappings == 0 || region->mappings > PF_MAPPINGS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "%" PRIu32 " mappings; 1 to %u are allowed",
@@ -155,7 +156,7 @@ static bool mappings_overlap(const struct pf_guest *guest, uint32_t a, uint32_t 
  * A page of a file in two regions would have two lives in the journal: when its second copy
  * arrives, the guest may have written to it through the first.
  */
-static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_err *err)
+static int check_pair(struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_err *err)
 {
 	struct stat x, y;
 
@@ -166,8 +167,11 @@ static int check_pair(const struct pf_guest *guest, uint32_t a, uint32_t b, stru
 		return 0;
 	if (fstat(guest->region[a].fd, &x) || fstat(guest->region[b].fd, &y))
 		return pf_err_sys(err, "looking at its memory file");
-	if (x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
-	    ranges_overlap(guest->region[a].offset, guest->table.region[a].size,
+	if (x.st_dev != y.st_dev || x.st_ino != y.st_ino)
+		return 0;
+	if (guest->region[a].file == a)
+		guest->region[a].file = guest->region[b].file;
+	if (ranges_overlap(guest->region[a].offset, guest->table.region[a].size,
 			   guest->region[b].offset, guest->table.region[b].size))
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "it shares pages of its memory file with region %" PRIu32, b);

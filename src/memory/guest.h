@@ -31,6 +31,7 @@ struct pf_guest_region {
 	int fd;				/* owned, and no other region's: dup(2) a shared file's;
 					   -1: private memory */
 	uint64_t offset; /* of the region within fd */
+	uint32_t file;	 /* the first region of this very file; set by pf_guest_arm() */
 	uint8_t *map;	 /* of the rows that need one: the agent's own mapping of the region */
 	enum pf_populated populated;
 	uint32_t populated_first, populated_count; /* into pf_guest.populated, PF_POPULATED_LIST */

@@ -189,18 +189,32 @@ int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err 
 	return check_unlisted(guest, region, err);
 }
 
+/* Any of the file's pages [first, first + FOLIO_PAGES) that are in this region has come. */
+static bool any_came(const struct pf_guest *guest, uint32_t region, uint64_t first)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t begin = at->offset / 4096, pages = pf_region_pages(&at->shape);
+	uint64_t page = first > begin ? first - begin : 0;
+
+	for (; page < pages && begin + page < first + FOLIO_PAGES; page++)
+		if (pf_journal_state(&guest->journal, region, page) != PF_PAGE_ABSENT)
+			return true;
+	return false;
+}
+
 bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t page)
 {
 	const struct pf_guest_region *at = &guest->region[region];
-	uint64_t first = page - page % FOLIO_PAGES, end = first + FOLIO_PAGES;
-	uint64_t pages = pf_region_pages(&at->shape);
+	uint64_t first = at->offset / 4096 + page;
 
 	/* Preallocated, or written by us and given back since the write failed half way. */
 	if (guest->taken_up || at->kind != PF_MEMORY_MEMFD || at->populated == PF_POPULATED_PREALLOCATED ||
 	    atomic_load(&guest->count.unclaimed) > 0)
 		return false;
-	for (; first < end && first < pages; first++)
-		if (pf_journal_state(&guest->journal, region, first) != PF_PAGE_ABSENT)
+	first -= first % FOLIO_PAGES;
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (guest->region[r].file == at->file && guest->region[r].kind == at->kind &&
+		    any_came(guest, r, first))
 			return false;
 	return true;
 }

@@ -204,6 +204,38 @@ static void what_can_be_our_own_doing_is_not_unexpected(void **state)
 	assert_false(pf_stock_unexpected(&guest, 0, 77));
 }
 
+/* A huge page of the file lies where the file has it, across the regions that share it. */
+static void neighbours_in_another_region_of_the_file_can_be_our_own_doing(void **state)
+{
+	enum { FOLIO = 512, FIRST = FOLIO - 100, BEHIND = FOLIO }; /* pages */
+	const struct pf_run run = {.region = 1, .count = 1};
+	int fd = tmpfs_file("huge=always");
+	struct pf_err err;
+	uint32_t placed;
+	bool minor;
+
+	(void)state;
+	vmm_stop(&vmm);
+	pf_guest_done(&guest);
+	vmm_start(&vmm, FIRST + BEHIND, 1, 0, fd);
+	guest_fill(&guest, &vmm, FIRST);
+	guest.table.count = 2;
+	guest.table.region[1] = guest.table.region[0];
+	guest.table.region[1].gpa = UINT64_C(1) << 32;
+	guest.table.region[1].size = BEHIND * PAGE;
+	guest.region[1] = guest.region[0];
+	guest.region[1].fd = fcntl(vmm.memfd, F_DUPFD_CLOEXEC, 0);
+	guest.region[1].offset = FIRST * PAGE;
+	guest.region[1].mapping[0].base += FIRST * PAGE;
+	arm();
+	assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+	assert_true(traps(0, 7, &minor));
+	assert_true(minor);
+	assert_false(pf_stock_unexpected(&guest, 0, 7));
+	assert_false(pf_stock_unexpected(&guest, 1, 99));
+	assert_true(pf_stock_unexpected(&guest, 1, 101));
+}
+
 static void private_memory_declares_nothing(void **state)
 {
 	(void)state;
@@ -227,6 +259,7 @@ int main(void)
 		CASE(preallocated_pages_that_are_mapped_would_not_trap_and_are_refused),
 		CASE(a_page_that_appears_later_is_unexpected),
 		CASE(what_can_be_our_own_doing_is_not_unexpected),
+		CASE(neighbours_in_another_region_of_the_file_can_be_our_own_doing),
 		CASE(private_memory_declares_nothing),
 	};
 
