@@ -37,11 +37,11 @@ static void tell_trouble(struct pf_arrival *arrival, const struct pf_run *run, i
 {
 	struct pf_mail_page mail = {
 		.region = run->region, .sys = (uint32_t)sys, .page = run->first};
-	uint64_t now = pf_now_ns();
+	uint64_t now = pf_now_ns(), *next_ns = &arrival->trouble_ns[sys == ENOMEM];
 
-	if (now < arrival->trouble_ns)
+	if (now < *next_ns)
 		return;
-	arrival->trouble_ns = now + PF_NS_PER_S;
+	*next_ns = now + PF_NS_PER_S;
 	(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_TROUBLE, 0, &mail, sizeof(mail));
 }
 
@@ -98,7 +98,10 @@ void pf_arrival_tell_unexpected(const struct pf_arrival *arrival)
 {
 	struct pf_mail_page mail = {.sys = EEXIST};
 
-	if (pf_guest_take_unexpected(arrival->guest, &mail.region, &mail.page))
+	/* A VMM that has touched thousands of pages must not make the source's next frame look like a
+	 * flood.  What is not told now is told with the next one, or not: it is news once a second. */
+	if (!pf_mailbox_half_full(arrival->inbox) &&
+	    pf_guest_take_unexpected(arrival->guest, &mail.region, &mail.page))
 		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_UNEXPECTED, 0, &mail, sizeof(mail));
 }
 

@@ -24,7 +24,7 @@ struct pf_arrival {
 	/* Of the urgent thread: reads pending events; false: a ring is full.  Else NULL. */
 	bool (*drain)(void *opaque);
 	void *opaque;
-	uint64_t trouble_ns;	   /* main is told of trouble then at the earliest */
+	uint64_t trouble_ns[2]; /* main is told of trouble then at the earliest; [1]: want of memory */
 	struct pf_assembly *assembly; /* of the thread's connection: pages that come in parts */
 	uint64_t placed, zero;	   /* pages, for the thread's own counting */
 };

@@ -8,6 +8,7 @@
  */
 #include "migrate/destination_engine.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,6 @@
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
-#include "net/tcp.h"
 
 /* ---- sending ---- */
 
@@ -172,15 +172,16 @@ static void tell_lost(struct destination *destination, const struct pf_mail_page
 
 static void vmm_lost(void *engine, const struct pf_err *why);
 
-/* A page is tried again and again while it lasts; the orchestrator hears of it now and then. */
+/* Tried again and again while it lasts, told now and then.  What memory would not mend needs somebody. */
 static void tell_trouble(struct destination *destination, const struct pf_mail_page *page)
 {
+	bool memory = page->sys == ENOMEM; /* ENOSPC and EDQUOT too: enum pf_place_result */
 	uint64_t now = pf_now_ns();
 
-	if (now < destination->trouble_ns)
+	if (now < destination->trouble_ns[memory])
 		return;
-	destination->trouble_ns = now + PF_NS_PER_S;
-	pf_agent_emit(&destination->agent, "OUT_OF_MEMORY", page_object(page));
+	destination->trouble_ns[memory] = now + PF_NS_PER_S;
+	pf_agent_emit(&destination->agent, memory ? "OUT_OF_MEMORY" : "PAGE_STUCK", page_object(page));
 }
 
 /*

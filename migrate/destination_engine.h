@@ -17,7 +17,7 @@ struct destination {
 	struct pf_mailbox door; /* from the accept and greet threads: no stranger fills main's box */
 	struct pf_ration refusals, losses; /* of PEER_REFUSED and PAGE_LOST */
 	uint64_t unexpected_ns; /* UNEXPECTED_PAGE is told once a second at most */
-	uint64_t trouble_ns; /* OUT_OF_MEMORY is told once a second at most */
+	uint64_t trouble_ns[2]; /* PAGE_STUCK, OUT_OF_MEMORY: likewise */
 	struct pf_pager pager;
 	struct pf_guest guest;
 	bool armed;	     /* guest is described, trapped and the pager's */

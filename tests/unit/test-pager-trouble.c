@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -299,6 +300,37 @@ static void a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room(vo
 	pk_close(&kit);
 }
 
+/* Pages that the VMM has written itself, behind our back; main does not look meanwhile. */
+static void hundreds_of_unexpected_pages_leave_room_for_a_control_frame(void **state)
+{
+	enum { WRITTEN = PF_MAILBOX_SLOTS + 44 };
+	uint8_t byte = 1;
+	bool told = false, control = false;
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = 2 * WRITTEN});
+	for (uint64_t page = 0; page < WRITTEN; page++) {
+		assert_int_equal(pwrite(kit.vmm.memfd, &byte, 1, (off_t)(page * PAGE)), 1);
+		read_page(page);
+		(void)pk_request(&kit);
+	}
+	pk_send(kit.urgent, (struct pf_frame){.type = PF_FRAME_COMPLETE_ACK}, NULL);
+	for (uint64_t page = 0; page < WRITTEN; page++)
+		pk_pages(kit.urgent, page, 1);
+	for (uint64_t page = 0; page < WRITTEN; page++)
+		(void)vmm_reply(&kit.vmm);
+	while (!told || !control) {
+		while (!pf_mailbox_take(&kit.inbox, &mail))
+			wait_readable(kit.inbox.event_fd);
+		assert_int_not_equal(mail.kind, PF_MAIL_DOWN);
+		told = told || mail.kind == PF_MAIL_UNEXPECTED;
+		control = control || mail.kind == PF_MAIL_FRAME;
+		free(mail.data);
+	}
+	pk_close(&kit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +343,7 @@ int main(void)
 		cmocka_unit_test(a_lost_page_is_told_and_a_second_access_asks_again),
 		cmocka_unit_test(an_error_for_a_page_that_has_come_loses_nothing),
 		cmocka_unit_test(an_error_for_a_page_that_nobody_asked_for_ends_the_connection),
+		cmocka_unit_test(hundreds_of_unexpected_pages_leave_room_for_a_control_frame),
 		cmocka_unit_test(a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room),
 	};
 
