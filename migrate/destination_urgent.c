@@ -559,7 +559,7 @@ static void wait_for_work(struct pf_pager *pager)
 {
 	struct pollfd pfd[PF_UFFDS_MAX + 3];
 	struct timespec left;
-	nfds_t count = 0;
+	nfds_t count = 0, uffds;
 
 	pfd[count++] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
 	pfd[count++] = (struct pollfd){.fd = pager->maps.event_fd, .events = POLLIN};
@@ -568,11 +568,15 @@ static void wait_for_work(struct pf_pager *pager)
 			.fd = pf_conn_fd(pf_channel_conn(pager->channel)),
 			.events = pf_channel_wants(pager->channel)};
 	/* While the window is full the rest waits in the kernel: the vCPUs are blocked anyway. */
+	uffds = count;
 	if (pager->guest && !pf_requests_full(&pager->requests))
 		for (uint32_t i = 0; i < pager->guest->uffds; i++)
 			pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd,
 						       .events = POLLIN};
 	(void)pf_spin_poll(&pager->spin, pfd, count, time_left(pager, &left));
+	for (; uffds < count; uffds++)
+		if (pfd[uffds].revents & POLLERR)
+			(void)pf_uffd_unblock(pfd[uffds].fd);
 }
 
 static void *pager_thread(void *opaque)

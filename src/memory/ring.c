@@ -3,9 +3,11 @@
 #include "memory/ring.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -94,6 +96,25 @@ static uint32_t room(const struct pf_ring *ring)
 	return left < to_wrap ? left : to_wrap;
 }
 
+/*
+ * The VMM shares the open file, and can make it block again at any time: a read that says for itself that
+ * it does not wait does not care (userfaultfd has that from Linux 6.10 on).
+ */
+static ssize_t read_now(int uffd, void *to, size_t size)
+{
+	static _Atomic bool cannot;
+	struct iovec room = {.iov_base = to, .iov_len = size};
+
+	if (!atomic_load_explicit(&cannot, memory_order_relaxed)) {
+		ssize_t got = preadv2(uffd, &room, 1, -1, RWF_NOWAIT);
+
+		if (got >= 0 || errno != EOPNOTSUPP)
+			return got;
+		atomic_store_explicit(&cannot, true, memory_order_relaxed);
+	}
+	return read(uffd, to, size);
+}
+
 enum pf_ring_read pf_ring_read(struct pf_ring *ring, int uffd)
 {
 	uint32_t slots = room(ring);
@@ -102,7 +123,7 @@ enum pf_ring_read pf_ring_read(struct pf_ring *ring, int uffd)
 	if (slots == 0)
 		return PF_RING_FULL;
 	do
-		got = read(uffd, slot_at(ring, ring->head), slots * sizeof(struct uffd_msg));
+		got = read_now(uffd, slot_at(ring, ring->head), slots * sizeof(struct uffd_msg));
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && errno == EAGAIN)
 		return PF_RING_EMPTY;

@@ -41,7 +41,7 @@ void pf_ring_close(struct pf_ring *ring);
 
 enum pf_ring_read { PF_RING_EVENTS, PF_RING_EMPTY, PF_RING_FULL, PF_RING_GONE, PF_RING_FAILED };
 /*
- * One read(2) into the free slots.  EMPTY: nothing was waiting.  FULL: no free slot, deal with some
+ * One read into the free slots.  EMPTY: nothing was waiting.  FULL: no free slot, deal with some
  * first.  GONE: the VMM's address space is gone (ESRCH; Linux 6.18 says EMPTY for ever instead and
  * tells of it only by the ioctls).  FAILED: errno is set.
  */

@@ -62,15 +62,20 @@ static int check_features(uint64_t features, struct pf_err *err)
 	return 0;
 }
 
+int pf_uffd_unblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err)
 {
 	uint64_t features = 0;
-	int flags;
 
 	if (read_features(fd, &features, err) || check_features(features, err))
 		return -1;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+	if (pf_uffd_unblock(fd))
 		return pf_err_sys(err, "making the userfaultfd non-blocking");
 	*out_features = features & ~FEATURE_INITIALIZED;
 	return 0;

@@ -34,6 +34,9 @@ enum pf_map_result {
  * and one with EVENT_FORK, EVENT_REMAP or EVENT_UNMAP; features as /proc/self/fdinfo shows them.
  */
 PF_MUST_USE int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err);
+/* O_NONBLOCK again, when poll(2) has said POLLERR: the VMM, whose open file it is too, took it away.  0,
+ * or -1 with errno. */
+int pf_uffd_unblock(int fd);
 /* Are these two descriptors one userfaultfd?  false also where the kernel does not tell (kcmp(2)). */
 bool pf_uffd_same(int fd, int other);
 /*
