@@ -18,7 +18,6 @@ def wait_filled(destination, pages):
     until = time.monotonic() + DEADLINE
     while destination.control.command("query-migrate")["pages"]["filled"] < pages:
         assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def check_serves_on(destination, peer):
