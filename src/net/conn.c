@@ -31,6 +31,7 @@ struct pf_conn {
 	short wants;
 	bool write_waits; /* a record is half sent: only the same write may go on */
 	bool dead;	  /* after a fatal error: no more calls into ssl, SSL_get_error(3) */
+	bool mute;	  /* after a failed send(2): what has come can still be read */
 	uint64_t records; /* written with the present key */
 	uint64_t rekey_records;
 	uint64_t key_updates;
@@ -408,7 +409,7 @@ int pf_conn_handshake(int tcp_fd, const struct pf_handshake *how, struct pf_conn
 void pf_conn_goodbye(struct pf_conn *conn)
 {
 	/* Behind half a record a close_notify cannot go out. */
-	if (!conn->dead && !conn->write_waits)
+	if (!conn->dead && !conn->mute && !conn->write_waits)
 		(void)SSL_shutdown(conn->ssl);
 	ERR_clear_error();
 }
@@ -458,20 +459,25 @@ enum pf_io pf_conn_read(struct pf_conn *conn, void *buffer, size_t size, size_t 
 }
 
 /*
- * A TLS 1.3 client is done before the server has looked at its certificate: when it is refused, its
- * first write may meet the reset that follows the alert, and the alert, which says why, waits
- * unread.  A failed send() leaves OpenSSL's reading side as it was.
+ * A failed send(2) leaves OpenSSL's reading side as it was, and the kernel keeps what had come before the
+ * reset.  That can be the peer's last word; or the alert that says why we are refused: a TLS 1.3 client
+ * is done before the server has looked at its certificate, and its first write may meet the reset that
+ * follows.  Looked at only, so that nothing is missing for whoever reads on.
  */
 static enum pf_io explain_failed_write(struct pf_conn *conn, enum pf_io io, struct pf_err *err)
 {
 	char byte;
 	size_t got;
 
-	if (conn->sys != EPIPE && conn->sys != ECONNRESET)
+	if (conn->sys == 0)
 		return io;
-	if (SSL_read_ex(conn->ssl, &byte, 1, &got) != 1 &&
-	    ERR_GET_REASON(ERR_peek_error()) > SSL_AD_REASON_OFFSET)
+	conn->dead = false;
+	conn->mute = true;
+	if (SSL_peek_ex(conn->ssl, &byte, 1, &got) != 1 &&
+	    ERR_GET_REASON(ERR_peek_error()) > SSL_AD_REASON_OFFSET) {
+		conn->dead = true;
 		io = explain_tls(true, err);
+	}
 	ERR_clear_error();
 	return io;
 }
@@ -498,7 +504,7 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 	enum pf_io io;
 	int result;
 
-	if (conn->dead)
+	if (conn->dead || conn->mute)
 		return refuse_dead(err);
 	ERR_clear_error();
 	io = rekey_if_due(conn, err);

@@ -56,7 +56,8 @@ void pf_conn_close(struct pf_conn *conn);
 
 /*
  * PF_IO_OK: *out_done > 0 bytes were moved, at most one TLS record (16 KiB) a call.  After AGAIN a
- * write must go on with the same bytes (they may have moved, and more may follow them).
+ * write must go on with the same bytes (they may have moved, and more may follow them).  When a write has
+ * failed because the peer is gone, what it had said is still there to be read.
  * PF_ERR_PROTOCOL: the peer refused us (a TLS 1.3 server judges the client's certificate after the
  * client's handshake has ended), or floods us with KeyUpdates; all else is PF_ERR_UNREACHABLE: lost,
  * closed or damaged.

@@ -460,6 +460,32 @@ static void writing_to_a_peer_that_is_gone_is_an_answer_and_no_signal(void **sta
 	pf_conn_close(source);
 }
 
+/* It had not read what we said before, and so its close resets the connection; its word is here by then. */
+static void the_last_word_is_read_after_a_write_has_failed(void **state)
+{
+	struct pf_conn *source, *destination;
+	char heard[16] = "";
+	struct pf_err err;
+	size_t done, told = 0;
+	enum pf_io io;
+
+	(void)state;
+	kit_pair(&dir, &source, &destination);
+	assert_int_equal(kit_write_all(destination, "unread", 6, &err), PF_IO_OK);
+	assert_int_equal(pf_wait_fd(pf_conn_fd(source), POLLIN, kit_deadline(), -1), 0);
+	assert_int_equal(kit_write_all(source, "last word", 9, &err), PF_IO_OK);
+	pf_conn_close(source);
+	assert_int_equal(pf_wait_fd(pf_conn_fd(destination), POLLHUP, kit_deadline(), -1), 0);
+	assert_int_not_equal(kit_write_all(destination, "too late", 8, &err), PF_IO_OK);
+	assert_int_equal(err.class, PF_ERR_UNREACHABLE);
+	while (told < 9 && (io = kit_read(destination, heard + told, sizeof(heard) - told, &done,
+					  &err)) == PF_IO_OK)
+		told += done;
+	assert_string_equal(heard, "last word");
+	assert_int_not_equal(kit_read(destination, heard, 1, &done, &err), PF_IO_OK);
+	pf_conn_close(destination);
+}
+
 static void bytes_thrown_in_look_like_a_damaged_line(void **state)
 {
 	/* A well-formed record header of application data, and rubbish. */
@@ -613,6 +639,7 @@ int main(void)
 		in_dirs(a_replaced_certificate_is_used_by_the_next_handshake),
 		in_dirs(a_goodbye_and_a_cut_are_told_apart),
 		in_dirs(writing_to_a_peer_that_is_gone_is_an_answer_and_no_signal),
+		in_dirs(the_last_word_is_read_after_a_write_has_failed),
 		in_dirs(bytes_thrown_in_look_like_a_damaged_line),
 		in_dirs(a_full_socket_says_again_and_goes_on_from_a_moved_buffer),
 		in_dirs(keys_change_before_they_are_worn_out),
