@@ -17,6 +17,7 @@
 #include "migrate/demo/demo.h"
 #include "migrate/faults.h"
 #include "migrate/options.h"
+#include "migrate/probe/probe.h"
 #include "migrate/report.h"
 #include "migrate/verbs.h"
 
@@ -73,6 +74,8 @@ static const struct program {
 	 run_destination},
 	{"demo", "OPTIONS", "move a guest between two agents on this machine and compare it",
 	 run_demo},
+	{"probe", "[OPTIONS]", "find out what post-copy can do on this host, and on the way to a peer",
+	 pf_probe_main},
 	{"fault-points", "", "list where a test can stop, kill or cut off this build",
 	 pf_faults_main},
 };

@@ -2,35 +2,18 @@
 /* migrate/demo/needs.c - see migrate/demo/needs.h; userfaultfd(2), proc(5). */
 #include "migrate/demo/needs.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "base/sysfile.h"
 #include "memory/gmem_probe.h"
+#include "memory/uffd_open.h"
 
 /* Both agents and both guests beside the guests' memory. */
 #define OVERHEAD (UINT64_C(128) << 20)
-
-/* Faults of the kernel too, since KVM's are: UFFD_USER_MODE_ONLY would not do. */
-static int open_userfaultfd(void)
-{
-	pf_auto_fd int device = -1;
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), sys = errno;
-
-	if (fd >= 0)
-		return fd;
-	device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (device >= 0)
-		return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
-	errno = sys; /* the system call's reason is the better one */
-	return -1;
-}
 
 /* " NAME (why)" for each feature that is missing; "": none is. */
 static void list_missing(const struct pf_gmem_probe *found, char *out, size_t size)
@@ -76,15 +59,9 @@ int pf_needs_kernel(const struct pf_demo_backend *backend, struct pf_err *err)
 
 	if (backend->guest_memfd)
 		return needs_guest_memfd(backend, err);
-	fd = open_userfaultfd();
-	if (fd < 0) {
-		pf_err_sys(err, "opening a userfaultfd");
-		if (err->sys == EPERM)
-			return pf_err_hint(err, "be root, or have access to /dev/userfaultfd, or "
-						"set the sysctl vm.unprivileged_userfaultfd to 1; "
-						"a container's seccomp profile must allow it too");
-		return pf_err_hint(err, "the kernel needs CONFIG_USERFAULTFD");
-	}
+	fd = pf_uffd_open(PF_UFFD_FULL, err); /* KVM's accesses must trap too */
+	if (fd < 0)
+		return -1;
 	if (ioctl(fd, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "asking userfaultfd for its features");
 	if ((api.features & backend->features) != backend->features) {
@@ -94,26 +71,11 @@ int pf_needs_kernel(const struct pf_demo_backend *backend, struct pf_err *err)
 	return 0;
 }
 
-/* A number that the kernel says behind this name in /proc/meminfo; 0 if it does not. */
-static int meminfo(const char *name, uint64_t *out, struct pf_err *err)
-{
-	FILE *info = fopen("/proc/meminfo", "re");
-	char line[128], found[64];
-
-	if (!info)
-		return pf_err_sys(err, "opening /proc/meminfo");
-	for (*out = 0; fgets(line, sizeof(line), info); *out = 0)
-		if (sscanf(line, "%63[^:]: %" SCNu64, found, out) == 2 && strcmp(found, name) == 0)
-			break;
-	fclose(info);
-	return 0;
-}
-
 static int needs_room(uint64_t bytes, const char *what, struct pf_err *err)
 {
 	uint64_t available_kb;
 
-	if (meminfo("MemAvailable", &available_kb, err))
+	if (pf_sysfile_field("/proc/meminfo", "MemAvailable", &available_kb, err))
 		return -1;
 	if (available_kb << 10 >= bytes)
 		return 0;
@@ -122,33 +84,16 @@ static int needs_room(uint64_t bytes, const char *what, struct pf_err *err)
 	return pf_err_hint(err, "give a smaller --memory");
 }
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-
-static int pool_says(const char *path, uint64_t *out, struct pf_err *err)
-{
-	FILE *file = fopen(path, "re");
-	int read;
-
-	if (!file) {
-		pf_err_sys(err, "opening %s", path);
-		return pf_err_hint(err, "the kernel needs CONFIG_HUGETLBFS, and pages of 2 MiB");
-	}
-	read = fscanf(file, "%" SCNu64, out);
-	fclose(file);
-	return read == 1 ? 0 : pf_err_set(err, PF_ERR_SYSTEM, "%s holds no number", path);
-}
-
 /* The pool of 2 MiB pages is the machine's, beside all other memory; what is reserved is not free.
  */
 static int needs_huge_pages(uint64_t pages, struct pf_err *err)
 {
-	uint64_t total, free_pages, reserved;
+	struct pf_hugepages pool;
+	uint64_t free_pages;
 
-	if (pool_says(POOL "nr_hugepages", &total, err) ||
-	    pool_says(POOL "free_hugepages", &free_pages, err) ||
-	    pool_says(POOL "resv_hugepages", &reserved, err))
+	if (pf_sysfile_hugepages(&pool, err))
 		return -1;
-	free_pages -= reserved < free_pages ? reserved : free_pages;
+	free_pages = pool.free - (pool.reserved < pool.free ? pool.reserved : pool.free);
 	if (free_pages >= pages)
 		return 0;
 	pf_err_set(err, PF_ERR_SYSTEM,
@@ -158,7 +103,7 @@ static int needs_huge_pages(uint64_t pages, struct pf_err *err)
 	return pf_err_hint(err,
 			   "as root: echo %" PRIu64
 			   " > /proc/sys/vm/nr_hugepages; or give a smaller --memory",
-			   total + pages - free_pages);
+			   pool.total + pages - free_pages);
 }
 
 int pf_needs_memory(const struct pf_demo_backend *backend, uint64_t memory, struct pf_err *err)

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* strtoull() alone takes signs, blanks and an empty string; users would not expect any of them. */
@@ -55,6 +56,28 @@ int pf_size_parse(const char *text, uint64_t *out_bytes, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_USAGE, "'%s' is more than 64 bits hold", text);
 	*out_bytes = number << shift;
 	return 0;
+}
+
+void pf_size_print(uint64_t bytes, char out[PF_SIZE_TEXT_MAX])
+{
+	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	uint64_t tenths;
+	unsigned unit = 0, shift;
+
+	if (bytes == UINT64_MAX) {
+		snprintf(out, PF_SIZE_TEXT_MAX, "no limit");
+		return;
+	}
+	while (unit < 6 && bytes >> (10 * (unit + 1)) != 0)
+		unit++;
+	shift = 10 * unit;
+	/* Cut, not rounded: what is said to be there is there. */
+	tenths = unit == 0 ? 0 : (((bytes >> (shift - 10)) & 1023) * 10) >> 10;
+	if (tenths == 0)
+		snprintf(out, PF_SIZE_TEXT_MAX, "%" PRIu64 " %s", bytes >> shift, units[unit]);
+	else
+		snprintf(out, PF_SIZE_TEXT_MAX, "%" PRIu64 ".%" PRIu64 " %s", bytes >> shift, tenths,
+			 units[unit]);
 }
 
 int pf_number_parse(const char *text, uint64_t low, uint64_t high, uint64_t *out,

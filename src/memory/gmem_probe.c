@@ -8,10 +8,10 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 #include "base/cleanup.h"
 #include "base/kvm_abi.h"
+#include "memory/uffd_open.h"
 
 #define PAGE 4096u
 /* Where a vCPU that was reset fetches its first instruction: at the last 16 bytes below 4 GiB. */
@@ -98,21 +98,6 @@ static int try_write(struct toy *toy, struct pf_gmem_probe *out, struct pf_err *
 	return 0;
 }
 
-/* Traps of the kernel's own accesses too; the system call's reason is the better one. */
-static int open_uffd(void)
-{
-	pf_auto_fd int device = -1;
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), sys = errno;
-
-	if (fd >= 0)
-		return fd;
-	device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (device >= 0)
-		return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-	errno = sys;
-	return -1;
-}
-
 static bool can_register(const struct toy *toy, uint64_t modes)
 {
 	struct uffdio_register what = {.range = {(uintptr_t)toy->at, PAGE}, .mode = modes};
@@ -127,9 +112,9 @@ static int try_uffd(struct toy *toy, struct pf_gmem_probe *out, struct pf_err *e
 	struct uffdio_api api = {.api = UFFD_API};
 	struct uffdio_continue page = {.range = {(uintptr_t)toy->at, PAGE}};
 
-	toy->uffd = open_uffd();
+	toy->uffd = pf_uffd_open(PF_UFFD_FULL, err); /* a VMM needs the traps of KVM's accesses too */
 	if (toy->uffd < 0)
-		return pf_err_sys(err, "opening a userfaultfd");
+		return -1;
 	if (ioctl(toy->uffd, UFFDIO_API, &api) != 0)
 		return pf_err_sys(err, "UFFDIO_API");
 	if (can_register(toy, both))

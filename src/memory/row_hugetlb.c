@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/sysfile.h"
 #include "memory/row.h"
 #include "memory/touch.h"
 
@@ -29,31 +29,21 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-
-/* A number of the pool's; -1: nobody knows. */
-static long long pool_says(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	long long pages = -1;
-
-	if (!file)
-		return -1;
-	if (fscanf(file, "%lld", &pages) != 1)
-		pages = -1;
-	fclose(file);
-	return pages;
-}
-
 static int not_reserved(uint64_t pages, struct pf_err *err)
 {
-	long long free_pages = pool_says(POOL "free_hugepages");
-	long long reserved = pool_says(POOL "resv_hugepages");
+	struct pf_hugepages pool;
+	struct pf_err unknown;
+	int sys = errno;
+	bool known = pf_sysfile_hugepages(&pool, &unknown) == 0;
 
-	pf_err_sys(err,
-		   "reserving its %" PRIu64
-		   " pages of 2 MiB (%lld are free on this host, %lld of them reserved already)",
-		   pages, free_pages, reserved);
+	errno = sys;
+	if (known)
+		pf_err_sys(err,
+			   "reserving its %" PRIu64 " pages of 2 MiB (%" PRIu64
+			   " are free on this host, %" PRIu64 " of them reserved already)",
+			   pages, pool.free, pool.reserved);
+	else
+		pf_err_sys(err, "reserving its %" PRIu64 " pages of 2 MiB", pages);
 	return pf_err_hint(err, "raise the sysctl vm.nr_hugepages, or the limit of the agent's "
 				"hugetlb control group");
 }

@@ -52,6 +52,21 @@ static int resolve(const struct pf_endpoint *endpoint, int flags, struct addrinf
 	return pf_err_hint(err, "check the name, or give the address as a number");
 }
 
+int pf_tcp_resolve(const struct pf_endpoint *endpoint, struct sockaddr_storage *out, uint32_t size,
+		   uint32_t *out_count, struct pf_err *err)
+{
+	__attribute__((cleanup(free_addresses))) struct addrinfo *list = NULL;
+
+	if (resolve(endpoint, 0, &list, err))
+		return -1;
+	*out_count = 0;
+	for (const struct addrinfo *at = list; at && *out_count < size; at = at->ai_next) {
+		memset(&out[*out_count], 0, sizeof(out[0]));
+		memcpy(&out[(*out_count)++], at->ai_addr, at->ai_addrlen);
+	}
+	return 0;
+}
+
 static int listen_on(const struct addrinfo *at, int *out_fd, struct sockaddr_storage *out_bound)
 {
 	pf_auto_fd int fd = -1;

@@ -10,6 +10,9 @@
 
 #include "net/addr.h"
 
+/* The addresses that a host's name has, up to `size` of them; resolving may block. */
+PF_MUST_USE int pf_tcp_resolve(const struct pf_endpoint *endpoint, struct sockaddr_storage *out,
+			       uint32_t size, uint32_t *out_count, struct pf_err *err);
 /* Non-blocking, close-on-exec; *out_bound is the real address (port 0 asks the kernel to choose).
  */
 PF_MUST_USE int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,

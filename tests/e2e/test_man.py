@@ -10,7 +10,10 @@ from harness import program
 
 TOP = pathlib.Path(__file__).parents[2]
 MAN = TOP / "migrate" / "man"
-PAGES = ["pageferry.1", "pageferry-source.8", "pageferry-destination.8", "pageferry-control.7"]
+PAGES = [
+    "pageferry.1", "pageferry-source.8", "pageferry-destination.8", "pageferry-probe.8",
+    "pageferry-control.7",
+]
 CONTROL_MD = (TOP / "proto" / "CONTROL.md").read_text()
 
 pytestmark = pytest.mark.smoke
@@ -78,6 +81,11 @@ def test_the_programs_page_has_every_verb_and_option():
     assert words_of("pageferry.1", "Verbs") == set(re.findall(r"^  ([\w-]+) ", told, re.MULTILINE))
     options = set(re.findall(r"-(-[a-z-]+)", told)) | {"-help", "-version"}
     assert set(items("pageferry.1", "Fl")) == options
+
+
+def test_the_probes_page_has_its_options():
+    told = set(re.findall(r"^  -(-[a-z-]+)", help_of("probe"), re.MULTILINE))
+    assert set(items("pageferry-probe.8", "Fl")) == told
 
 
 def test_the_control_page_has_the_agents_commands(migration):
