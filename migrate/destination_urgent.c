@@ -96,7 +96,7 @@ static void wake_waiters(struct pf_pager *pager, const struct pf_run *run)
 
 /*
  * Maps FILLED pages.  While an event that only this thread reads is in the way (EAGAIN), it is read.
- * Where that does not help (a full ring; a mapping that does not show the file it is said to) the
+ * Where that does not help (a full ring; whoever discards does not get on) the
  * waiters are woken, and trap again: later, and behind the others.  false: it did not work, and
  * woken at once it would be tried again at once; main has been told.
  */

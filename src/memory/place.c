@@ -118,6 +118,21 @@ static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_resu
 	}
 }
 
+/*
+ * Absent where it is mapped, also right after the file has been given it: the mapping shows another file,
+ * or another part of it.  (Or somebody punches it again and again: a little later will do.)  Whoever does
+ * that must not hold this thread for ever.
+ */
+static enum pf_place_result shown_elsewhere(const struct pf_run *left, struct pf_err *err)
+{
+	errno = EFAULT;
+	pf_err_sys(err,
+		   "mapping page %" PRIu64 " of region %" PRIu32
+		   ", which its memory file has and its mapping does not show",
+		   left->first, left->region);
+	return PF_PLACE_FAILED;
+}
+
 static void skip(struct pf_run *run, uint32_t pages)
 {
 	run->first += pages;
@@ -159,10 +174,9 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 			ask /= 2;
 			continue;
 		}
-		/* Punched again at once: whoever does that must not hold this thread for ever. */
 		if (why == PF_MAP_ABSENT && refilled == left.first)
-			return worse(worst, PF_PLACE_AGAIN);
-		if (why != PF_MAP_DONE)
+			result = shown_elsewhere(&left, err);
+		else if (why != PF_MAP_DONE)
 			result = map_stopped(guest, why, &left, mapping, err);
 		worst = worse(worst, result);
 		if (result != PF_PLACE_OK && result != PF_PLACE_FAILED)

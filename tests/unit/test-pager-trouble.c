@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -300,6 +301,34 @@ static void a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room(vo
 	pk_close(&kit);
 }
 
+/* What is said to be mapped there is another file: told, and tried now and then, not all the time. */
+static void a_mapping_of_another_file_is_told_and_keeps_nobody_busy(void **state)
+{
+	int other = memfd_create("other", MFD_CLOEXEC);
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .hold = true});
+	assert_int_equal(ftruncate(other, PAGES * PAGE), 0);
+	assert_int_equal(dup2(other, kit.guest.region[0].fd), kit.guest.region[0].fd);
+	pk_give(&kit);
+	pk_connect_bulk(&kit, 0, true);
+	read_page(33);
+	assert_int_equal(pk_request(&kit), 33);
+	pk_pages(kit.urgent, 33, 1);
+	assert_int_equal(trouble_errno(), EFAULT);
+	read_page(34);
+	assert_int_equal(pk_request(&kit), 34);
+	pk_pages(kit.push[0], 34, 1);
+	WAIT_UNTIL(kit.guest.count.holes >= 8); /* one each time that it is tried */
+	assert_true(kit.guest.count.holes < 1000);
+	assert_true(vmm_is_silent(&kit.vmm));
+	/* The file that is mapped gets the page after all, and who waited goes on. */
+	assert_int_equal(pwrite(kit.vmm.memfd, "", 1, 33 * PAGE), 1);
+	assert_int_equal(vmm_reply(&kit.vmm).page, 33);
+	close(other);
+	pk_close(&kit);
+}
+
 /* Pages that the VMM has written itself, behind our back; main does not look meanwhile. */
 static void hundreds_of_unexpected_pages_leave_room_for_a_control_frame(void **state)
 {
@@ -343,6 +372,7 @@ int main(void)
 		cmocka_unit_test(a_lost_page_is_told_and_a_second_access_asks_again),
 		cmocka_unit_test(an_error_for_a_page_that_has_come_loses_nothing),
 		cmocka_unit_test(an_error_for_a_page_that_nobody_asked_for_ends_the_connection),
+		cmocka_unit_test(a_mapping_of_another_file_is_told_and_keeps_nobody_busy),
 		cmocka_unit_test(hundreds_of_unexpected_pages_leave_room_for_a_control_frame),
 		cmocka_unit_test(a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room),
 	};
