@@ -65,6 +65,11 @@ struct pf_pager {
 	uint32_t origin;	    /* epoch of the channel */
 	uint64_t sent_before, received_before; /* bytes of the channels before */
 	struct pf_spin spin; /* main may set its limit */
+	/* What there is to do, as far as poll(2) has said: what it does not name is not looked into. */
+	struct {
+		bool mail, maps, frames;
+		uint64_t uffds; /* bit i: guest->uffd[i] */
+	} here;
 	bool may_ask;		    /* the regions are agreed on this connection */
 	struct pf_guest *guest;	    /* NULL until it is armed */
 	struct pf_arrival arrival;

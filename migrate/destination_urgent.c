@@ -9,6 +9,10 @@
  *   handle_fault()  journal: set REQUESTED, read the state; trap table
  *   send_requests() REQUEST frames, one flush for all that came together
  *   take_frames()   the answer: claim, write, FILLED, map (migrate/arrival.h)
+ *   look()          poll(2) says where the next thing is
+ *
+ * System calls are what a fault costs most: seven here, two of them poll(2), and none to find out that
+ * there is nothing.
  *
  * It lives longer than any connection: without one, faults are noted and asked for later.  A page
  * that cannot be placed or mapped now, for want of memory, is parked and tried again later, since
@@ -192,24 +196,29 @@ static bool handle_event(struct pf_pager *pager, uint32_t uffd, const struct uff
 	}
 }
 
-/* true: something was read. */
-static bool read_events(struct pf_pager *pager)
+static void read_events(struct pf_pager *pager)
 {
-	bool any = false;
-
 	for (uint32_t i = 0; pager->guest && i < pager->guest->uffds; i++) {
 		struct pf_ring *ring = &pager->guest->uffd[i].ring;
 		const struct uffd_msg *event;
-		enum pf_ring_read got = pf_guest_read(pager->guest, i);
 
-		if (got == PF_RING_GONE)
+		if (pager->here.uffds >> i & 1 &&
+		    pf_guest_read(pager->guest, i) == PF_RING_GONE)
 			(void)pf_mail_post(pager->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
-		while ((event = pf_ring_peek(ring)) && handle_event(pager, i, event)) {
+		while ((event = pf_ring_peek(ring)) && handle_event(pager, i, event))
 			pf_ring_pop(ring);
-			any = true;
-		}
 	}
-	return any;
+}
+
+/* Read and not handled: the window was full, or it was read because it was in a mapping's way. */
+static bool events_left(const struct pf_pager *pager)
+{
+	if (!pager->guest || pf_requests_full(&pager->requests))
+		return false;
+	for (uint32_t i = 0; i < pager->guest->uffds; i++)
+		if (pf_ring_peek(&pager->guest->uffd[i].ring))
+			return true;
+	return false;
 }
 
 /* ---- requests and answers ---- */
@@ -234,16 +243,12 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	return PF_RETRY_DONE;
 }
 
-/* true: there is room again for events that wait in the rings, of which nothing else tells. */
-static bool retry_parked(struct pf_pager *pager)
+static void retry_parked(struct pf_pager *pager)
 {
-	bool full = pf_requests_full(&pager->requests);
-
 	if (pager->retry_ns == 0 || pf_now_ns() < pager->retry_ns)
-		return false;
+		return;
 	pf_requests_retry(&pager->requests, judge_parked, pager);
 	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
-	return full && !pf_requests_full(&pager->requests);
 }
 
 /* true: there are more than the buffer holds. */
@@ -377,7 +382,7 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 	}
 }
 
-/* true: something arrived, and there may be more. */
+/* true: there may be more; false: there is none until poll(2) says so. */
 static bool take_frames(struct pf_pager *pager)
 {
 	const uint8_t *body;
@@ -391,11 +396,13 @@ static bool take_frames(struct pf_pager *pager)
 		enum pf_io io = pf_channel_recv(pager->channel, &frame, &body, &err);
 
 		if (io == PF_IO_AGAIN)
-			return i > 0;
+			return false;
 		if (io != PF_IO_OK || handle_frame(pager, &frame, body, &err))
 			lose_channel(pager, &err);
+		else if (pf_channel_drained(pager->channel))
+			return false;
 	}
-	return true;
+	return pager->channel;
 }
 
 /* The connection is of no more use, but what the source has said on it still counts: COMPLETE_ACK may
@@ -443,6 +450,7 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	drop_channel(pager);
 	memcpy(&pager->channel, mail->data, sizeof(pager->channel));
 	pager->origin = mail->origin;
+	pager->here.frames = true; /* behind the greeting, in the channel's buffer */
 	pf_assembly_forget(pager->arrival.assembly);
 	pf_requests_resend(&pager->requests);
 }
@@ -555,28 +563,39 @@ static const struct timespec *time_left(const struct pf_pager *pager, struct tim
 	return out;
 }
 
-static void wait_for_work(struct pf_pager *pager)
+/* Sleeps until there is something to do, if there is nothing already; notes where. */
+static void look(struct pf_pager *pager, bool busy)
 {
 	struct pollfd pfd[PF_UFFDS_MAX + 3];
 	struct timespec left;
-	nfds_t count = 0, uffds;
-
-	pfd[count++] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
-	pfd[count++] = (struct pollfd){.fd = pager->maps.event_fd, .events = POLLIN};
-	if (pager->channel)
-		pfd[count++] = (struct pollfd){
-			.fd = pf_conn_fd(pf_channel_conn(pager->channel)),
-			.events = pf_channel_wants(pager->channel)};
+	nfds_t count = 3;
 	/* While the window is full the rest waits in the kernel: the vCPUs are blocked anyway. */
-	uffds = count;
-	if (pager->guest && !pf_requests_full(&pager->requests))
-		for (uint32_t i = 0; i < pager->guest->uffds; i++)
-			pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd,
-						       .events = POLLIN};
-	(void)pf_spin_poll(&pager->spin, pfd, count, time_left(pager, &left));
-	for (; uffds < count; uffds++)
-		if (pfd[uffds].revents & POLLERR)
-			(void)pf_uffd_unblock(pfd[uffds].fd);
+	uint32_t uffds = pager->guest && !pf_requests_full(&pager->requests) ? pager->guest->uffds
+									     : 0;
+
+	pfd[0] = (struct pollfd){.fd = pager->outbox.event_fd, .events = POLLIN};
+	pfd[1] = (struct pollfd){.fd = pager->maps.event_fd, .events = POLLIN};
+	pfd[2] = (struct pollfd){.fd = -1};
+	if (pager->channel) {
+		pfd[2].fd = pf_conn_fd(pf_channel_conn(pager->channel));
+		pfd[2].events = pf_channel_wants(pager->channel);
+	}
+	for (uint32_t i = 0; i < uffds; i++)
+		pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd, .events = POLLIN};
+	if (busy)
+		(void)poll(pfd, count, 0);
+	else
+		(void)pf_spin_poll(&pager->spin, pfd, count, time_left(pager, &left));
+	pager->here.mail = pfd[0].revents;
+	pager->here.maps = pfd[1].revents;
+	pager->here.frames |= pfd[2].revents != 0; /* whatever it is: TLS may read because it can write */
+	pager->here.uffds = 0;
+	for (uint32_t i = 0; i < uffds; i++) {
+		if (pfd[3 + i].revents & POLLERR)
+			(void)pf_uffd_unblock(pfd[3 + i].fd);
+		else if (pfd[3 + i].revents)
+			pager->here.uffds |= UINT64_C(1) << i;
+	}
 }
 
 static void *pager_thread(void *opaque)
@@ -586,22 +605,24 @@ static void *pager_thread(void *opaque)
 	(void)pthread_setname_np(pthread_self(), "urgent");
 	pf_thread_is_urgent();
 	for (;;) {
-		bool busy, more;
+		bool more;
 
-		take_mail(pager);
+		if (pager->here.mail)
+			take_mail(pager);
 		if (pager->stopping)
 			break;
-		take_maps(pager);
-		busy = read_events(pager);
-		busy |= retry_parked(pager);
+		if (pager->here.maps)
+			take_maps(pager);
+		read_events(pager);
+		retry_parked(pager);
 		more = send_requests(pager);
 		flush(pager);
 		/* Flushed whole, the connection has nothing to wake this thread for. */
-		busy |= more && pager->channel && pf_channel_unsent(pager->channel) == 0;
-		busy |= take_frames(pager);
+		more = more && pager->channel && pf_channel_unsent(pager->channel) == 0;
+		if (pager->here.frames)
+			pager->here.frames = take_frames(pager);
 		publish(pager);
-		if (!busy)
-			wait_for_work(pager);
+		look(pager, more || pager->here.frames || events_left(pager));
 	}
 	if (pager->goodbye && pager->channel)
 		pf_greet_part(pager->channel);

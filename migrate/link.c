@@ -96,7 +96,7 @@ static void apply_agreement(struct pf_link *link)
 	pf_channel_expect(link->channel, link->origin, agreed, 0);
 }
 
-/* 0: nothing more is here; 1: there may be; -1: the connection is of no more use. */
+/* 0: nothing more is here until poll(2) says so; 1: there may be; -1: the connection is of no more use. */
 static int take_frames(struct pf_link *link, struct pf_err *err)
 {
 	const uint8_t *body;
@@ -112,6 +112,8 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 			return 0;
 		if (io != PF_IO_OK || link->user->frame(link->opaque, link, &frame, body, err))
 			return -1;
+		if (pf_channel_drained(link->channel))
+			return 0;
 	}
 	return 1;
 }
@@ -178,7 +180,8 @@ static int send_frames(struct pf_link *link, bool *out_busy, struct pf_err *err)
 	return io == PF_IO_OK || io == PF_IO_AGAIN ? 0 : -1;
 }
 
-static void wait_for_work(struct pf_link *link)
+/* Sleeps until there is something to do, if there is nothing already; notes where. */
+static void look(struct pf_link *link, bool busy)
 {
 	struct pf_conn *conn = pf_channel_conn(link->channel);
 	struct pollfd pfd[2] = {
@@ -189,24 +192,32 @@ static void wait_for_work(struct pf_link *link)
 	struct timespec timeout = {.tv_sec = (time_t)(left / PF_NS_PER_S),
 				   .tv_nsec = (long)(left % PF_NS_PER_S)};
 
-	(void)pf_spin_poll(&link->spin, pfd, 2, link->wake_ns ? &timeout : NULL);
+	if (busy)
+		(void)poll(pfd, 2, 0);
+	else
+		(void)pf_spin_poll(&link->spin, pfd, 2, link->wake_ns ? &timeout : NULL);
+	/* Whatever it is: TLS may read because it can write. */
+	link->frames_here = link->frames_here || pfd[0].revents;
+	link->mail_here = pfd[1].revents;
 }
 
 static int serve(struct pf_link *link, struct pf_err *err)
 {
 	while (!link->stopping) {
 		bool sending = false;
-		int receiving;
+		int more = 0;
 
-		if (take_mail(link, err))
+		if (link->mail_here && take_mail(link, err))
 			return -1;
-		receiving = take_frames(link, err);
-		if (receiving < 0)
+		if (link->frames_here)
+			more = take_frames(link, err);
+		if (more < 0)
 			return -1;
+		link->frames_here = more;
 		if (send_frames(link, &sending, err))
 			return hear_out(link, err, err);
-		if (!sending && !receiving && !link->stopping)
-			wait_for_work(link);
+		if (!link->stopping)
+			look(link, sending || more);
 	}
 	if (link->goodbye)
 		pf_greet_part(link->channel);
@@ -242,6 +253,7 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 	link->origin = origin;
 	link->user = user;
 	link->opaque = opaque;
+	link->frames_here = true; /* behind the greeting, in the channel's buffer */
 	snprintf(link->name, sizeof(link->name), "%s", name);
 	if (pf_mailbox_init(&link->outbox, err)) {
 		pf_channel_free(channel);

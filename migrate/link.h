@@ -2,9 +2,9 @@
 /*
  * migrate/link.h - a thread that owns one channel, and the mail between it and the main thread.
  *
- * The thread polls its connection and its outbox: it sends the control frames that main posts,
- * hands received frames to its user, and lets the user produce frames (answers, push) whenever the
- * connection can take them.  It ends when it is told to, or when the connection does; then main gets
+ * The thread polls its connection and its outbox, and looks into either only when poll(2) says so, since a
+ * system call is what costs: it sends the control frames that main posts, hands received frames to its
+ * user, and lets the user produce frames (answers, push) whenever the connection can take them.  It ends when it is told to, or when the connection does; then main gets
  * one PF_MAIL_DOWN.  Nobody else touches the channel meanwhile.
  */
 #ifndef PF_MIGRATE_LINK_H
@@ -86,6 +86,7 @@ struct pf_link {
 	const struct pf_link_user *user;
 	void *opaque;
 	struct pf_spin spin; /* main may set its limit, which is 0 at first */
+	bool mail_here, frames_here; /* as far as is known: there may be */
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
 	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
 	 * anew for each frame, so that no frame can overtake it. */

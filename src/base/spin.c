@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* base/spin.c - see base/spin.h; getrusage(2). */
+/* base/spin.c - see base/spin.h. */
 #include "base/spin.h"
 
 #include <stddef.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -26,9 +25,9 @@ void pf_spin_learn(struct pf_spin *spin, uint64_t limit_ns, uint64_t waited_ns)
 		spin->budget_ns = limit_ns;
 }
 
-void pf_spin_note_preemptions(struct pf_spin *spin, uint64_t now_ns, long preempted)
+void pf_spin_note_gap(struct pf_spin *spin, uint64_t now_ns, uint64_t gap_ns)
 {
-	if (preempted != spin->preempted) {
+	if (gap_ns > PF_SPIN_AWAY_NS) {
 		spin->off_ns = spin->off_ns ? spin->off_ns * 2 : OFF_FIRST_NS;
 		if (spin->off_ns > OFF_MOST_NS)
 			spin->off_ns = OFF_MOST_NS;
@@ -36,28 +35,22 @@ void pf_spin_note_preemptions(struct pf_spin *spin, uint64_t now_ns, long preemp
 	} else if (spin->off_ns > OFF_FIRST_NS) {
 		spin->off_ns -= spin->off_ns / 64;
 	}
-	spin->preempted = preempted;
-}
-
-static long preemptions(void)
-{
-	struct rusage usage = {0};
-
-	(void)getrusage(RUSAGE_THREAD, &usage);
-	return usage.ru_nivcsw;
 }
 
 /* What poll(2) says until it says something, or until the budget is used up: then 0. */
 static int look(struct pf_spin *spin, struct pollfd *fds, nfds_t count, uint64_t began_ns)
 {
-	uint64_t now = began_ns;
+	uint64_t now = began_ns, gap = 0;
 	int ready = 0;
 
 	while (ready == 0 && now - began_ns < spin->budget_ns) {
+		uint64_t before = now;
+
 		ready = poll(fds, count, 0);
 		now = pf_now_ns();
+		gap = now - before > gap ? now - before : gap;
 	}
-	pf_spin_note_preemptions(spin, now, preemptions());
+	pf_spin_note_gap(spin, now, gap);
 	return ready;
 }
 
@@ -75,8 +68,6 @@ int pf_spin_poll(struct pf_spin *spin, struct pollfd *fds, nfds_t count,
 		spin->budget_ns = limit;
 	if (spin->budget_ns > 0 && began >= spin->off_until_ns)
 		ready = look(spin, fds, count, began);
-	else
-		spin->preempted = preemptions();
 	if (ready == 0)
 		ready = ppoll(fds, count, timeout, NULL);
 	pf_spin_learn(spin, limit, pf_now_ns() - began);

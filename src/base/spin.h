@@ -4,8 +4,8 @@
  *
  * Bounded by a limit; adaptive in the way of KVM's halt polling (Documentation/virt/kvm/halt-polling.rst):
  * a wait that ended within the limit lets it look longer, one that took longer shorter; and off for a
- * while when the scheduler took the core away meanwhile, since then somebody else wants it.  One
- * thread's own, but for the limit.
+ * while when between two looks this thread was away from its core, since then somebody else has work
+ * for it.  That is read off the clock, which costs no system call.  One thread's own, but for the limit.
  */
 #ifndef PF_BASE_SPIN_H
 #define PF_BASE_SPIN_H
@@ -16,12 +16,14 @@
 
 #define PF_SPIN_US_DEFAULT 100u
 #define PF_SPIN_US_MAX 10000u
+/* Half a slice of an urgent thread (base/urgency.h): who was away for less has only let somebody pass,
+ * perhaps the very thread whose page it has just mapped. */
+#define PF_SPIN_AWAY_NS UINT64_C(50000)
 
 struct pf_spin {
 	_Atomic uint64_t limit_ns; /* 0: never; for any thread to set */
 	uint64_t budget_ns;	   /* how long it looks now, up to the limit */
 	uint64_t off_until_ns, off_ns; /* the core was wanted */
-	long preempted;		   /* ru_nivcsw at the last look */
 };
 
 /* As ppoll(2) without a signal mask. */
@@ -30,7 +32,7 @@ int pf_spin_poll(struct pf_spin *spin, struct pollfd *fds, nfds_t count,
 
 /* What one wait teaches; pf_spin_poll() calls it, and tests do. */
 void pf_spin_learn(struct pf_spin *spin, uint64_t limit_ns, uint64_t waited_ns);
-/* The scheduler has taken the core away so often in all. */
-void pf_spin_note_preemptions(struct pf_spin *spin, uint64_t now_ns, long preempted);
+/* A look has ended, and so long at most took one of its turns. */
+void pf_spin_note_gap(struct pf_spin *spin, uint64_t now_ns, uint64_t gap_ns);
 
 #endif

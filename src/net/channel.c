@@ -216,6 +216,11 @@ enum pf_io pf_channel_recv(struct pf_channel *channel, struct pf_frame *out,
 	return PF_IO_OK;
 }
 
+bool pf_channel_drained(const struct pf_channel *channel)
+{
+	return buffer_used(&channel->rx) == channel->delivered && pf_conn_drained(channel->conn);
+}
+
 uint8_t *pf_channel_reserve(struct pf_channel *channel, uint32_t body)
 {
 	struct buffer *tx = &channel->tx;

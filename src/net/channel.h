@@ -37,6 +37,9 @@ void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,
 enum pf_io pf_channel_recv(struct pf_channel *channel, struct pf_frame *out,
 			   const uint8_t **out_body, struct pf_err *err);
 
+/* true: behind the frame that was received last there was nothing more; what comes now, poll(2) tells. */
+bool pf_channel_drained(const struct pf_channel *channel);
+
 /*
  * Room for a frame with a body of up to `body` bytes (within the channel's limit): a pointer at
  * which to put the body, or NULL if the buffer must be flushed first.  More than the limit is NULL

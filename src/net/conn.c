@@ -28,6 +28,7 @@ struct pf_conn {
 	int fd;
 	int sys;  /* errno of the last system call that failed, 0 if none did */
 	bool eof; /* recv() has returned 0 */
+	bool short_read; /* the last recv() got less than it asked for: there was no more */
 	short wants;
 	bool write_waits; /* a record is half sent: only the same write may go on */
 	bool dead;	  /* after a fatal error: no more calls into ssl, SSL_get_error(3) */
@@ -80,6 +81,7 @@ static int link_read(BIO *bio, char *data, int size)
 	do {
 		got = recv(conn->fd, data, (size_t)size, MSG_DONTWAIT);
 	} while (got < 0 && errno == EINTR);
+	conn->short_read = got > 0 && got < size;
 	if (got > 0)
 		return (int)got;
 	if (got == 0) {
@@ -524,6 +526,11 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 	io = explain_failed_write(conn, io, err);
 	pf_err_prefix(err, "sending to %s", conn->peer);
 	return io;
+}
+
+bool pf_conn_drained(const struct pf_conn *conn)
+{
+	return conn->short_read && !SSL_has_pending(conn->ssl);
 }
 
 int pf_conn_fd(const struct pf_conn *conn)

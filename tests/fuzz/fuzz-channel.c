@@ -79,6 +79,11 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 	return PF_IO_OK;
 }
 
+bool pf_conn_drained(const struct pf_conn *conn)
+{
+	return conn->at == stream_length;
+}
+
 short pf_conn_wants(const struct pf_conn *conn)
 {
 	(void)conn;

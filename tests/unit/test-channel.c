@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "net/channel.h"
+#include "net/tcp.h"
 #include "net/wait.h"
 #include "netkit.h"
 
@@ -176,6 +177,47 @@ static void several_small_frames_are_one_flush(void **state)
 	assert_int_equal(pf_channel_bytes(destination, false), 5 * PF_FRAME_HEADER_BYTES);
 	assert_int_equal(pf_channel_bytes(source, true), 5 * PF_FRAME_HEADER_BYTES);
 	assert_int_equal(pf_channel_bytes(source, false), 0);
+}
+
+/* Until more stands in its socket than *waiting, which it becomes: what is sent arrives a little later. */
+static void await_more(struct pf_channel *channel, uint64_t *waiting)
+{
+	uint64_t before = *waiting, deadline = kit_deadline();
+
+	while ((*waiting = pf_tcp_waiting(pf_conn_fd(pf_channel_conn(channel)))) <= before) {
+		assert_true(pf_now_ns() < deadline);
+		(void)poll(NULL, 0, 1);
+	}
+}
+
+/* Never while something is left to take: poll(2) does not tell of what is in a buffer. */
+static void drained_is_only_what_holds_no_frame_and_no_byte(void **state)
+{
+	static uint8_t bytes[PF_BULK_BODY_MAX];
+	struct pf_frame request = {.type = PF_FRAME_REQUEST, .count = 1}, got;
+	uint64_t waiting = 0;
+	const uint8_t *body;
+	struct pf_err err;
+
+	(void)state;
+	connect_channels(true);
+	/* Two in one record, and one more behind it in a record of its own. */
+	assert_true(pf_channel_put(destination, &request, NULL));
+	assert_true(pf_channel_put(destination, &request, NULL));
+	flush(destination);
+	await_more(source, &waiting);
+	assert_true(pf_channel_put(destination, &request, NULL));
+	flush(destination);
+	await_more(source, &waiting);
+	for (uint32_t left = 3; left > 0; left--) {
+		assert_int_equal(receive(source, &got, &body, &err), PF_IO_OK);
+		assert_int_equal(pf_channel_drained(source), left == 1);
+	}
+	got = pages_frame(1, PF_URGENT_BODY_MAX / 4096, bytes);
+	assert_true(pf_channel_put(source, &got, bytes));
+	flush(source);
+	assert_int_equal(receive(destination, &got, &body, &err), PF_IO_OK);
+	assert_true(pf_channel_drained(destination));
 }
 
 static void greetings_bear_no_epoch(void **state)
@@ -413,6 +455,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		closing(several_small_frames_are_one_flush),
+		closing(drained_is_only_what_holds_no_frame_and_no_byte),
 		closing(greetings_bear_no_epoch),
 		closing(full_buffers_lose_nothing),
 		closing(frames_survive_any_split),

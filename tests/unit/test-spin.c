@@ -55,18 +55,18 @@ static void who_loses_the_core_stops_for_a_while_and_longer_each_time(void **unu
 	uint64_t first;
 
 	(void)unused;
-	pf_spin_note_preemptions(&spin, 1000, 0);
+	pf_spin_note_gap(&spin, 1000, PF_SPIN_AWAY_NS);
 	assert_int_equal(spin.off_until_ns, 0);
-	pf_spin_note_preemptions(&spin, 1000, 1);
+	pf_spin_note_gap(&spin, 1000, PF_SPIN_AWAY_NS + 1);
 	first = spin.off_until_ns - 1000;
 	assert_int_equal(first, 10 * PF_NS_PER_MS);
-	for (long i = 2; i < 20; i++)
-		pf_spin_note_preemptions(&spin, 1000, i);
+	for (int i = 0; i < 20; i++)
+		pf_spin_note_gap(&spin, 1000, PF_SPIN_AWAY_NS + 1);
 	assert_int_equal(spin.off_until_ns - 1000, PF_NS_PER_S);
 	/* Left alone, it is trusted again. */
 	for (int i = 0; i < 2000; i++)
-		pf_spin_note_preemptions(&spin, 1000, 19);
-	pf_spin_note_preemptions(&spin, 1000, 20);
+		pf_spin_note_gap(&spin, 1000, US);
+	pf_spin_note_gap(&spin, 1000, PF_SPIN_AWAY_NS + 1);
 	assert_true(spin.off_until_ns - 1000 < 3 * first);
 }
 
