@@ -12,6 +12,7 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 #define SAMPLE_NS UINT64_C(10000000) /* long enough to see both sides take turns */
+#define TURN_NS UINT64_C(500000)     /* a thread that sleeps has its core again by then, mostly */
 
 void pf_credit_begin(struct pf_credit *credit)
 {
@@ -70,7 +71,9 @@ int pf_grant_check(const struct pf_grant *grant, uint64_t waiting, struct pf_err
 
 /*
  * Twice what the path holds, so that a window that was too small doubles with each round trip; what
- * is more than needed stands in a queue of one round trip at most.
+ * is more than needed stands in a queue of one round trip at most.  The path ends in two threads: on a
+ * short one it is their wake-ups that take time, and without them in the window both sleep at every
+ * turn.
  */
 static void measure(struct pf_grant *grant, uint64_t now_ns, uint64_t rtt_ns)
 {
@@ -89,7 +92,8 @@ static void measure(struct pf_grant *grant, uint64_t now_ns, uint64_t rtt_ns)
 	grant->sample_used = grant->used;
 	if (rtt_ns > NS_PER_S)
 		rtt_ns = NS_PER_S;
-	window = PF_CREDIT_FIRST + (uint64_t)(2.0 * (double)grant->rate * (double)rtt_ns / NS_PER_S);
+	window = PF_CREDIT_FIRST +
+		 (uint64_t)(2.0 * (double)grant->rate * (double)(rtt_ns + TURN_NS) / NS_PER_S);
 	grant->window = window < PF_CREDIT_MAX ? window : PF_CREDIT_MAX;
 }
 

@@ -4,8 +4,8 @@
  *
  * A limit a connection, in bytes of frames since its WELCOME, which only grows: it goes with the
  * connection, so that nothing about it can be lost, doubled or left over from the one before.  The
- * window is what the path holds (rate x round trip) and room for both sides to take turns; more
- * would only wait in some buffer, in front of pages that somebody needs.  One thread each side;
+ * window is what the path holds (rate x round trip, wake-ups included) and room for both sides to take
+ * turns; more would only wait in some buffer, in front of pages that somebody needs.  One thread each side;
  * pure, never blocks.  WIRE.md, "Credit".
  */
 #ifndef PF_CORE_CREDIT_H

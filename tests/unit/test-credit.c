@@ -180,7 +180,24 @@ static void the_window_grows_to_what_the_path_holds_and_shrinks_again(void **unu
 	assert_true(path.grant.window < 2 * PF_CREDIT_FIRST);
 }
 
-static void a_short_path_keeps_the_smallest_window(void **unused)
+static void a_slow_path_that_is_short_keeps_the_smallest_window(void **unused)
+{
+	struct path path = {.now = MS};
+
+	(void)unused;
+	pf_credit_begin(&path.credit);
+	pf_grant_begin(&path.grant);
+	/* 100 MB/s, 20 us */
+	for (unsigned turn = 0; turn < 20000; turn++) {
+		path.now += 655360;
+		assert_true(send(&path, 65568));
+		(void)deal_with(&path, 65568, 20000);
+	}
+	assert_in_range(path.grant.window, PF_CREDIT_FIRST, 2 * PF_CREDIT_FIRST);
+}
+
+/* Its two threads sleep and wake up: without room for that a fast path stops at every turn. */
+static void a_fast_path_that_is_short_has_room_for_a_millisecond(void **unused)
 {
 	struct path path = {.now = MS};
 
@@ -189,11 +206,11 @@ static void a_short_path_keeps_the_smallest_window(void **unused)
 	pf_grant_begin(&path.grant);
 	/* 1 GB/s, 20 us */
 	for (unsigned turn = 0; turn < 20000; turn++) {
-		path.now += 65536;
+		path.now += 65568;
 		assert_true(send(&path, 65568));
 		(void)deal_with(&path, 65568, 20000);
 	}
-	assert_in_range(path.grant.window, PF_CREDIT_FIRST, PF_CREDIT_FIRST + 65536);
+	assert_in_range(path.grant.window, PF_CREDIT_FIRST + 800000, PF_CREDIT_FIRST + 1100000);
 }
 
 int main(void)
@@ -206,7 +223,8 @@ int main(void)
 		cmocka_unit_test(what_waits_beyond_the_limit_is_refused),
 		cmocka_unit_test(it_never_gets_stuck),
 		cmocka_unit_test(the_window_grows_to_what_the_path_holds_and_shrinks_again),
-		cmocka_unit_test(a_short_path_keeps_the_smallest_window),
+		cmocka_unit_test(a_slow_path_that_is_short_keeps_the_smallest_window),
+		cmocka_unit_test(a_fast_path_that_is_short_has_room_for_a_millisecond),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
