@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "base/fault.h"
 #include "migrate/source.h"
 
 static struct pf_frame frame_of(enum pf_frame_type type, const struct pf_run *run, uint32_t extra,
@@ -73,6 +74,7 @@ int pf_parts_put(struct pf_service *service, struct pf_channel *channel, struct 
 		return 0;
 	if (pf_reader_read_part(&service->reader, &part, body))
 		return put_error(channel, run, offset);
+	pf_fault(PF_FAULT_PAGE_READ);
 	if (part.offset == 0 && pf_all_zero(body, part.length))
 		zero = rest_is_zero(&service->reader, part, scratch, most);
 	if (zero < 0)

@@ -72,9 +72,11 @@
 	FRAME_WAY(ZERO,       "zero",         SRC,  DST) \
 	FRAME_WAY(PAGE_ERROR, "page-error",   SRC,  DST) \
 	ONE(EVENT_READ,  "event-read",  DST,  "events are in the ring, none is dealt with") \
+	ONE(DISCARD_READ, "discard-read", DST, "a discard is in the ring, the journal does not know") \
 	ONE(FAULT,       "fault",       DST,  "REQUESTED is set, nobody has asked yet") \
 	ONE(LATE_TRAP,   "late-trap",   DST,  "a trap of a page that is FILLED, not mapped yet") \
 	WAY(CLAIMED,     "claimed",     DST,  "claimed, not a byte written") \
+	WAY(ALLOCATED,   "allocated",   DST,  "a huge page is in the file, not a byte copied") \
 	WAY(WRITTEN,     "written",     DST,  "written, not FILLED") \
 	WAY(FILLED,      "filled",      DST,  "FILLED, not mapped") \
 	WAY(MAPPED,      "mapped",      DST,  "mapped, in one mapping of perhaps several") \

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "memory/memfile.h"
 #include "memory/row.h"
 #include "memory/stock.h"
@@ -468,6 +469,7 @@ static void discard_all(struct pf_guest *guest, uint32_t uffd, const struct uffd
 {
 	if (event->event != UFFD_EVENT_REMOVE)
 		return;
+	pf_fault(PF_FAULT_DISCARD_READ);
 	atomic_fetch_add_explicit(&guest->count.discarded, 1, memory_order_relaxed);
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		discard(guest, uffd, r, event->arg.remove.start, event->arg.remove.end);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/sysfile.h"
 #include "memory/row.h"
 #include "memory/touch.h"
@@ -145,6 +146,7 @@ static int hugetlb_populate(const struct pf_guest *guest, uint32_t region, uint6
 	}
 	if (pf_row_file_allocate(guest, region, first))
 		return -1;
+	pf_fault(PF_FAULT_ALLOCATED);
 	page = at->map + first * page_size;
 	if (bytes ? pf_touch_write(page, bytes, page_size) : pf_touch_zero(page, page_size))
 		return -1;

@@ -184,7 +184,8 @@ static void describe(struct handler *handler)
 		guest->uffd[u].fd = stage->uffd[u];
 	for (uint32_t r = 0; r < stage->table.count; r++) {
 		guest->region[r].id = r;
-		guest->region[r].kind = stage->region[r].kind;
+		guest->region[r].kind = stage_row(stage, r)->kind;
+		guest->region[r].discards = !stage_row(stage, r)->keeps;
 		guest->region[r].fd = stage->region[r].fd;
 		guest->region[r].mappings = stage->region[r].mappings;
 		for (uint32_t m = 0; m < stage->region[r].mappings; m++) {

@@ -14,10 +14,22 @@
 #include "stage.h"
 #include "vcpus.h"
 
+/* What a guest is made of. */
+struct layout {
+	const char *name;
+	uint32_t regions;
+	struct {
+		enum row_name row;
+		uint64_t pages; /* a multiple of 16 */
+		uint32_t mappings;
+	} region[REGIONS_MAX];
+};
+
 struct child {
 	pid_t pid;
 	int pidfd;
 	int in;	 /* its stdin's writing end */
+	bool dies; /* it was started with a fault */
 	int out; /* its stdout's reading end */
 };
 
@@ -28,6 +40,7 @@ struct scene {
 	struct child handler, source;
 	uint32_t port; /* of the latest handler; 0: it has not said */
 	bool filled, walking;
+	bool no_source; /* scene_start() starts none */
 	unsigned handlers;
 };
 
@@ -39,7 +52,8 @@ enum turn {
 	TURN_TIME, /* the given time has passed */
 };
 
-void scene_open(struct scene *scene, enum pf_memory_kind kind, uint64_t seed);
+/* Skips the test where a row's memory is lacking. */
+void scene_open(struct scene *scene, const struct layout *layout, uint64_t seed);
 /* Starts whichever of the two does not run, each with PAGEFERRY_FAULT or NULL. */
 void scene_start(struct scene *scene, const char *handler_fault, const char *source_fault);
 /* Serves until one of these; limit_ms: -1 for none but the deadline, which fails the test. */

@@ -16,7 +16,7 @@
 #include "migrate/source.h"
 #include "stage.h"
 
-#define PUSH_BYTES_PER_S (UINT64_C(24) << 20) /* so that faults, too, find something to do */
+#define PUSHES_PER_S 4u /* of all memory: so that faults, too, find something to do */
 
 struct source {
 	struct stage *stage;
@@ -113,6 +113,7 @@ static void take_mail(struct source *source, const struct pf_mail *mail)
 static int open_source(struct source *source, char *tls_dir, struct pf_err *err)
 {
 	struct stage *stage = source->stage;
+	uint64_t bytes = 0;
 
 	source->options = (struct pf_options){.side = PF_SOURCE,
 					      .tls_dir = tls_dir,
@@ -122,9 +123,10 @@ static int open_source(struct source *source, char *tls_dir, struct pf_err *err)
 	source->service.reader.table = stage->table;
 	for (uint32_t r = 0; r < stage->table.count; r++) {
 		source->service.reader.region[r].fd = stage->region[r].source_fd;
-		source->service.reader.region[r].kind = PF_MEMORY_MEMFD;
+		source->service.reader.region[r].kind = stage_source_row(stage, r)->kind;
+		bytes += stage->table.region[r].size;
 	}
-	source->service.pace.bytes_per_s = PUSH_BYTES_PER_S;
+	source->service.pace.bytes_per_s = PUSHES_PER_S * bytes;
 	if (pf_reader_check(&source->service.reader, err) ||
 	    pf_push_init(&source->service.push, &source->service.reader.table, err))
 		return -1;

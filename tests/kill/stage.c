@@ -11,6 +11,21 @@ struct stage *stage_map(int fd)
 	return map == MAP_FAILED ? NULL : map;
 }
 
+const struct memory_row *stage_row(const struct stage *stage, uint32_t region)
+{
+	return &memory_rows[stage->region[region].row];
+}
+
+const struct memory_row *stage_source_row(const struct stage *stage, uint32_t region)
+{
+	return stage_row(stage, region)->file ? stage_row(stage, region) : &memory_rows[ROW_MEMFD];
+}
+
+size_t stage_words(const struct stage *stage, uint32_t region)
+{
+	return stage->table.region[region].page_size / sizeof(uint64_t);
+}
+
 /* splitmix64's last steps: no two pages alike, and none like another seed's. */
 static uint64_t mix(uint64_t x)
 {

@@ -16,24 +16,23 @@
 #include <stdatomic.h>
 
 #include "base/page.h"
+#include "tests/unit/rows.h"
 
-#define REGIONS 2u
+#define REGIONS_MAX 3u
 #define MAPPINGS 2u
 #define CHANNELS 2u
-#define PAGE 4096u
-#define WORDS (PAGE / sizeof(uint64_t))
 #define PATIENCE_MS 60000
 
 struct stage {
 	uint64_t seed;
 	struct pf_region_table table;
 	struct {
-		enum pf_memory_kind kind;
-		int source_fd, fd;
+		enum row_name row;
+		int source_fd, fd; /* fd -1: private memory */
 		uint32_t mappings;
 		uint32_t uffd[MAPPINGS];
 		uint64_t base[MAPPINGS];
-	} region[REGIONS];
+	} region[REGIONS_MAX];
 	int uffd[MAPPINGS]; /* each region's mapping m is in uffd m */
 	int state_dir, tls_dir;
 	_Atomic uint32_t epoch;
@@ -49,6 +48,11 @@ struct said {
 };
 
 struct stage *stage_map(int fd);
+const struct memory_row *stage_row(const struct stage *stage, uint32_t region);
+/* What the row of a region is at the source, which reads files only. */
+const struct memory_row *stage_source_row(const struct stage *stage, uint32_t region);
+/* Words in a page. */
+size_t stage_words(const struct stage *stage, uint32_t region);
 /* What a page has at the source: word i.  Every sixth page is zero. */
 uint64_t stage_word(const struct stage *stage, uint32_t region, uint64_t page, size_t i);
 

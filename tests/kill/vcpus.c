@@ -2,7 +2,7 @@
 /* tests/kill/vcpus.c - see tests/kill/vcpus.h. */
 #include "vcpus.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,10 +14,13 @@
 #include "base/cleanup.h"
 
 #define VISITS_A_ROUND 12u
+#define OWNERS_EACH 16u /* of so many pages one is its owner's alone, */
+#define OWNERS_FIRST 5u /* the first is this one, and all are this thread's */
 #define SHIFT 29u /* of xorshift, below */
 
-/* The words that only a page's owner reads and writes. */
-static const size_t own_words[] = {0, 255, WORDS - 1};
+#define OWN_WORDS 3u
+/* Of a huge page in use; at the end every word is looked at.  Prime, so that it meets every offset. */
+#define HUGE_STRIDE 509u
 
 struct note {
 	uint64_t generation; /* 0: never written to */
@@ -35,7 +38,7 @@ struct vcpu {
 
 struct vcpus {
 	const struct stage *stage;
-	struct note *note[REGIONS]; /* a page's is its owner's */
+	struct note *note[REGIONS_MAX]; /* a page's is its owner's */
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	unsigned granted;
@@ -51,9 +54,9 @@ static uint64_t pages_of(const struct vcpus *vcpus, uint32_t region)
 	return pf_region_pages(&vcpus->stage->table.region[region]);
 }
 
-static bool is_private(uint64_t page)
+static bool is_owners(uint64_t page)
 {
-	return page % 16 == 5;
+	return page % OWNERS_EACH == OWNERS_FIRST;
 }
 
 static uint64_t draw(struct vcpu *vcpu, uint64_t below)
@@ -64,13 +67,30 @@ static uint64_t draw(struct vcpu *vcpu, uint64_t below)
 	return (vcpu->random >> SHIFT) % below;
 }
 
+static const struct memory_row *row_of(const struct vcpus *vcpus, uint32_t region)
+{
+	return stage_row(vcpus->stage, region);
+}
+
+/* The words that only a page's owner reads and writes: the first, the last, one between. */
+static size_t own_word(const struct vcpus *vcpus, uint32_t region, unsigned k)
+{
+	size_t words = stage_words(vcpus->stage, region);
+
+	return k == 0 ? 0 : words / (k == 1 ? 2 : 1) - 1;
+}
+
+static bool is_own_word(const struct vcpus *vcpus, uint32_t region, size_t i)
+{
+	return i == 0 || i == own_word(vcpus, region, 1) || i == own_word(vcpus, region, 2);
+}
+
 static uint64_t expected(const struct vcpus *vcpus, uint32_t region, uint64_t page, size_t i)
 {
 	const struct note *note = &vcpus->note[region][page];
 
-	for (size_t k = 0; k < PF_ARRAY_LEN(own_words); k++)
-		if (own_words[k] == i && note->generation > 0)
-			return ~stage_word(vcpus->stage, region, page, i) + note->generation;
+	if (note->generation > 0 && is_own_word(vcpus, region, i))
+		return ~stage_word(vcpus->stage, region, page, i) + note->generation;
 	return note->punched ? 0 : stage_word(vcpus->stage, region, page, i);
 }
 
@@ -91,34 +111,42 @@ static volatile uint64_t *page_at(const struct vcpus *vcpus, uint32_t region, ui
 				  uint32_t mapping)
 {
 	return (volatile uint64_t *)(uintptr_t)(vcpus->stage->region[region].base[mapping] +
-						page * PAGE);
+						page * row_of(vcpus, region)->page_size);
 }
 
-static bool is_own_word(size_t i)
+static bool check_word(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping, size_t i,
+		       bool punched)
 {
-	return i == own_words[0] || i == own_words[1] || i == own_words[2];
+	uint64_t found = page_at(vcpus, region, page, mapping)[i];
+	uint64_t wanted = is_own_word(vcpus, region, i) ? expected(vcpus, region, page, i)
+			  : punched ? 0
+				    : stage_word(vcpus->stage, region, page, i);
+
+	if (found != wanted)
+		complain(vcpus, region, page, mapping, i, found);
+	return found == wanted;
+}
+
+static void check_words(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping,
+			bool owner, size_t stride)
+{
+	bool punched = owner && vcpus->note[region][page].punched;
+
+	for (size_t i = 0; i < stage_words(vcpus->stage, region); i += stride)
+		if ((owner || !is_own_word(vcpus, region, i)) &&
+		    !check_word(vcpus, region, page, mapping, i, punched))
+			return;
+	for (unsigned k = 0; owner && k < OWN_WORDS; k++)
+		if (!check_word(vcpus, region, page, mapping, own_word(vcpus, region, k), punched))
+			return;
 }
 
 static void check_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping,
 		       bool owner)
 {
-	volatile uint64_t *word = page_at(vcpus, region, page, mapping);
-	bool punched = owner && vcpus->note[region][page].punched;
+	bool huge = row_of(vcpus, region)->page_size == HUGE_PAGE;
 
-	for (size_t i = 0; i < WORDS; i++) {
-		uint64_t found, wanted;
-
-		if (!owner && is_own_word(i))
-			continue;
-		wanted = is_own_word(i) ? expected(vcpus, region, page, i)
-			 : punched	? 0
-					: stage_word(vcpus->stage, region, page, i);
-		found = word[i];
-		if (found == wanted)
-			continue;
-		complain(vcpus, region, page, mapping, i, found);
-		return;
-	}
+	check_words(vcpus, region, page, mapping, owner, huge ? HUGE_STRIDE : 1);
 }
 
 static void write_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping)
@@ -128,8 +156,11 @@ static void write_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint
 
 	note->generation++;
 	note->seen = true;
-	for (size_t k = 0; k < PF_ARRAY_LEN(own_words); k++)
-		word[own_words[k]] = expected(vcpus, region, page, own_words[k]);
+	for (unsigned k = 0; k < OWN_WORDS; k++) {
+		size_t i = own_word(vcpus, region, k);
+
+		word[i] = expected(vcpus, region, page, i);
+	}
 }
 
 static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
@@ -138,7 +169,7 @@ static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
 	uint32_t mapping = (uint32_t)draw(vcpu, vcpus->stage->region[region].mappings);
 	bool owner = page % VCPUS == vcpu->number;
 
-	if (is_private(page) && !owner)
+	if (is_owners(page) && !owner)
 		return;
 	check_page(vcpus, region, page, mapping, owner);
 	if (owner)
@@ -149,68 +180,97 @@ static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
 /* A discard that keeps the data: the page traps MINOR again, FILLED. */
 static void unmap(struct vcpus *vcpus, uint32_t region, uint64_t page)
 {
-	void *at = (void *)(uintptr_t)(vcpus->stage->region[region].base[0] + page * PAGE);
+	void *at = (void *)(uintptr_t)page_at(vcpus, region, page, 0);
 
-	if (madvise(at, PAGE, MADV_DONTNEED))
+	if (madvise(at, row_of(vcpus, region)->page_size, MADV_DONTNEED))
 		perror("madvise");
 }
 
 /* A discard that gives the data up: the page traps MISSING, FILLED. */
 static void punch(struct vcpus *vcpus, uint32_t region, uint64_t page)
 {
-	if (fallocate(vcpus->stage->region[region].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)(page * PAGE), PAGE))
-		perror("fallocate");
+	errno = row_give_up(row_of(vcpus, region), vcpus->stage->region[region].fd,
+			    (void *)(uintptr_t)vcpus->stage->region[region].base[0], page);
+	if (errno)
+		perror("giving a page up");
 	vcpus->note[region][page] = (struct note){.seen = true, .punched = true};
+}
+
+/*
+ * Private memory's pages can be given up before they have come, and must be zeros from then on,
+ * whoever had read the event, and whatever the source still sends.
+ */
+static void give_up_unseen(struct vcpu *vcpu, uint32_t region)
+{
+	struct vcpus *vcpus = vcpu->vcpus;
+	uint64_t page = OWNERS_FIRST;
+
+	while (page < pages_of(vcpus, region) && stage_word(vcpus->stage, region, page, 0) == 0)
+		page += OWNERS_EACH;
+	if (page >= pages_of(vcpus, region))
+		return;
+	punch(vcpus, region, page);
+	visit(vcpu, region, page);
+}
+
+static void visit_owners(struct vcpu *vcpu, uint32_t region)
+{
+	struct vcpus *vcpus = vcpu->vcpus;
+	uint64_t page = draw(vcpu, pages_of(vcpus, region) / OWNERS_EACH) * OWNERS_EACH + OWNERS_FIRST;
+
+	if (!row_of(vcpus, region)->keeps && draw(vcpu, 2) == 0)
+		punch(vcpus, region, page);
+	visit(vcpu, region, page);
+	punch(vcpus, region, page);
+	visit(vcpu, region, page);
 }
 
 static void round_of(struct vcpu *vcpu)
 {
 	struct vcpus *vcpus = vcpu->vcpus;
-	uint32_t region = vcpu->rounds % REGIONS;
+	uint32_t regions = vcpus->stage->table.count, region = vcpu->rounds % regions;
 	/* The same for all of them. */
 	uint64_t common = stage_word(vcpus->stage, region, vcpu->rounds, 7) %
 			  pages_of(vcpus, region);
 
-	common -= is_private(common);
-	if (common % VCPUS == vcpu->number && vcpus->note[region][common].seen)
+	common -= is_owners(common);
+	for (uint32_t r = 0; vcpu->number == OWNERS_FIRST && vcpu->rounds == 0 && r < regions; r++)
+		if (!row_of(vcpus, r)->keeps)
+			give_up_unseen(vcpu, r);
+	if (row_of(vcpus, region)->keeps && common % VCPUS == vcpu->number &&
+	    vcpus->note[region][common].seen)
 		unmap(vcpus, region, common);
 	visit(vcpu, region, common);
 	for (unsigned i = 0; i < VISITS_A_ROUND; i++) {
 		uint64_t page;
 
-		region = (uint32_t)draw(vcpu, REGIONS);
+		region = (uint32_t)draw(vcpu, regions);
 		page = draw(vcpu, pages_of(vcpus, region));
 		visit(vcpu, region, page);
 		if (page % VCPUS != vcpu->number || !vcpus->note[region][page].seen)
 			continue;
-		if (is_private(page))
+		if (is_owners(page))
 			punch(vcpus, region, page);
-		else if (draw(vcpu, 4) == 0)
+		else if (row_of(vcpus, region)->keeps && draw(vcpu, 4) == 0)
 			unmap(vcpus, region, page);
 		visit(vcpu, region, page);
 	}
 	/* One of its own private pages, which are few. */
-	region = (uint32_t)draw(vcpu, REGIONS);
-	if (vcpu->number == 5) {
-		uint64_t page = draw(vcpu, pages_of(vcpus, region) / 16) * 16 + 5;
-
-		visit(vcpu, region, page);
-		punch(vcpus, region, page);
-		visit(vcpu, region, page);
-	}
+	region = (uint32_t)draw(vcpu, regions);
+	if (vcpu->number == OWNERS_FIRST)
+		visit_owners(vcpu, region);
 }
 
 static void walk(struct vcpu *vcpu)
 {
 	struct vcpus *vcpus = vcpu->vcpus;
 
-	for (uint32_t r = 0; r < REGIONS; r++) {
+	for (uint32_t r = 0; r < vcpus->stage->table.count; r++) {
 		for (uint64_t i = 0; i < pages_of(vcpus, r); i++) {
 			uint64_t page = (i + vcpu->number * 101) % pages_of(vcpus, r);
 
 			for (uint32_t m = 0; m < vcpus->stage->region[r].mappings; m++)
-				if (!is_private(page) || page % VCPUS == vcpu->number)
+				if (!is_owners(page) || page % VCPUS == vcpu->number)
 					check_page(vcpus, r, page, m,
 						   page % VCPUS == vcpu->number);
 		}
@@ -250,7 +310,7 @@ struct vcpus *vcpus_start(const struct stage *stage)
 	vcpus->stage = stage;
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->more, NULL);
-	for (uint32_t r = 0; r < REGIONS; r++)
+	for (uint32_t r = 0; r < vcpus->stage->table.count; r++)
 		vcpus->note[r] = calloc(pages_of(vcpus, r), sizeof(struct note));
 	for (unsigned i = 0; i < VCPUS; i++) {
 		struct vcpu *vcpu = &vcpus->vcpu[i];
@@ -299,10 +359,10 @@ const char *vcpus_complaint(struct vcpus *vcpus)
 
 const char *vcpus_compare(struct vcpus *vcpus)
 {
-	for (uint32_t r = 0; r < REGIONS; r++)
+	for (uint32_t r = 0; r < vcpus->stage->table.count; r++)
 		for (uint64_t page = 0; page < pages_of(vcpus, r); page++)
 			for (uint32_t m = 0; m < vcpus->stage->region[r].mappings; m++)
-				check_page(vcpus, r, page, m, true);
+				check_words(vcpus, r, page, m, true, 1);
 	return vcpus_complaint(vcpus);
 }
 
@@ -319,7 +379,7 @@ void vcpus_end(struct vcpus *vcpus)
 	pthread_mutex_unlock(&vcpus->lock);
 	for (unsigned i = 0; i < VCPUS; i++)
 		pthread_join(vcpus->vcpu[i].thread, NULL);
-	for (uint32_t r = 0; r < REGIONS; r++)
+	for (uint32_t r = 0; r < vcpus->stage->table.count; r++)
 		free(vcpus->note[r]);
 	pthread_cond_destroy(&vcpus->more);
 	pthread_mutex_destroy(&vcpus->lock);

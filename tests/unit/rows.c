@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/rows.c - see tests/unit/rows.h. */
+#include "rows.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/memfd.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "memhelp.h"
+
+static int sized(int fd, uint64_t bytes)
+{
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	return fd;
+}
+
+static int new_memfd(uint64_t bytes)
+{
+	return sized(memfd_create("row", MFD_CLOEXEC | MFD_ALLOW_SEALING), bytes);
+}
+
+/* Huge pages, so that a write brings its neighbours with it. */
+static int new_tmpfs_file(uint64_t bytes)
+{
+	return sized(tmpfs_file("huge=always"), bytes);
+}
+
+static int new_hugetlb_file(uint64_t bytes)
+{
+	return sized(memfd_create("row", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB), bytes);
+}
+
+/* The pages of hugetlbfs are the agent's to reserve. */
+const struct memory_row memory_rows[ROWS] = {
+	[ROW_MEMFD] = {"memfd", PF_MEMORY_MEMFD, PAGE, VMM_MAPPINGS, new_memfd, MAP_SHARED, true},
+	[ROW_TMPFS] = {"tmpfs huge=always", PF_MEMORY_MEMFD, PAGE, VMM_MAPPINGS, new_tmpfs_file,
+		       MAP_SHARED, true},
+	[ROW_PRIVATE] = {"private", PF_MEMORY_PRIVATE, PAGE, 1, NULL, MAP_PRIVATE | MAP_ANONYMOUS,
+			 false},
+	[ROW_HUGETLB] = {"hugetlbfs", PF_MEMORY_HUGETLBFS, HUGE_PAGE, VMM_MAPPINGS, new_hugetlb_file,
+			 MAP_SHARED | MAP_NORESERVE, true},
+};
+
+static uint64_t pool_free(void)
+{
+	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	uint64_t pages = 0;
+
+	if (file && fscanf(file, "%" SCNu64, &pages) != 1)
+		pages = 0;
+	if (file)
+		fclose(file);
+	return pages;
+}
+
+void row_needs(const struct memory_row *row, uint64_t pages)
+{
+	if (row->page_size == PAGE || pool_free() >= pages)
+		return;
+	fprintf(stderr, "skip %s: %" PRIu64 " free pages of 2 MiB are needed (vm.nr_hugepages)\n",
+		row->name, pages);
+	skip();
+}
+
+int row_file(const struct memory_row *row, uint64_t bytes)
+{
+	return row->file ? row->file(bytes) : -1;
+}
+
+void *row_map(const struct memory_row *row, int fd, uint64_t bytes)
+{
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, row->map_flags, fd, 0);
+}
+
+int row_give_up(const struct memory_row *row, int fd, void *mapping, uint64_t page)
+{
+	uint64_t at = page * row->page_size;
+	int failed = row->file ? fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					   (off_t)at, row->page_size)
+			       : madvise((uint8_t *)mapping + at, row->page_size, MADV_DONTNEED);
+
+	return failed ? errno : 0;
+}
