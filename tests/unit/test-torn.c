@@ -5,7 +5,7 @@
  * Half of the readers wait, blocked, for pages that are still to come; the other half follow the
  * placers and touch each page in the moment in which it is written.  A page that is visible too
  * early shows words of the file as it was before, zeros, among its own.  That this would be seen is
- * shown with two rows that are wrong on purpose.
+ * shown in each row, made wrong on purpose.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -19,15 +19,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "memhelp.h"
 #include "memory/place.h"
+#include "rows.h"
 
-#define PAGES 4096u
-#define WORDS (PAGE / sizeof(uint64_t))
+#define SMALL_PAGES 4096u
+#define HUGE_PAGES 24u
 #define PLACERS 2u
 #define WAITERS 3u
 #define FOLLOWERS 3u
@@ -43,6 +45,9 @@ struct shared {
 static struct shared *shared;
 static struct pf_guest guest;
 static unsigned seed;
+static uint64_t pages;	   /* of this run */
+static uint32_t page_size; /* the same */
+static pid_t vmm_pid;
 
 /* ---- the readers, in the VMM's process ---- */
 
@@ -51,15 +56,17 @@ static bool page_is_whole(volatile uint64_t *words, uint64_t page)
 {
 	uint64_t expected = page_word(page);
 
-	for (size_t i = 0; i < WORDS / 2; i++)
-		if (words[i] != expected || words[WORDS - 1 - i] != expected)
+	size_t count = page_size / sizeof(uint64_t);
+
+	for (size_t i = 0; i < count / 2; i++)
+		if (words[i] != expected || words[count - 1 - i] != expected)
 			return false;
 	return true;
 }
 
 static void read_one(const struct vmm_memory *memory, uint64_t page)
 {
-	volatile uint64_t *words = (volatile uint64_t *)(void *)(memory->base + page * PAGE);
+	volatile uint64_t *words = (volatile uint64_t *)(void *)(memory->base + page * page_size);
 
 	if (!page_is_whole(words, page))
 		shared->torn++;
@@ -68,14 +75,14 @@ static void read_one(const struct vmm_memory *memory, uint64_t page)
 
 static uint64_t wait_for_pages(const struct vmm_memory *memory, uint64_t number)
 {
-	for (uint64_t page = number; page < PAGES; page += WAITERS)
+	for (uint64_t page = number; page < pages; page += WAITERS)
 		read_one(memory, page);
 	return 0;
 }
 
 static uint64_t follow_the_placers(const struct vmm_memory *memory, uint64_t number)
 {
-	for (uint64_t page = number; page < PAGES; page += FOLLOWERS) {
+	for (uint64_t page = number; page < pages; page += FOLLOWERS) {
 		while (shared->frontier <= page)
 			sched_yield();
 		read_one(memory, page);
@@ -85,21 +92,36 @@ static uint64_t follow_the_placers(const struct vmm_memory *memory, uint64_t num
 
 /* ---- the placers ---- */
 
+struct placer {
+	unsigned draw;
+	uint8_t *bytes; /* a huge page, or the longest run of small ones */
+};
+
+static void fill(uint8_t *bytes, uint64_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t word = page_word(first + i);
+
+		for (size_t at = 0; at < page_size; at += sizeof(word))
+			memcpy(bytes + (size_t)i * page_size + at, &word, sizeof(word));
+	}
+}
+
 static void *place_what_comes(void *argument)
 {
-	unsigned draw = *(unsigned *)argument;
-	uint8_t bytes[PF_RUN_BYTES_MAX];
+	struct placer *self = argument;
+	uint32_t most = page_size == PAGE ? PF_RUN_PAGES_MAX : 1;
 	struct pf_err err;
 
 	for (;;) {
-		uint32_t placed, count = 1 + (uint32_t)rand_r(&draw) % PF_RUN_PAGES_MAX;
+		uint32_t placed, count = 1 + (uint32_t)rand_r(&self->draw) % most;
 		struct pf_run run = {.first = atomic_fetch_add(&shared->frontier, count)};
 
-		if (run.first >= PAGES)
+		if (run.first >= pages)
 			return NULL;
-		run.count = count < PAGES - run.first ? count : (uint32_t)(PAGES - run.first);
-		page_fill(bytes, run.first, run.count);
-		if (pf_place_run(&guest, &run, bytes, &placed, &err) != PF_PLACE_OK ||
+		run.count = count < pages - run.first ? count : (uint32_t)(pages - run.first);
+		fill(self->bytes, run.first, run.count);
+		if (pf_place_run(&guest, &run, self->bytes, &placed, &err) != PF_PLACE_OK ||
 		    placed != run.count)
 			return (void *)"a run was not placed";
 	}
@@ -146,10 +168,10 @@ static const struct pf_placer *right;
 
 static void map_everywhere(uint64_t first, uint32_t count)
 {
-	uint32_t pages;
+	uint32_t mapped;
 
 	for (uint32_t m = 0; m < guest.region[0].mappings; m++)
-		(void)right->map(&guest, 0, m, first, count, &pages);
+		(void)right->map(&guest, 0, m, first, count, &mapped);
 }
 
 /* Visible first, written then. */
@@ -157,11 +179,27 @@ static int map_before_writing(const struct pf_guest *unused, uint32_t region, ui
 			      uint32_t count, const uint8_t *bytes)
 {
 	(void)unused;
-	if (fallocate(guest.region[0].fd, 0, (off_t)(first * PAGE), count * PAGE))
+	if (fallocate(guest.region[0].fd, 0, (off_t)(first * page_size), (off_t)count * page_size))
 		return -1;
 	map_everywhere(first, count);
 	sched_yield();
 	return right->populate(&guest, region, first, count, bytes);
+}
+
+/* The same of private memory: zeros are placed, and overwritten then as a debugger would. */
+static int zeros_before_copying(const struct pf_guest *unused, uint32_t region, uint64_t first,
+				uint32_t count, const uint8_t *bytes)
+{
+	struct iovec from = {(void *)(uintptr_t)bytes, count * PAGE}, to;
+
+	(void)unused;
+	if (right->populate(&guest, region, first, count, NULL) != (int)count)
+		return -1;
+	sched_yield();
+	to = (struct iovec){(void *)(uintptr_t)(guest.region[0].mapping[0].base + first * PAGE),
+			    count * PAGE};
+	return process_vm_writev(vmm_pid, &from, 1, &to, 1, 0) == (ssize_t)(count * PAGE) ? (int)count
+											  : -1;
 }
 
 /* In halves: with MINOR registered nobody can see the first one before the map. */
@@ -194,7 +232,7 @@ static enum pf_map_result wake_instead(const struct pf_guest *unused, uint32_t r
 /* ---- a run of it ---- */
 
 struct row {
-	const char *tmpfs; /* mount options; NULL: memfd */
+	enum row_name name;
 	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
 			uint32_t count, const uint8_t *bytes); /* NULL: the row's */
 	bool missing_alone;
@@ -205,9 +243,9 @@ static void register_missing_alone(const struct vmm *vmm)
 	struct pf_err err;
 
 	for (uint32_t m = 0; m < vmm->mappings; m++) {
-		assert_int_equal(pf_uffd_unregister(vmm->uffd[m], vmm->base[m], PAGES * PAGE, &err),
+		assert_int_equal(pf_uffd_unregister(vmm->uffd[m], vmm->base[m], pages * PAGE, &err),
 				 0);
-		assert_int_equal(pf_uffd_register(vmm->uffd[m], vmm->base[m], PAGES * PAGE,
+		assert_int_equal(pf_uffd_register(vmm->uffd[m], vmm->base[m], pages * PAGE,
 						  UFFDIO_REGISTER_MODE_MISSING, &err),
 				 0);
 	}
@@ -229,22 +267,25 @@ static void change_row(const struct row *row, const struct vmm *vmm, struct pf_p
 static void run_placers(void)
 {
 	pthread_t thread[PLACERS];
-	unsigned draw[PLACERS];
+	struct placer placer[PLACERS];
 	void *failed;
 
 	for (unsigned t = 0; t < PLACERS; t++) {
-		draw[t] = seed + t;
-		assert_int_equal(pthread_create(&thread[t], NULL, place_what_comes, &draw[t]), 0);
+		placer[t] = (struct placer){seed + t, malloc(HUGE_PAGE)};
+		assert_non_null(placer[t].bytes);
+		assert_int_equal(pthread_create(&thread[t], NULL, place_what_comes, &placer[t]), 0);
 	}
 	for (unsigned t = 0; t < PLACERS; t++) {
 		pthread_join(thread[t], &failed);
 		assert_null(failed);
+		free(placer[t].bytes);
 	}
 }
 
 /* Returns how many of the pages that were read were torn. */
-static uint64_t hammer(const struct row *row, int memfd)
+static uint64_t hammer(const struct row *row)
 {
+	const struct memory_row *memory = &memory_rows[row->name];
 	int dirfd = dir_make();
 	struct pf_placer own;
 	struct pf_err err = {0};
@@ -253,28 +294,34 @@ static uint64_t hammer(const struct row *row, int memfd)
 	uint64_t torn;
 
 	*shared = (struct shared){0};
-	vmm_start(&vmm, PAGES, 2, 0, memfd);
-	guest_fill(&guest, &vmm, PAGES);
+	page_size = memory->page_size;
+	pages = page_size == PAGE ? SMALL_PAGES : HUGE_PAGES;
+	vmm_start(&vmm, pages * page_size / PAGE, memory->mappings, 0,
+		  memory->file ? row_file(memory, pages * page_size) : VMM_PRIVATE);
+	vmm_pid = vmm.pid;
+	guest_fill(&guest, &vmm, pages * page_size / PAGE);
+	guest.table.region[0].page_size = page_size;
+	guest.region[0].kind = memory->kind;
 	if (pf_guest_arm(&guest, dirfd, &err))
 		fail_msg("%s", err.text);
 	change_row(row, &vmm, &own);
 	for (uint64_t t = 0; t < WAITERS; t++)
-		vmm_call(&vmm, wait_for_pages, t % 2, t);
+		vmm_call(&vmm, wait_for_pages, (uint32_t)(t % memory->mappings), t);
 	for (uint64_t t = 0; t < FOLLOWERS; t++)
-		vmm_call(&vmm, follow_the_placers, t % 2, t);
+		vmm_call(&vmm, follow_the_placers, (uint32_t)(t % memory->mappings), t);
 	assert_int_equal(pthread_create(&server, NULL, serve_traps, NULL), 0);
 	run_placers();
 	for (uint64_t t = 0; t < WAITERS + FOLLOWERS; t++)
 		(void)vmm_reply(&vmm);
 	shared->over = true;
 	pthread_join(server, NULL);
-	assert_int_equal(shared->read, 2 * PAGES);
+	assert_int_equal(shared->read, 2 * pages);
 	torn = shared->torn;
 	vmm_stop(&vmm);
 	pf_guest_done(&guest);
 	dir_remove(dirfd);
-	print_message("%llu of %u pages torn; %llu traps of pages that were there\n",
-		      (unsigned long long)torn, 2 * PAGES,
+	print_message("%s: %llu of %llu pages torn; %llu traps of pages that were there\n",
+		      memory->name, (unsigned long long)torn, (unsigned long long)(2 * pages),
 		      (unsigned long long)shared->trapped_filled);
 	return torn;
 }
@@ -282,31 +329,42 @@ static uint64_t hammer(const struct row *row, int memfd)
 static void no_page_is_torn(void **state)
 {
 	const struct row *row = *state;
-	int fd = row->tmpfs ? tmpfs_file(row->tmpfs) : -1;
 
-	assert_int_equal(hammer(row, fd), 0);
+	row_needs(&memory_rows[row->name], HUGE_PAGES);
+	assert_int_equal(hammer(row), 0);
 }
 
 static void torn_pages_are_seen(void **state)
 {
-	assert_true(hammer(*state, -1) > 0);
+	const struct row *row = *state;
+
+	row_needs(&memory_rows[row->name], HUGE_PAGES);
+	assert_true(hammer(row) > 0);
 }
 
 int main(void)
 {
-	static struct row memfd = {0}, tmpfs = {.tmpfs = "size=64m"},
-			  huge = {.tmpfs = "huge=always"}, halves = {.populate = write_halves},
-			  halves_visible = {.populate = write_halves, .missing_alone = true},
-			  early = {.populate = map_before_writing};
+	static struct row memfd = {.name = ROW_MEMFD}, tmpfs = {.name = ROW_TMPFS}, private = {.name = ROW_PRIVATE},
+			  hugetlb = {.name = ROW_HUGETLB}, halves = {.name = ROW_MEMFD, .populate = write_halves},
+			  halves_visible = {.name = ROW_MEMFD, .populate = write_halves,
+					    .missing_alone = true},
+			  early = {.name = ROW_MEMFD, .populate = map_before_writing},
+			  early_private = {.name = ROW_PRIVATE, .populate = zeros_before_copying},
+			  early_hugetlb = {.name = ROW_HUGETLB, .populate = map_before_writing};
 	const struct CMUnitTest tests[] = {
 		{"memfd: no page is torn", no_page_is_torn, NULL, NULL, &memfd},
-		{"tmpfs: no page is torn", no_page_is_torn, NULL, NULL, &tmpfs},
-		{"tmpfs huge=always: no page is torn", no_page_is_torn, NULL, NULL, &huge},
+		{"tmpfs huge=always: no page is torn", no_page_is_torn, NULL, NULL, &tmpfs},
+		{"private: no page is torn", no_page_is_torn, NULL, NULL, &private},
+		{"hugetlbfs: no page is torn", no_page_is_torn, NULL, NULL, &hugetlb},
 		{"a page written in halves is not torn", no_page_is_torn, NULL, NULL, &halves},
 		{"in halves and MISSING alone: torn pages are seen", torn_pages_are_seen, NULL, NULL,
 		 &halves_visible},
 		{"mapped before it is written: torn pages are seen", torn_pages_are_seen, NULL, NULL,
 		 &early},
+		{"private, zeros before the copy: torn pages are seen", torn_pages_are_seen, NULL, NULL,
+		 &early_private},
+		{"hugetlbfs, mapped before it is written: torn pages are seen", torn_pages_are_seen,
+		 NULL, NULL, &early_hugetlb},
 	};
 
 	seed = test_seed();

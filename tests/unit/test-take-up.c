@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-take-up.c - what the next process finds of the one that died: journal, rings, waiters.
+ *
+ * The one that dies lets go of everything but the files; the test keeps the userfaultfds, as a keeper
+ * does.  That it can die anywhere is the kill test's matter (tests/kill).
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bench.h"
+
+static struct bench bench;
+
+static void die(void)
+{
+	pf_guest_done(&bench.guest);
+	guest_fill(&bench.guest, &bench.vmm, PAGES);
+}
+
+static void take_up(void)
+{
+	struct pf_err err = {0};
+
+	if (pf_guest_take_up(&bench.guest, bench.dirfd, &err))
+		fail_msg("%s", err.text);
+	assert_true(bench.guest.taken_up);
+}
+
+static enum pf_page_state state_of(uint64_t page)
+{
+	return pf_journal_state(&bench.guest.journal, REGION, page);
+}
+
+static void what_has_come_stays_and_the_rest_is_absent_again(void **state)
+{
+	bool first;
+
+	(void)state;
+	bench_open(&bench, 2, 0, -1);
+	place_own(&bench, 5, 1);
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 7, 1), 1);
+	assert_int_equal(pf_journal_request(&bench.guest.journal, REGION, 8, &first),
+			 PF_PAGE_ABSENT);
+	die();
+	take_up();
+	assert_int_equal(bench.guest.journal.filled, 1);
+	assert_int_equal(state_of(5), PF_PAGE_FILLED);
+	assert_int_equal(state_of(7), PF_PAGE_ABSENT);
+	/* Asked for by the one before: whoever needs it traps again, and it is asked for again. */
+	assert_int_equal(pf_journal_request(&bench.guest.journal, REGION, 8, &first),
+			 PF_PAGE_ABSENT);
+	assert_true(first);
+	assert_int_equal(vmm_word(&bench.vmm, 5), page_word(5));
+	bench_close(&bench);
+}
+
+static void whoever_waited_traps_again_in_every_mapping(void **state)
+{
+	struct vmm_reply reply;
+
+	(void)state;
+	bench_open(&bench, 2, 0, -1);
+	for (uint32_t m = 0; m < 2; m++) {
+		vmm_tell(&bench.vmm, VMM_READ, m, 9, 0);
+		assert_int_equal(next_fault(&bench, m, 9), PF_TRAP_REQUEST);
+	}
+	die();
+	assert_true(vmm_is_silent(&bench.vmm));
+	take_up();
+	for (uint32_t m = 0; m < 2; m++)
+		assert_int_equal(next_fault(&bench, m, 9), PF_TRAP_REQUEST);
+	place_own(&bench, 9, 1);
+	for (uint32_t m = 0; m < 2; m++) {
+		reply = vmm_reply(&bench.vmm);
+		assert_true(reply.uniform);
+		assert_int_equal(reply.value, page_word(9));
+	}
+	bench_close(&bench);
+}
+
+static void what_was_in_the_ring_comes_first(void **state)
+{
+	struct pf_ring *ring = &bench.guest.uffd[0].ring;
+
+	(void)state;
+	bench_open(&bench, 1, 0, -1);
+	vmm_tell(&bench.vmm, VMM_READ, 0, 11, 0);
+	wait_readable(bench.guest.uffd[0].fd);
+	assert_int_equal(pf_ring_read(ring, bench.guest.uffd[0].fd), PF_RING_EVENTS);
+	die();
+	take_up();
+	assert_non_null(pf_ring_peek(ring));
+	assert_int_equal(pf_ring_peek(ring)->arg.pagefault.address & ~(uint64_t)(PAGE - 1),
+			 bench.vmm.base[0] + 11 * PAGE);
+	assert_int_equal(next_fault(&bench, 0, 11), PF_TRAP_REQUEST);
+	/* And the waiter's own, since he was woken. */
+	assert_int_equal(next_fault(&bench, 0, 11), PF_TRAP_REQUEST);
+	place_own(&bench, 11, 1);
+	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(11));
+	bench_close(&bench);
+}
+
+/* Died between the read and the journal: the event cannot be read again. */
+static void a_discard_that_was_read_and_not_heeded_is_heeded(void **state)
+{
+	(void)state;
+	bench_open(&bench, 1, UFFD_FEATURE_EVENT_REMOVE, VMM_PRIVATE);
+	vmm_tell(&bench.vmm, VMM_DONTNEED, 0, 13, 0);
+	wait_readable(bench.guest.uffd[0].fd);
+	assert_int_equal(pf_ring_read(&bench.guest.uffd[0].ring, bench.guest.uffd[0].fd),
+			 PF_RING_EVENTS);
+	assert_int_equal(vmm_reply(&bench.vmm).op, VMM_DONTNEED);
+	assert_int_equal(state_of(13), PF_PAGE_ABSENT);
+	die();
+	take_up();
+	assert_int_equal(state_of(13), PF_PAGE_FILLED);
+	assert_int_equal(state_of(14), PF_PAGE_ABSENT);
+	bench_close(&bench);
+}
+
+static void copied_and_not_filled_is_no_surprise_the_next_time(void **state)
+{
+	uint8_t bytes[PAGE];
+	uint32_t placed;
+
+	(void)state;
+	bench_open(&bench, 1, 0, VMM_PRIVATE);
+	page_fill(bytes, 15, 1);
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 15, 1), 1);
+	assert_int_equal(bench.guest.region[0].placer->populate(&bench.guest, REGION, 15, 1, bytes),
+			 1);
+	vmm_tell(&bench.vmm, VMM_WRITE, 0, 15, 42);
+	(void)vmm_reply(&bench.vmm);
+	die();
+	take_up();
+	assert_int_equal(place(&bench, 15, 1, bytes, &placed), PF_PLACE_OK);
+	assert_int_equal(state_of(15), PF_PAGE_FILLED);
+	assert_int_equal(bench.guest.count.unexpected, 0);
+	/* What the guest has written since stays. */
+	vmm_tell(&bench.vmm, VMM_READ, 0, 15, 0);
+	assert_int_equal(vmm_reply(&bench.vmm).value, 42);
+	bench_close(&bench);
+}
+
+static void a_state_directory_of_other_regions_is_refused_and_the_traps_stand(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	bench_open(&bench, 1, 0, -1);
+	die();
+	bench.guest.table.region[0].size -= PAGE;
+	assert_int_equal(pf_guest_take_up(&bench.guest, bench.dirfd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_CONFIG);
+	assert_int_not_equal(fcntl(bench.guest.uffd[0].fd, F_GETFD), -1);
+	bench.guest.table.region[0].size += PAGE;
+	take_up();
+	vmm_tell(&bench.vmm, VMM_READ, 0, 17, 0);
+	assert_int_equal(next_fault(&bench, 0, 17), PF_TRAP_REQUEST);
+	place_own(&bench, 17, 1);
+	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(17));
+	bench_close(&bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_has_come_stays_and_the_rest_is_absent_again),
+		cmocka_unit_test(whoever_waited_traps_again_in_every_mapping),
+		cmocka_unit_test(what_was_in_the_ring_comes_first),
+		cmocka_unit_test(a_discard_that_was_read_and_not_heeded_is_heeded),
+		cmocka_unit_test(copied_and_not_filled_is_no_surprise_the_next_time),
+		cmocka_unit_test(a_state_directory_of_other_regions_is_refused_and_the_traps_stand),
+	};
+
+	if (uffd_refused())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
