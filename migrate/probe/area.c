@@ -186,6 +186,8 @@ const struct pf_area_kind pf_area_guest_memfd = {
 	.populate = put_by_mapping,
 	.hint = "no released kernel has userfaultfd on guest_memfd; tests/kernel builds one that "
 		"has",
+	.without_minor = "a VMM that declares fill-atomic can do without; tests/kernel builds a "
+			 "kernel that has it",
 };
 
 int pf_area_open(const struct pf_area_kind *kind, struct pf_area *out, struct pf_err *err)

@@ -26,7 +26,8 @@ struct pf_area_kind {
 	int (*open)(struct pf_area *area, struct pf_err *err);
 	/* The page's bytes get there as pageferry would put them there; NULL: by one ioctl only. */
 	int (*populate)(const struct pf_area *area, const uint8_t *page, struct pf_err *err);
-	const char *hint; /* what kernel or memory traps it */
+	const char *hint;	   /* what kernel or memory traps it */
+	const char *without_minor; /* what MISSING alone is good for; NULL: nothing */
 };
 
 extern const struct pf_area_kind pf_area_memfd, pf_area_tmpfs, pf_area_hugetlbfs, pf_area_private,

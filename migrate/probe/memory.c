@@ -46,17 +46,27 @@ static int open_uffd(struct bench *bench, struct pf_err *err)
 	return ioctl(bench->uffd, UFFDIO_API, &api) == 0 ? 0 : pf_err_sys(err, "UFFDIO_API");
 }
 
-static int arm(struct bench *bench, uint64_t modes, struct pf_err *err)
+static bool can_arm(struct bench *bench, uint64_t modes)
 {
 	struct uffdio_register reg = {.range = range_of(bench), .mode = modes};
 
-	if (ioctl(bench->uffd, UFFDIO_REGISTER, &reg) == 0) {
-		bench->modes = modes;
+	if (ioctl(bench->uffd, UFFDIO_REGISTER, &reg) != 0)
+		return false;
+	bench->modes = modes;
+	return true;
+}
+
+static int arm(struct bench *bench, uint64_t modes, struct pf_err *err)
+{
+	const struct pf_area_kind *kind = bench->area.kind;
+
+	if (can_arm(bench, modes))
 		return 0;
-	}
 	pf_err_sys(err, "registering it for %s",
 		   modes == MISSING ? "MISSING" : "MISSING and MINOR");
-	return pf_err_hint(err, "%s", bench->area.kind->hint);
+	if (modes != MISSING && kind->without_minor && can_arm(bench, MISSING))
+		return pf_err_hint(err, "%s", kind->without_minor);
+	return pf_err_hint(err, "%s", kind->hint);
 }
 
 static int populate(struct bench *bench, struct pf_err *err)
@@ -155,7 +165,7 @@ static int call_continue(struct bench *bench, struct pf_err *err)
 /* Of a page that waits in a MINOR trap; where there is none, before anybody touches it. */
 static int try_continue(struct bench *bench, struct pf_err *err)
 {
-	bool both = arm(bench, MISSING | MINOR, err) == 0;
+	bool both = can_arm(bench, MISSING | MINOR);
 
 	if (!both && arm(bench, MISSING, err))
 		return -1;

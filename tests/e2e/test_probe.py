@@ -17,6 +17,7 @@ import termios
 
 import pytest
 
+import gmem
 from harness import program
 from pki import DESTINATION_NAME
 from processes import DEADLINE
@@ -24,6 +25,7 @@ from processes import DEADLINE
 KINDS = ["memfd", "tmpfs", "hugetlbfs", "private", "guest_memfd"]
 ROWS = ["missing", "minor", "continue", "copy", "zeropage", "wake", "poison"]
 SUBJECTS = ["userfaultfd", *KINDS, "kvm", "room", "network-tests"]
+KERNELS_MD = pathlib.Path(__file__).parents[2] / "migrate" / "probe" / "KERNELS.md"
 SYSCTL = pathlib.Path("/proc/sys/vm/unprivileged_userfaultfd")
 PR_SET_CHILD_SUBREAPER = 36
 NOBODY = 65534
@@ -151,6 +153,16 @@ def test_text_and_json_say_the_same():
         assert line[len(check["title"]) + 2:].split()[0] == check["result"], (subject, name)
 
 
+def test_the_document_shows_every_row_on_every_kernel():
+    """scripts/probe-kernels writes it."""
+    sections = KERNELS_MD.read_text().split("\n## ")[1:]
+    assert len(sections) == 3
+    for (subject, name), check in report()[1].items():
+        for section in sections:
+            words = subject if subject in KINDS else check["title"]
+            assert f"  {words} " in section, (section.splitlines()[0], subject, name)
+
+
 # ---- what it finds
 
 
@@ -166,6 +178,18 @@ def test_what_it_tried_on_this_machine_agrees_with_the_unit_tests():
     # memory/gmem_probe.c and the page of memory.c are two ways to ask the same.
     both = {rows["kvm", "guest-memfd-userfaultfd"]["result"], rows["guest_memfd", "continue"]["result"]}
     assert len(both) == 1, both
+
+
+def test_guest_memfd_is_what_kvm_says_and_more():
+    """KVM offers what it has; that it works is the probe's to find out."""
+    if os.geteuid() != 0:
+        pytest.skip("it takes /dev/kvm and a userfaultfd")
+    lacks = gmem.missing()
+    found, rows = report()
+    assert found["post-copy"]["guest_memfd"]["works"] == (not lacks), (lacks, rows)
+    if not lacks:
+        assert "exit reason 39, flag 0x10" in rows["kvm", "userfault"]["found"]
+        assert "WRITE" in rows["kvm", "guest-memfd"]["found"]
 
 
 def test_an_unprivileged_user_hears_what_is_missing():
