@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ static void *access_thread(void *opaque)
 				       : pf_touch_read(&access->byte, access->at, 1);
 
 	access->sys = failed ? errno : 0;
+	atomic_store(&access->ended, true);
 	(void)eventfd_write(access->ended_fd, 1);
 	return NULL;
 }
@@ -85,7 +87,7 @@ int pf_access_await(struct pf_access *access, int uffd, struct uffd_msg *out, st
 		return pf_err_sys(err, "waiting for the access");
 	if (watch[0].revents)
 		return take_event(uffd, out, err);
-	if (watch[1].revents)
+	if (atomic_load(&access->ended))
 		return 0;
 	return pf_err_set(err, PF_ERR_SYSTEM, "the access waits, and no event told of it");
 }

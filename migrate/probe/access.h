@@ -19,7 +19,7 @@ struct pf_access {
 	bool started;
 	pthread_t thread;
 	int ended_fd; /* eventfd */
-	/* Once it has ended. */
+	_Atomic bool ended; /* released by its thread, with what is below */
 	int sys; /* 0, or why there is no byte: EHWPOISON, EFAULT, ... */
 	uint8_t byte;
 };
