@@ -78,15 +78,16 @@ def test_guest_arrives_identical(migration, vcpus, memory, record_testsuite_prop
 
 @pytest.mark.backing
 def test_several_bulk_channels(migration):
-    migration.start("128M", 2, source={"channels": 4})
+    """Under a limit they take turns, each as often as the others: it is not the processor that is shared."""
+    migration.start("64M", 2, source={"channels": 4, "max_bandwidth": "16M"})
     migration.source.control.command("switchover")
     migration.destination_guest.wait_word("complete")
     check_ends(migration)
     bulk = migration.source.outcome()["migrate"]["bytes"]["bulk"]
-    # An even share is a quarter; a thread that gets no processor for a while has less.
-    assert len(bulk) == 4 and min(bulk) > sum(bulk) / 32, bulk
+    # An even share is a quarter.
+    assert len(bulk) == 4 and min(bulk) > sum(bulk) / 10, bulk
     report = migration.destination_guest.finish()
-    assert report["verdict"] == f"identical ({SIZES['128M']} bytes)", report
+    assert report["verdict"] == f"identical ({SIZES['64M']} bytes)", report
     check_post_copy(migration, report)
 
 
