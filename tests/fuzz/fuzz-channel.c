@@ -17,6 +17,7 @@
 
 #define STREAM_MAX (600u * 1024)
 #define EPOCH 7u
+#define PART 12u /* of the types: PAGES of a large page */
 
 static const struct pf_region_table table = {
 	.count = 2,
@@ -128,13 +129,19 @@ static void put_frame(struct input *input, uint32_t epoch)
 		PF_FRAME_HELLO,	  PF_FRAME_REGIONS, PF_FRAME_PAUSED,  PF_FRAME_DEVICE,
 		PF_FRAME_COMMIT,  PF_FRAME_READY,   PF_FRAME_RUN,     PF_FRAME_COMPLETE,
 		PF_FRAME_FAILURE, PF_FRAME_REQUEST, PF_FRAME_PAGES,   PF_FRAME_ZERO,
-		PF_FRAME_PAGES,	  PF_FRAME_PAGES,   PF_FRAME_PAGE_ERROR, PF_FRAME_WELCOME,
+		PF_FRAME_PAGES,	  PF_FRAME_CREDIT,  PF_FRAME_PAGE_ERROR, PF_FRAME_WELCOME,
 	};
 	uint8_t header[PF_FRAME_HEADER_BYTES];
 	uint32_t word = take(input, 2), mischief = take(input, 1);
 	struct pf_frame frame = {.type = types[word & 15], .epoch = epoch};
 
-	if (frame.type >= PF_FRAME_REQUEST) {
+	if (frame.type == PF_FRAME_CREDIT) {
+		frame.page = word;
+	} else if ((word & 15) == PART) {
+		frame.region = frame.count = 1;
+		frame.extra = (word >> 8) * 8192;
+		frame.length = ((word >> 4 & 15) + 1) * 4096;
+	} else if (frame.type >= PF_FRAME_REQUEST) {
 		frame.count = (word >> 4 & 15) + 1;
 		frame.page = word >> 8;
 		frame.extra = frame.type == PF_FRAME_PAGE_ERROR;
