@@ -138,7 +138,8 @@ static void put_frame(struct input *input, uint32_t epoch)
 	if (frame.type == PF_FRAME_CREDIT) {
 		frame.page = word;
 	} else if ((word & 15) == PART) {
-		frame.region = frame.count = 1;
+		frame.region = 1;
+		frame.count = 1;
 		frame.extra = (word >> 8) * 8192;
 		frame.length = ((word >> 4 & 15) + 1) * 4096;
 	} else if (frame.type >= PF_FRAME_REQUEST) {
