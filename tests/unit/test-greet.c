@@ -58,6 +58,11 @@ void pf_conn_goodbye(struct pf_conn *conn)
 	conn->said_goodbye = true;
 }
 
+bool pf_conn_drained(const struct pf_conn *conn)
+{
+	return conn->left == 0;
+}
+
 short pf_conn_wants(const struct pf_conn *conn)
 {
 	(void)conn;
