@@ -4,6 +4,8 @@
 Before the offer the source connects again.  From OFFERED on that is not built yet: a lost connection
 ends in postcopy-paused or in-doubt, with its event, and the process stays.
 """
+import signal
+
 import pytest
 
 from control import Refused
@@ -256,8 +258,35 @@ def test_destination_vmm_killed_after_run_is_lost(migration):
 def test_source_vmm_killed_before_the_switchover(migration):
     migration.start("64M", 1)
     migration.source_guest.kill()
-    assert migration.source.wait() == 71
-    assert migration.destination.wait() in (76, 130)
+    assert (migration.source.wait(), migration.destination.wait()) == (71, 130)
+
+
+def test_destination_vmm_killed_before_it_has_loaded(migration):
+    """The destination gives up: that is what the source hears."""
+    migration.start("64M", 1)
+    migration.destination_guest.kill()
+    assert (migration.source.wait(), migration.destination.wait()) == (76, 71)
+    migration.check_source_guest_runs()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", ["ready-heard", "offered"])
+def test_destination_vmm_killed_in_ready(migration, point):
+    """ABORTED is on record there.  READY had been said before, so the source has offered when it hears of it:
+    it ends as if it had been cancelled."""
+    migration.start("64M", 1, source={"fault": point + "=stop"})
+    # Not command(): the agent may stand before it answers.
+    migration.source.control.send_line(b'{"execute": "switchover"}')
+    migration.source.wait_stopped()
+    migration.destination_guest.kill()
+    assert migration.destination.wait() == 71
+    assert migration.destination.record() == "ABORTED"
+    migration.source.signal(signal.SIGCONT)
+    assert migration.source.wait() == 130
+    assert migration.source.record() == "KEPT"
+    for agent in (migration.source, migration.destination):
+        assert agent.outcome()["outcome"] == "source-intact"
+    migration.check_source_guest_runs()
 
 
 @pytest.mark.smoke
