@@ -71,7 +71,7 @@ static int try_group(struct pf_trial *trial, const struct pf_cgroup_resource *re
 	else if (level.limit == UINT64_MAX)
 		pf_check_says(out, "no limit, cgroup v%d%s", place.version, above);
 	else
-		pf_check_says(out, "%s left of %s (%s in use), the tightest: %.120s, cgroup v%d%s",
+		pf_check_says(out, "%s left of %s, %s in use; the tightest: %.120s, cgroup v%d%s",
 			      room, limit, used, level.path, place.version, above);
 	if (wanted <= pf_cgroup_room(&level))
 		return 0;
