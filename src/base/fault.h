@@ -82,6 +82,9 @@
 	WAY(MAPPED,      "mapped",      DST,  "mapped, in one mapping of perhaps several") \
 	WAY(HOLE_FILLED, "hole-filled", DST,  "a punched page is allocated, not mapped") \
 	WAY(WOKEN,       "woken",       DST,  "whoever was blocked on it was woken") \
+	ONE(SLOT_SET,    "slot-set",    DST,  "a vCPU's fault is in its slot, and on the socket still") \
+	WAY(LET_IN,      "let-in",      DST,  "the bits of its vCPUs are clear, not mapped") \
+	ONE(RESOLVED,    "resolved",    DST,  "a vCPU was told to enter, and is in its slot still") \
 	ONE(POPPED,      "popped",      DST,  "the event is dealt with and out of the ring") \
 	WAY(PAGE_READ,   "page-read",   SRC,  "read from guest memory, not framed")
 /* clang-format on */

@@ -38,6 +38,27 @@ bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address
 	return false;
 }
 
+bool pf_guest_find_gpa(const struct pf_guest *guest, uint64_t gpa, uint32_t *out_region,
+		       uint64_t *out_page)
+{
+	uint32_t low = 0, high = guest->table.count;
+
+	/* The last region that begins at or below it; the table is sorted. */
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (guest->table.region[middle].gpa <= gpa)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || gpa - guest->table.region[low - 1].gpa >= guest->table.region[low - 1].size)
+		return false;
+	*out_region = low - 1;
+	*out_page = (gpa - guest->table.region[low - 1].gpa) / guest->table.region[low - 1].page_size;
+	return true;
+}
+
 static int refuse(const struct pf_guest *guest, uint32_t region, struct pf_err *err)
 {
 	return pf_err_prefix(err, "region %" PRIu32 " (id %" PRIu32 ")", region,
@@ -179,6 +200,33 @@ static int check_pair(struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_
 	return 0;
 }
 
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* A bit is one page's: clearing it for another one would let a vCPU in too early. */
+static int check_bitmaps(const struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_err *err)
+{
+	const struct pf_guest_region *x = &guest->region[a], *y = &guest->region[b];
+
+	if (a != b && x->has_bitmap && y->has_bitmap && same_file(x->bitmap_fd, y->bitmap_fd))
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "it shares its userfault bitmap with region %" PRIu32, b);
+	else if (x->has_bitmap && y->fd >= 0 && same_file(x->bitmap_fd, y->fd))
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its userfault bitmap is the memory of region %" PRIu32, b);
+	else if (y->has_bitmap && x->fd >= 0 && same_file(y->bitmap_fd, x->fd))
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "its memory is the userfault bitmap of region %" PRIu32, b);
+	else
+		return 0;
+	return pf_err_hint(err, "give each region a bitmap in a memfd of its own");
+}
+
 static int check_all(struct pf_guest *guest, struct pf_err *err)
 {
 	if (pf_table_check(&guest->table, err))
@@ -192,7 +240,7 @@ static int check_all(struct pf_guest *guest, struct pf_err *err)
 		if (check_region(guest, a, err))
 			return refuse(guest, a, err);
 		for (uint32_t b = 0; b <= a; b++)
-			if (check_pair(guest, a, b, err))
+			if (check_pair(guest, a, b, err) || check_bitmaps(guest, a, b, err))
 				return refuse(guest, a, err);
 	}
 	return 0;
@@ -236,6 +284,7 @@ static void close_state(struct pf_guest *guest)
 		pthread_rwlock_destroy(&guest->discards);
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		pf_ring_close(&guest->uffd[u].ring);
+	pf_slots_close(&guest->slots);
 	pf_journal_close(&guest->journal);
 }
 
@@ -260,6 +309,8 @@ static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	failed = create_lock(guest, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_create(&guest->uffd[u].ring, dirfd, u, err);
+	if (!failed && guest->has_faults)
+		failed = pf_slots_create(&guest->slots, dirfd, err);
 	if (failed)
 		close_state(guest);
 	return failed;
@@ -285,6 +336,8 @@ static int open_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	failed = create_lock(guest, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_open(&guest->uffd[u].ring, dirfd, u, err);
+	if (!failed && guest->has_faults)
+		failed = pf_slots_open(&guest->slots, dirfd, err);
 	if (failed)
 		close_state(guest);
 	return failed;
@@ -332,14 +385,16 @@ static int unregister_regions(struct pf_guest *guest, uint32_t regions, struct p
 static int register_mapping(struct pf_guest *guest, uint32_t r, uint32_t m, struct pf_err *err)
 {
 	const struct pf_guest_region *region = &guest->region[r];
+	const struct pf_placer *placer = region->placer;
 	int uffd = guest->uffd[region->mapping[m].uffd].fd;
 	uint64_t base = region->mapping[m].base, size = region->shape.size;
 	uint64_t last = base + size - region->shape.page_size;
 	struct pf_err ignored;
 
-	if (pf_uffd_register(uffd, base, size, region->placer->modes, err))
+	if (pf_uffd_register_for(uffd, base, size, placer->modes, placer->ioctls, err))
 		return -1;
-	if (pf_uffd_register(uffd, last, region->shape.page_size, region->placer->modes, err) == 0)
+	if (pf_uffd_register_for(uffd, last, region->shape.page_size, placer->modes, placer->ioctls,
+				 err) == 0)
 		return 0;
 	/* Why it could not be armed matters, not that a dead process cannot be disarmed. */
 	(void)!pf_uffd_unregister(uffd, base, size, &ignored);
@@ -403,9 +458,29 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	return 0;
 }
 
+/* No page is absent: so no bit that a late writer, or one that died, has left may stop a vCPU. */
+static int end_traps(const struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	const struct pf_placer *placer = guest->region[r].placer;
+
+	if (!placer->set_traps ||
+	    placer->set_traps(guest, r, 0, pf_region_pages(&guest->table.region[r]), false) == 0)
+		return 0;
+	pf_err_sys(err, "clearing its userfault bitmap");
+	return refuse(guest, r, err);
+}
+
 int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err)
 {
-	return unregister_regions(guest, guest->table.count, err);
+	struct pf_err later;
+	int failed = 0;
+
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (end_traps(guest, r, failed ? &later : err))
+			failed = -1;
+	if (unregister_regions(guest, guest->table.count, failed ? &later : err))
+		failed = -1;
+	return failed;
 }
 
 void pf_guest_done(struct pf_guest *guest)
@@ -414,9 +489,14 @@ void pf_guest_done(struct pf_guest *guest)
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		if (guest->uffd[u].fd >= 0)
 			close(guest->uffd[u].fd);
-	for (uint32_t r = 0; r < guest->table.count; r++)
+	for (uint32_t r = 0; r < guest->table.count; r++) {
 		if (guest->region[r].fd >= 0)
 			close(guest->region[r].fd);
+		if (guest->region[r].has_bitmap)
+			close(guest->region[r].bitmap_fd);
+	}
+	if (guest->has_faults)
+		close(guest->fault_fd);
 	memset(guest, 0, sizeof(*guest));
 }
 

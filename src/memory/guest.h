@@ -16,6 +16,7 @@
 #include "base/page.h"
 #include "memory/journal.h"
 #include "memory/ring.h"
+#include "memory/slots.h"
 #include "memory/uffd.h"
 
 #define PF_MAPPINGS_MAX 4u
@@ -33,6 +34,11 @@ struct pf_guest_region {
 	uint64_t offset; /* of the region within fd */
 	uint32_t file;	 /* the first region of this very file; set by pf_guest_arm() */
 	uint8_t *map;	 /* of the rows that need one: the agent's own mapping of the region */
+	bool has_bitmap; /* of guest_memfd: where its vCPUs trap, a bit a page */
+	int bitmap_fd;	 /* owned, where there is one */
+	bool fill_atomic; /* declared: a page of the file becomes visible whole */
+	unsigned long *bits; /* the agent's mapping of the bitmap; only under memory/touch.h */
+	size_t bits_bytes;
 	enum pf_populated populated;
 	uint32_t populated_first, populated_count; /* into pf_guest.populated, PF_POPULATED_LIST */
 	bool discards;	 /* the VMM may discard pages of it */
@@ -54,6 +60,9 @@ struct pf_guest {
 		struct pf_ring ring;
 	} uffd[PF_UFFDS_MAX];
 	struct pf_journal journal;
+	bool has_faults; /* some region has a bitmap */
+	int fault_fd;	 /* owned, if so: stage-2 exits come and are answered there */
+	struct pf_slots slots; /* if so: who waits there */
 	/*
 	 * Some private memory tells of discards: copying a page (shared) and reading events
 	 * (exclusive) then exclude each other, see memory/row_private.c.  No other guest locks.
@@ -77,6 +86,9 @@ struct pf_guest {
 /* How a VMM's mapping address becomes a page.  false: outside of every region. */
 PF_MUST_USE bool pf_guest_find(const struct pf_guest *guest, uint32_t uffd, uint64_t address,
 			       uint32_t *out_region, uint64_t *out_page);
+/* How a guest physical address becomes a page.  false: outside of every region. */
+PF_MUST_USE bool pf_guest_find_gpa(const struct pf_guest *guest, uint64_t gpa, uint32_t *out_region,
+				   uint64_t *out_page);
 /*
  * Takes stock and arms: checks each file against its region (kind by fstatfs and seals, length,
  * alignment, no page of a file in two regions), adopts the userfaultfds, creates journal and rings
@@ -118,8 +130,8 @@ bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint
  */
 PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);
 /*
- * All pages are here: unregisters every mapping (a thread that is blocked goes on).  Goes through
- * all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
+ * All pages are here: clears every bit of the bitmaps, and unregisters every mapping (a thread that is
+ * blocked goes on).  Goes through all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
  */
 PF_MUST_USE int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err);
 /* Closes everything; takes a zeroed struct.  Closing a uffd's last reference lets blocked threads

@@ -11,6 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "memory/gmem.h"
+
 #ifndef F_SEAL_FUTURE_WRITE /* linux/fcntl.h cannot be included beside fcntl.h */
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -20,16 +22,14 @@
 /* What each kind of memory file looks like, and what is wanted instead of another one. */
 static const struct file_kind {
 	const char *name, *wanted;
-	long magic; /* 0: not served */
+	long magic; /* 0: guest_memfd has had several */
 	uint32_t page_size;
 	const char *lacking; /* of what is not served */
 } kinds[] = {
 	[PF_MEMORY_MEMFD] = {"memfd", "a memfd without MFD_HUGETLB or a file on tmpfs is wanted",
 			     TMPFS_MAGIC, 4096, NULL},
-	[PF_MEMORY_GUEST_MEMFD] = {"guest_memfd", BACK_BY_MEMFD,
-				   .lacking = "this version traps no vCPU access to it (it would "
-					      "take KVM userfault and userfaultfd on guest_memfd), "
-					      "so that a vCPU would read zeros"},
+	[PF_MEMORY_GUEST_MEMFD] = {"guest_memfd", "a guest_memfd of KVM_CREATE_GUEST_MEMFD is wanted",
+				   .page_size = PF_GMEM_PAGE},
 	[PF_MEMORY_HUGETLBFS] = {"hugetlbfs file",
 				 "a memfd of MFD_HUGETLB | MFD_HUGE_2MB or a file on hugetlbfs with "
 				 "pages of 2 MiB is wanted",
@@ -41,14 +41,16 @@ static const struct file_kind {
 };
 
 /*
- * Asked first, since nobody has to be waited for: only files of tmpfs and hugetlbfs have seals.  fstatfs(2)
+ * Asked first, since nobody has to be waited for: only files of tmpfs and hugetlbfs have seals, and
+ * guest_memfd has a name that no file has by chance.  fstatfs(2)
  * and fstat(2) of a file on FUSE wait for whoever serves it, who may be the VMM itself, or hang.
  */
-static int check_kept_by_kernel(int fd, const struct file_kind *is, struct pf_err *err)
+static int check_kept_by_kernel(int fd, enum pf_memory_kind kind, const struct file_kind *is,
+				struct pf_err *err)
 {
+	bool gmem = kind == PF_MEMORY_GUEST_MEMFD;
 	int flags = fcntl(fd, F_GETFL);
-	char link[48], name[128] = "?";
-	ssize_t length;
+	char name[128];
 
 	if (flags < 0)
 		return pf_err_sys(err, "looking at its memory file's descriptor");
@@ -57,16 +59,23 @@ static int check_kept_by_kernel(int fd, const struct file_kind *is, struct pf_er
 			   "its memory file is not open for reading and writing (O_PATH)");
 		return pf_err_hint(err, "hand over a descriptor that was opened with O_RDWR");
 	}
-	if (fcntl(fd, F_GET_SEALS) >= 0)
+	pf_memfile_name(fd, name, sizeof(name));
+	if (gmem ? pf_gmem_is_named(name) : fcntl(fd, F_GET_SEALS) >= 0)
 		return 0;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, name, sizeof(name) - 1);
-	if (length > 0)
-		name[length] = '\0';
-	pf_err_set(err, PF_ERR_PROTOCOL,
-		   "its memory file is said to be a %s, but is %s, which is no file of tmpfs or hugetlbfs",
-		   is->name, name);
+	pf_err_set(err, PF_ERR_PROTOCOL, "its memory file is said to be a %s, but is %s%s", is->name, name,
+		   gmem ? "" : ", which is no file of tmpfs or hugetlbfs");
 	return pf_err_hint(err, "%s", is->wanted);
+}
+
+void pf_memfile_name(int fd, char *out, size_t size)
+{
+	char link[48];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	out[0] = '?';
+	length = readlink(link, out, size - 1);
+	out[length > 0 ? length : 1] = '\0';
 }
 
 static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_shape *shape,
@@ -76,18 +85,18 @@ static int check_kind(int fd, enum pf_memory_kind kind, const struct pf_region_s
 	const struct file_kind *is = &kinds[known ? kind : 0];
 	struct statfs fs;
 
-	if (!is->magic) {
+	if (!known || is->lacking) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
 			   "its memory is of kind %s (%d), which is not supported: %s",
 			   known ? is->name : "unknown", (int)kind,
 			   known ? is->lacking : "no such kind is known");
 		return pf_err_hint(err, "%s", known ? is->wanted : BACK_BY_MEMFD);
 	}
-	if (check_kept_by_kernel(fd, is, err))
+	if (check_kept_by_kernel(fd, kind, is, err))
 		return -1;
 	if (fstatfs(fd, &fs))
 		return pf_err_sys(err, "looking at the file system of its memory file");
-	if (fs.f_type != is->magic) {
+	if (is->magic ? fs.f_type != is->magic : !pf_gmem_has_type(fs.f_type)) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
 			   "its memory file is said to be a %s, but is on a "
 			   "file system of type 0x%lx",
@@ -132,7 +141,7 @@ static int check_length(int fd, uint64_t offset, const struct pf_region_shape *s
 	return 0;
 }
 
-static int check_access(int fd, bool writable, struct pf_err *err)
+static int check_access(int fd, enum pf_memory_kind kind, bool writable, struct pf_err *err)
 {
 	int flags = fcntl(fd, F_GETFL), seals;
 
@@ -149,7 +158,7 @@ static int check_access(int fd, bool writable, struct pf_err *err)
 			   "its memory file is open with O_APPEND, which ignores where to write");
 		return pf_err_hint(err, "open it without O_APPEND");
 	}
-	if (!writable)
+	if (!writable || kind == PF_MEMORY_GUEST_MEMFD) /* which has no seals */
 		return 0;
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0)
@@ -170,7 +179,7 @@ int pf_memfile_check(int fd, enum pf_memory_kind kind, uint64_t offset,
 		return -1;
 	if (check_length(fd, offset, shape, err))
 		return -1;
-	return check_access(fd, writable, err);
+	return check_access(fd, kind, writable, err);
 }
 
 /* The pages to look at: those of a file from offset on, which is a region's. */
@@ -200,17 +209,22 @@ static int next_data(const struct look *look, uint64_t from, uint64_t *out_first
 	return 1;
 }
 
+void pf_memfile_count(struct pf_memfile_stock *stock, uint64_t first, uint64_t count)
+{
+	if (stock->pages == 0)
+		stock->first = first;
+	if (stock->pages == 0 || (stock->last + 1 == first && stock->pages == first - stock->first))
+		stock->last = first + count - 1;
+	stock->pages += count;
+}
+
 static int walk_data(const struct look *look, bool one_range, struct pf_memfile_stock *out)
 {
 	uint64_t at = look->first, first;
 	int found = 0;
 
 	while (at < look->end && (found = next_data(look, at, &first, &at)) > 0) {
-		if (out->pages == 0) {
-			out->first = first;
-			out->last = at - 1;
-		}
-		out->pages += at - first;
+		pf_memfile_count(out, first, at - first);
 		if (one_range)
 			break;
 	}

@@ -18,11 +18,16 @@ PF_MUST_USE int pf_memfile_check(int fd, enum pf_memory_kind kind, uint64_t offs
 				 const struct pf_region_shape *shape, bool writable,
 				 struct pf_err *err);
 
+/* What the kernel calls it, as in /proc/self/fd; nobody who serves the file is asked. */
+void pf_memfile_name(int fd, char *out, size_t size);
+
 struct pf_memfile_stock {
 	uint64_t pages;	      /* present in the region */
 	uint64_t first, last; /* the first range of them, inclusive; page indexes of the region */
 };
 
+/* Pages that were found, in ascending order. */
+void pf_memfile_count(struct pf_memfile_stock *stock, uint64_t first, uint64_t count);
 /*
  * Which of the pages [first, first + count) of the region at offset hold data, in memory or in swap:
  * SEEK_DATA (mincore(2) does not see swap).  Pages that were allocated by fallocate(2) and never

@@ -190,6 +190,23 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 	return worst;
 }
 
+enum pf_place_result pf_let_in(struct pf_guest *guest, const struct pf_run *run, struct pf_err *err)
+{
+	const struct pf_placer *placer = guest->region[run->region].placer;
+
+	if (!placer->set_traps)
+		return PF_PLACE_OK;
+	if (placer->set_traps(guest, run->region, run->first, run->count, false) == 0) {
+		pf_fault(PF_FAULT_LET_IN);
+		return PF_PLACE_OK;
+	}
+	pf_err_sys(err,
+		   "clearing the bits of %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
+		   " in its userfault bitmap",
+		   run->count, run->first, run->region);
+	return PF_PLACE_FAILED;
+}
+
 /* Maps the pages of mask in every mapping; trouble in one does not keep the others waiting. */
 static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run *run,
 				     uint32_t mask, struct pf_err *err)
@@ -201,10 +218,22 @@ static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run
 		struct pf_run stretch = {
 			.region = run->region, .first = run->first + at, .count = count};
 
+		worst = worse(worst, pf_let_in(guest, &stretch, err));
 		for (uint32_t m = 0; m < guest->region[run->region].mappings; m++)
 			worst = worse(worst, map_in(guest, stretch, m, err));
 	}
 	return worst;
+}
+
+/*
+ * A page that was claimed is there, and the kernel does not overwrite it.  It is whole, since it was
+ * filled under its lock: by us, before a crash or before a write that failed further on, or by somebody
+ * who has run on with it.
+ */
+static void found_there(struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	if (!guest->taken_up && atomic_load(&guest->count.unclaimed) == 0)
+		pf_guest_note_unexpected(guest, region, page);
 }
 
 /* Writes the pages of mask; all of them or -1 with errno. */
@@ -221,6 +250,10 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 			int done =
 				placer->populate(guest, run->region, run->first + at, count, from);
 
+			if (done < 0 && errno == EEXIST) {
+				found_there(guest, run->region, run->first + at);
+				done = 1;
+			}
 			if (done < 0)
 				return -1;
 			at += (uint32_t)done;
@@ -277,17 +310,20 @@ static enum pf_place_result place_file(struct pf_guest *guest, const struct pf_r
 	uint32_t mine = pf_journal_claim(&guest->journal, run->region, run->first, run->count);
 	uint32_t placed = (uint32_t)__builtin_popcount(mine);
 	enum pf_place_result result;
+	uint32_t asked;
 
 	pf_fault(PF_FAULT_CLAIMED);
 	if (populate_mask(guest, run, mine, bytes))
 		return not_written(guest, run, mine, errno, err);
 	pf_fault(PF_FAULT_WRITTEN);
 	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
-	pf_journal_fill(&guest->journal, run->region, run->first, mine);
+	asked = pf_journal_fill(&guest->journal, run->region, run->first, mine);
 	pf_fault(PF_FAULT_FILLED);
 	count_up(&guest->count.duplicates, run->count - placed);
 	*out_placed = placed;
 	result = map_mask(guest, run, mine, err);
+	if (asked && guest->region[run->region].has_bitmap)
+		result = worse(result, PF_PLACE_ASKED);
 	/* These would make the caller come again with the bytes; what is left to do is to map, and
 	 * whoever does that hears why it fails. */
 	return result == PF_PLACE_NOMEM || result == PF_PLACE_FAILED ? PF_PLACE_AGAIN : result;

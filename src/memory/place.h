@@ -15,6 +15,8 @@
 /* From good to bad: a run's result is its worst page's. */
 enum pf_place_result {
 	PF_PLACE_OK,
+	PF_PLACE_ASKED,	 /* as OK; somebody whom no userfaultfd wakes may wait for one of these pages: the
+			    urgent thread answers him */
 	PF_PLACE_BUSY,	 /* visible at once rows: what was not placed is unclaimed again, the same
 			    call is to be made when pending uffd events have been read */
 	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read, or did
@@ -44,4 +46,9 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
  */
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err);
+/*
+ * Lets vCPUs into pages that are FILLED, where the mappings have nothing to do with that: clears their
+ * bits.  PF_PLACE_OK or PF_PLACE_FAILED; part of placing and mapping.
+ */
+enum pf_place_result pf_let_in(struct pf_guest *guest, const struct pf_run *run, struct pf_err *err);
 #endif

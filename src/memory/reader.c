@@ -7,19 +7,35 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/gmem.h"
 #include "memory/memfile.h"
+#include "memory/touch.h"
 
-int pf_reader_check(const struct pf_reader *reader, struct pf_err *err)
+static int check_region(struct pf_reader *reader, uint32_t i, struct pf_err *err)
+{
+	const struct pf_region_shape *shape = &reader->table.region[i];
+
+	if (pf_memfile_check(reader->region[i].fd, reader->region[i].kind,
+			     reader->region[i].offset, shape, false, err))
+		return -1;
+	if (reader->region[i].kind != PF_MEMORY_GUEST_MEMFD || reader->region[i].map)
+		return 0;
+	pf_touch_init();
+	reader->region[i].map = pf_gmem_map(reader->region[i].fd, reader->region[i].offset,
+					    shape->size, false, err);
+	return reader->region[i].map ? 0 : -1;
+}
+
+int pf_reader_check(struct pf_reader *reader, struct pf_err *err)
 {
 	if (pf_table_check(&reader->table, err))
 		return -1;
 	for (uint32_t i = 0; i < reader->table.count; i++)
-		if (pf_memfile_check(reader->region[i].fd, reader->region[i].kind,
-				     reader->region[i].offset, &reader->table.region[i], false,
-				     err))
+		if (check_region(reader, i, err))
 			return pf_err_prefix(err, "region %" PRIu32 " (id %" PRIu32 ")", i,
 					     reader->region[i].id);
 	return 0;
@@ -51,12 +67,35 @@ static off_t file_offset(const struct pf_reader *reader, uint32_t region, uint64
 		       page * reader->table.region[region].page_size);
 }
 
+/* Pages of guest_memfd, one call for a stretch of those that are there. */
+static int copy_pages(const uint8_t *map, uint64_t first, uint32_t count, uint8_t *out)
+{
+	while (count > 0) {
+		bool there = false;
+		uint32_t pages = pf_gmem_stretch(map, first, count, &there);
+		size_t length = (size_t)pages * PF_GMEM_PAGE;
+
+		if (pages == 0)
+			return -1;
+		if (!there)
+			memset(out, 0, length);
+		else if (pf_touch_read(out, map + first * PF_GMEM_PAGE, length))
+			return -1;
+		out += length;
+		first += pages;
+		count -= pages;
+	}
+	return 0;
+}
+
 int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uint8_t *out)
 {
 	if (!pf_run_valid(&reader->table, run)) {
 		errno = EINVAL;
 		return -1;
 	}
+	if (reader->region[run->region].map)
+		return copy_pages(reader->region[run->region].map, run->first, run->count, out);
 	return read_all(reader->region[run->region].fd, out,
 			(size_t)run->count * reader->table.region[run->region].page_size,
 			file_offset(reader, run->region, run->first));
@@ -97,6 +136,14 @@ void pf_reader_seek_holes(struct pf_reader *reader)
 	}
 }
 
+static uint64_t absent_pages(const uint8_t *map, uint64_t first, uint64_t count)
+{
+	bool there = true;
+	uint32_t pages = pf_gmem_stretch(map, first, count, &there);
+
+	return there ? 0 : pages;
+}
+
 uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page)
 {
 	const struct pf_region_shape *shape = &reader->table.region[region];
@@ -105,6 +152,8 @@ uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_
 	struct stat st;
 	off_t data;
 
+	if (reader->region[region].map)
+		return absent_pages(reader->region[region].map, page, pf_region_pages(shape) - page);
 	if (!reader->region[region].seeks)
 		return 0;
 	data = lseek(reader->region[region].seek_fd, (off_t)at, SEEK_DATA);
@@ -124,6 +173,8 @@ void pf_reader_done(struct pf_reader *reader)
 			close(reader->region[i].fd);
 		if (reader->region[i].seeks)
 			close(reader->region[i].seek_fd);
+		if (reader->region[i].map)
+			munmap(reader->region[i].map, reader->table.region[i].size);
 	}
 	memset(reader, 0, sizeof(*reader));
 }

@@ -4,8 +4,9 @@
  *
  * By pread(2): a hole costs nothing and a file that its owner shrank is a short count instead of a
  * SIGBUS.  hugetlbfs too: through a mapping its holes would take pages from the pool just to be read
- * as zeros, or be a SIGBUS where the pool is empty.  Owns the descriptors.  Set up by the main thread, then read only; any
- * number of threads may read at once.
+ * as zeros, or be a SIGBUS where the pool is empty.  guest_memfd has no pread(2), and is copied out of a
+ * mapping under the guard of memory/touch.h; its absent pages are zeros that are not touched.  Owns the
+ * descriptors.  Set up by the main thread, then read only; any number of threads may read at once.
  */
 #ifndef PF_MEMORY_READER_H
 #define PF_MEMORY_READER_H
@@ -20,14 +21,16 @@ struct pf_reader {
 		int fd; /* owned */
 		int seek_fd; /* owned: the same file, with a file offset of its own */
 		bool seeks;  /* seek_fd is there */
+		uint8_t *map; /* owned: guest_memfd */
 		uint64_t offset;
 		uint32_t id;
 		enum pf_memory_kind kind;
 	} region[PF_REGIONS_MAX];
 };
 
-/* Checks each file against its region (kind, length).  PF_ERR_PROTOCOL says what and what to do. */
-PF_MUST_USE int pf_reader_check(const struct pf_reader *reader, struct pf_err *err);
+/* Checks each file against its region (kind, length), and maps what can only be read that way.
+ * PF_ERR_PROTOCOL says what and what to do. */
+PF_MUST_USE int pf_reader_check(struct pf_reader *reader, struct pf_err *err);
 /* Reads a run (checked against the table) into out; -1: errno says why (EIO: the file is short). */
 PF_MUST_USE int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run,
 			       uint8_t *out);

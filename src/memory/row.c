@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 const uint8_t pf_row_zeros[PF_RUN_BYTES_MAX];
 
@@ -13,6 +14,7 @@ const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
 {
 	static const struct pf_placer *const placers[] = {
 		[PF_MEMORY_MEMFD] = &pf_placer_memfd,
+		[PF_MEMORY_GUEST_MEMFD] = &pf_placer_gmem,
 		[PF_MEMORY_HUGETLBFS] = &pf_placer_hugetlb,
 		[PF_MEMORY_PRIVATE] = &pf_placer_private,
 	};
@@ -32,15 +34,32 @@ void pf_row_detach(struct pf_guest *guest, uint32_t region)
 	if (at->map)
 		munmap(at->map, at->shape.size);
 	at->map = NULL;
+	if (at->bits)
+		munmap(at->bits, at->bits_bytes);
+	at->bits = NULL;
 }
 
-int pf_row_file_stock(const struct pf_guest *guest, uint32_t region, struct pf_memfile_stock *out,
-		      struct pf_err *err)
+int pf_row_file_write(const struct pf_guest *guest, uint32_t region, uint64_t first, uint32_t count,
+		      const uint8_t *bytes)
 {
-	const struct pf_guest_region *at = &guest->region[region];
+	size_t page_size = guest->region[region].shape.page_size, done = 0;
+	off_t at = (off_t)pf_row_file_offset(guest, region, first);
 
-	return pf_memfile_take_stock(at->fd, at->offset, at->shape.page_size, 0,
-				     pf_region_pages(&at->shape), out, err);
+	if (!bytes)
+		bytes = pf_row_zeros;
+	while (done < count * page_size) {
+		ssize_t put = pwrite(guest->region[region].fd, bytes + done,
+				     count * page_size - done, at + (off_t)done);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put == 0)
+			errno = EIO;
+		if (put <= 0)
+			break;
+		done += (size_t)put;
+	}
+	return done < page_size ? -1 : (int)(done / page_size);
 }
 
 int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page)

@@ -14,21 +14,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/sysfile.h"
 #include "memory/row.h"
 #include "memory/touch.h"
-
-#ifndef UFFD_USER_MODE_ONLY /* Linux 5.11 */
-#define UFFD_USER_MODE_ONLY 1
-#endif
 
 static int not_reserved(uint64_t pages, struct pf_err *err)
 {
@@ -75,14 +68,10 @@ static int hugetlb_attach(struct pf_guest *guest, uint32_t region, struct pf_err
 /* A userfaultfd on the agent's own mapping, for as long as it is open. */
 static int open_probe(const struct pf_guest_region *at, struct pf_err *err)
 {
-	pf_auto_fd int fd =
-		(int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	struct uffdio_api api = {.api = UFFD_API};
+	pf_auto_fd int fd = pf_uffd_open_own(err);
 
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
-		return pf_err_sys(err, "opening a userfaultfd to see which pages are present in "
-				       "its memory file");
-	if (pf_uffd_register(fd, (uintptr_t)at->map, at->shape.size, UFFDIO_REGISTER_MODE_MINOR,
+	if (fd < 0 ||
+	    pf_uffd_register(fd, (uintptr_t)at->map, at->shape.size, UFFDIO_REGISTER_MODE_MINOR,
 			     err))
 		return pf_err_prefix(err, "looking for pages that are present");
 	return pf_steal_fd(&fd);
@@ -94,15 +83,14 @@ static int open_probe(const struct pf_guest_region *at, struct pf_err *err)
  * allocated and never touched cannot be told: as MAP_POPULATE leaves it, the VMM would not trap on
  * it.
  */
-static int hugetlb_take_stock(const struct pf_guest *guest, uint32_t region,
-			      struct pf_memfile_stock *out, struct pf_err *err)
+static int hugetlb_take_stock(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			      uint64_t count, struct pf_memfile_stock *out, struct pf_err *err)
 {
 	const struct pf_guest_region *at = &guest->region[region];
-	uint64_t pages = at->shape.size / at->shape.page_size, mapped;
+	uint64_t mapped;
 	pf_auto_fd int probe = -1;
 	struct stat st;
 
-	*out = (struct pf_memfile_stock){0};
 	if (fstat(at->fd, &st))
 		return pf_err_sys(err, "looking at its memory file");
 	if (st.st_blocks == 0)
@@ -110,7 +98,7 @@ static int hugetlb_take_stock(const struct pf_guest *guest, uint32_t region,
 	probe = open_probe(at, err);
 	if (probe < 0)
 		return -1;
-	for (uint64_t page = 0; page < pages; page++) {
+	for (uint64_t page = first; page < first + count; page++) {
 		uint64_t address = (uintptr_t)at->map + page * at->shape.page_size;
 		enum pf_map_result result =
 			pf_uffd_continue(probe, address, at->shape.page_size, &mapped);
@@ -119,11 +107,7 @@ static int hugetlb_take_stock(const struct pf_guest *guest, uint32_t region,
 			continue;
 		if (result != PF_MAP_DONE)
 			return pf_err_sys(err, "looking whether page %" PRIu64 " is present", page);
-		if (out->pages == 0)
-			out->first = page;
-		if (out->pages == 0 || out->last + 1 == page)
-			out->last = page;
-		out->pages++;
+		pf_memfile_count(out, page, 1);
 	}
 	return 0;
 }
@@ -174,6 +158,7 @@ static int hugetlb_drop(struct pf_guest *guest, uint32_t region, struct pf_err *
 const struct pf_placer pf_placer_hugetlb = {
 	.name = "hugetlbfs",
 	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+	.ioctls = PF_ROW_CONTINUE,
 	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what is there; to "
 		 "reserve "
 		 "pages map it without MAP_NORESERVE and MAP_POPULATE",

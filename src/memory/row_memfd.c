@@ -4,32 +4,15 @@
  *
  * Any thread; blocks only in pwrite(2) and fallocate(2) of page cache; fails with errno.
  */
-#include <errno.h>
-#include <unistd.h>
-
 #include "memory/row.h"
 
-static int memfd_populate(const struct pf_guest *guest, uint32_t region, uint64_t first,
-			  uint32_t count, const uint8_t *bytes)
+static int memfd_stock(const struct pf_guest *guest, uint32_t region, uint64_t first, uint64_t count,
+		       struct pf_memfile_stock *out, struct pf_err *err)
 {
-	size_t page_size = guest->region[region].shape.page_size, done = 0;
-	off_t at = (off_t)pf_row_file_offset(guest, region, first);
+	const struct pf_guest_region *at = &guest->region[region];
 
-	if (!bytes)
-		bytes = pf_row_zeros;
-	while (done < count * page_size) {
-		ssize_t put = pwrite(guest->region[region].fd, bytes + done,
-				     count * page_size - done, at + (off_t)done);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put == 0)
-			errno = EIO;
-		if (put <= 0)
-			break;
-		done += (size_t)put;
-	}
-	return done < page_size ? -1 : (int)(done / page_size);
+	return pf_memfile_take_stock(at->fd, at->offset, at->shape.page_size, first, count, out,
+				     err);
 }
 
 /*
@@ -46,10 +29,11 @@ static int memfd_fill_hole(const struct pf_guest *guest, uint32_t region, uint64
 const struct pf_placer pf_placer_memfd = {
 	.name = "memfd",
 	.modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+	.ioctls = PF_ROW_CONTINUE,
 	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was touched, or "
 		 "declare it populated",
-	.take_stock = pf_row_file_stock,
-	.populate = memfd_populate,
+	.take_stock = memfd_stock,
+	.populate = pf_row_file_write,
 	.map = pf_row_file_map,
 	.fill_hole = memfd_fill_hole,
 	.drop = pf_row_file_drop,

@@ -89,6 +89,7 @@ static int private_drop(struct pf_guest *guest, uint32_t region, struct pf_err *
 const struct pf_placer pf_placer_private = {
 	.name = "private",
 	.modes = UFFDIO_REGISTER_MODE_MISSING,
+	.ioctls = UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_ZEROPAGE,
 	.visible_at_once = true,
 	.populate = private_populate,
 	.map = private_map,

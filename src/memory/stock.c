@@ -21,12 +21,13 @@ int pf_stock_declared(const struct pf_guest *guest, uint32_t region, struct pf_e
 	const struct pf_guest_region *at = &guest->region[region];
 
 	/* 0 is what a table made by hand says: nothing. */
-	if (at->kind == PF_MEMORY_MEMFD || at->populated <= PF_POPULATED_NONE)
+	if (at->kind == PF_MEMORY_MEMFD || at->kind == PF_MEMORY_GUEST_MEMFD ||
+	    at->populated <= PF_POPULATED_NONE)
 		return 0;
 	if (at->kind != PF_MEMORY_PRIVATE) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "it declares populated pages, which this version takes over in memfd and "
-			   "tmpfs only");
+			   "it declares populated pages, which this version takes over in memfd, tmpfs "
+			   "and guest_memfd only");
 		return pf_err_hint(err, "%s, and declare `none`", at->placer->empty);
 	}
 	pf_err_set(err, PF_ERR_PROTOCOL,
@@ -59,17 +60,11 @@ static int check_unlisted(const struct pf_guest *guest, uint32_t region, struct 
 	uint64_t pages = pf_region_pages(&at->shape), from = 0, first, end;
 	struct pf_memfile_stock stock = {0};
 
-	if (at->populated_count == 0) {
-		if (at->placer->take_stock(guest, region, &stock, err))
-			return -1;
-		from = pages;
-	}
 	while (from < pages) {
 		first = end = pages;
 		next_listed(guest, region, from, &first, &end);
 		if (first > from &&
-		    pf_memfile_take_stock(at->fd, at->offset, at->shape.page_size, from,
-					  first - from, &stock, err))
+		    at->placer->take_stock(guest, region, from, first - from, &stock, err))
 			return -1;
 		from = end;
 	}
@@ -114,10 +109,7 @@ static void count_mapped(const uint64_t *entry, uint32_t count, uint64_t first,
 	for (uint32_t i = 0; i < count; i++) {
 		if (!(entry[i] & PAGEMAP_PRESENT) || entry[i] & PAGEMAP_EXCLUSIVE)
 			continue;
-		if (mapped->pages++ == 0)
-			mapped->first = mapped->last = first + i;
-		else if (mapped->last + 1 == first + i && mapped->pages == i + first - mapped->first + 1)
-			mapped->last = first + i;
+		pf_memfile_count(mapped, first + i, 1);
 	}
 }
 
@@ -184,7 +176,9 @@ int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err 
 
 	if (at->fd < 0)
 		return 0; /* only the VMM could look: what is there shows when its copy comes */
-	if (at->populated == PF_POPULATED_PREALLOCATED)
+	/* What fallocate(2) has made of guest_memfd traps like a hole; what holds data is refused, since
+	 * some kernels do not let it be written again. */
+	if (at->populated == PF_POPULATED_PREALLOCATED && at->kind == PF_MEMORY_MEMFD)
 		return check_unmapped(guest, region, err);
 	return check_unlisted(guest, region, err);
 }
@@ -208,8 +202,9 @@ bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t
 	uint64_t first = at->offset / 4096 + page;
 
 	/* Preallocated, or written by us and given back since the write failed half way. */
-	if (guest->taken_up || at->kind != PF_MEMORY_MEMFD || at->populated == PF_POPULATED_PREALLOCATED ||
-	    atomic_load(&guest->count.unclaimed) > 0)
+	if (guest->taken_up ||
+	    (at->kind != PF_MEMORY_MEMFD && at->kind != PF_MEMORY_GUEST_MEMFD) ||
+	    at->populated == PF_POPULATED_PREALLOCATED || atomic_load(&guest->count.unclaimed) > 0)
 		return false;
 	first -= first % FOLIO_PAGES;
 	for (uint32_t r = 0; r < guest->table.count; r++)
@@ -231,6 +226,11 @@ int pf_stock_clear(const struct pf_guest *guest, uint32_t region, struct pf_err 
 			      (off_t)(at->offset + range->first * page_size),
 			      (off_t)(range->count * page_size)) != 0)
 			return pf_err_sys(err, "dropping the %" PRIu32
+					  " populated pages from page %" PRIu64 " on",
+					  range->count, range->first);
+		if (at->placer->set_traps &&
+		    at->placer->set_traps(guest, region, range->first, range->count, true))
+			return pf_err_sys(err, "setting the bits of the %" PRIu32
 					  " populated pages from page %" PRIu64 " on",
 					  range->count, range->first);
 	}

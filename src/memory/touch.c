@@ -10,12 +10,13 @@
 #include <string.h>
 #include <ucontext.h>
 
-/* One copy.  What it touches of others' is [start, end); the rest of it is ours and must not fail.
- */
+/* What it touches of others' is [start, end) below; the rest of it is ours and must not fail. */
 struct touch {
 	uint8_t *to;
 	const uint8_t *from; /* NULL: zeros */
 	size_t length;
+	enum { COPY, CLEAR_BITS, SET_BITS } what;
+	unsigned long bits; /* of the word at `to` */
 };
 
 /* The handler runs in the thread whose touch it was (signal(7), "synchronous"). */
@@ -65,9 +66,15 @@ void pf_touch_init(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-static void copy(const struct touch *touch)
+static void do_touch(const struct touch *touch)
 {
-	if (touch->from)
+	if (touch->what == CLEAR_BITS)
+		__atomic_fetch_and((unsigned long *)(void *)touch->to, ~touch->bits,
+				   __ATOMIC_RELEASE);
+	else if (touch->what == SET_BITS)
+		__atomic_fetch_or((unsigned long *)(void *)touch->to, touch->bits,
+				  __ATOMIC_RELEASE);
+	else if (touch->from)
 		memcpy(touch->to, touch->from, touch->length);
 	else
 		memset(touch->to, 0, touch->length);
@@ -80,7 +87,7 @@ static int run_guarded(const struct touch *touch, const void *foreign)
 		guard.start = (uintptr_t)foreign;
 		guard.end = (uintptr_t)foreign + touch->length;
 		atomic_signal_fence(memory_order_seq_cst);
-		copy(touch);
+		do_touch(touch);
 		atomic_signal_fence(memory_order_seq_cst);
 	}
 	guard.end = 0;
@@ -92,15 +99,25 @@ static int run_guarded(const struct touch *touch, const void *foreign)
 
 int pf_touch_read(void *out, const void *foreign, size_t length)
 {
-	return run_guarded(&(struct touch){out, foreign, length}, foreign);
+	return run_guarded(&(struct touch){.to = out, .from = foreign, .length = length}, foreign);
 }
 
 int pf_touch_write(void *foreign, const void *bytes, size_t length)
 {
-	return run_guarded(&(struct touch){foreign, bytes, length}, foreign);
+	return run_guarded(&(struct touch){.to = foreign, .from = bytes, .length = length}, foreign);
 }
 
 int pf_touch_zero(void *foreign, size_t length)
 {
-	return run_guarded(&(struct touch){foreign, NULL, length}, foreign);
+	return run_guarded(&(struct touch){.to = foreign, .length = length}, foreign);
+}
+
+int pf_touch_bits(unsigned long *foreign, unsigned long bits, bool set)
+{
+	const struct touch touch = {.to = (uint8_t *)foreign,
+				    .length = sizeof(*foreign),
+				    .what = set ? SET_BITS : CLEAR_BITS,
+				    .bits = bits};
+
+	return run_guarded(&touch, foreign);
 }

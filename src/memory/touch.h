@@ -14,6 +14,7 @@
 #ifndef PF_MEMORY_TOUCH_H
 #define PF_MEMORY_TOUCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -27,5 +28,7 @@ void pf_touch_init(void);
 PF_MUST_USE int pf_touch_read(void *out, const void *foreign, size_t length);
 PF_MUST_USE int pf_touch_write(void *foreign, const void *bytes, size_t length);
 PF_MUST_USE int pf_touch_zero(void *foreign, size_t length);
+/* Sets or clears bits of one word, atomically, after all that this thread has seen or written. */
+PF_MUST_USE int pf_touch_bits(unsigned long *foreign, unsigned long bits, bool set);
 
 #endif

@@ -15,6 +15,11 @@ enum pf_trap_action pf_trap_decide(enum pf_trap trap, enum pf_page_state state)
 			[PF_PAGE_FILLING] = PF_TRAP_WAIT,
 			[PF_PAGE_FILLED] = PF_TRAP_MAP_OR_HOLE,
 		},
+		[PF_TRAP_EXIT] = {
+			[PF_PAGE_ABSENT] = PF_TRAP_REQUEST,
+			[PF_PAGE_FILLING] = PF_TRAP_WAIT,
+			[PF_PAGE_FILLED] = PF_TRAP_MAP,
+		},
 	};
 
 	return action[trap][state];

@@ -10,12 +10,12 @@
 
 #include "memory/journal.h"
 
-enum pf_trap { PF_TRAP_MINOR, PF_TRAP_MISSING, PF_TRAP_COUNT_ };
+enum pf_trap { PF_TRAP_MINOR, PF_TRAP_MISSING, PF_TRAP_EXIT, PF_TRAP_COUNT_ };
 
 enum pf_trap_action {
 	PF_TRAP_REQUEST, /* ask the source for it */
 	PF_TRAP_WAIT,	 /* being written: whoever writes it maps it, and that wakes the waiter */
-	PF_TRAP_MAP,	 /* it is here: CONTINUE, WAKE on EEXIST */
+	PF_TRAP_MAP,	 /* it is here: CONTINUE, WAKE on EEXIST; for an exit, let in and answer */
 	PF_TRAP_MAP_OR_HOLE, /* it is here; if CONTINUE says EFAULT it was punched: place zeros */
 };
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "memory/uffd_open.h"
 
 /* fs/userfaultfd.c: set in ctx->features, and shown by fdinfo, once UFFDIO_API has succeeded. */
 #define FEATURE_INITIALIZED (UINT64_C(1) << 31)
@@ -88,6 +89,18 @@ bool pf_uffd_same(int fd, int other)
 	return syscall(SYS_kcmp, self, self, KCMP_FILE, fd, other) == 0;
 }
 
+int pf_uffd_open_own(struct pf_err *err)
+{
+	pf_auto_fd int fd = pf_uffd_open(PF_UFFD_USER_ONLY, err);
+	struct uffdio_api api = {.api = UFFD_API};
+
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, UFFDIO_API, &api))
+		return pf_err_sys(err, "UFFDIO_API of a userfaultfd of the agent's own");
+	return pf_steal_fd(&fd);
+}
+
 static int refused(struct pf_err *err, const char *what, uint64_t start, uint64_t length)
 {
 	int sys = errno;
@@ -151,12 +164,19 @@ static int explain_modes(int fd, uint64_t start, uint64_t length, struct pf_err 
 
 int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes, struct pf_err *err)
 {
+	return pf_uffd_register_for(fd, start, length, modes,
+				    modes & UFFDIO_REGISTER_MODE_MINOR
+					    ? UINT64_C(1) << _UFFDIO_CONTINUE
+					    : UINT64_C(1) << _UFFDIO_COPY |
+						      UINT64_C(1) << _UFFDIO_ZEROPAGE,
+				    err);
+}
+
+int pf_uffd_register_for(int fd, uint64_t start, uint64_t length, uint64_t modes, uint64_t ioctls,
+			 struct pf_err *err)
+{
 	const uint64_t both = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR;
-	const uint64_t wanted =
-		UINT64_C(1) << _UFFDIO_WAKE |
-		(modes & UFFDIO_REGISTER_MODE_MINOR
-			 ? UINT64_C(1) << _UFFDIO_CONTINUE
-			 : UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_ZEROPAGE);
+	const uint64_t wanted = UINT64_C(1) << _UFFDIO_WAKE | ioctls;
 	struct uffdio_register reg = {.range = {.start = start, .len = length}, .mode = modes};
 	struct pf_err ignored;
 

@@ -46,6 +46,14 @@ bool pf_uffd_same(int fd, int other);
  */
 PF_MUST_USE int pf_uffd_register(int fd, uint64_t start, uint64_t length, uint64_t modes,
 				 struct pf_err *err);
+/* The same with other ioctls than these to be offered: a bit for each, beside UFFDIO_WAKE. */
+PF_MUST_USE int pf_uffd_register_for(int fd, uint64_t start, uint64_t length, uint64_t modes,
+				     uint64_t ioctls, struct pf_err *err);
+/*
+ * A userfaultfd of this process's own, for mappings of its own: what the kernel can do with a kind of
+ * memory is found out there, and nobody's traps are touched.
+ */
+PF_MUST_USE int pf_uffd_open_own(struct pf_err *err);
 PF_MUST_USE int pf_uffd_unregister(int fd, uint64_t start, uint64_t length, struct pf_err *err);
 /* UFFDIO_CONTINUE; *out_mapped is the number of bytes mapped before it stopped. */
 enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,

@@ -44,6 +44,9 @@
  *     <- resolved(vcpu, gpa)                    from dispatch_faults(), in any one thread
  *   <- complete: take KVM_MEM_USERFAULT off the slots
  *
+ * KVM's own accesses are the kernel's: the userfaultfd must not be opened with UFFD_USER_MODE_ONLY, or
+ * they fail instead of waiting, and nobody can see that.
+ *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */
 #ifndef PAGEFERRY_VMM_H
@@ -117,7 +120,8 @@ struct pageferry_region {
 	/*
 	 * Destination, PAGEFERRY_GUEST_MEMFD; elsewhere nobody looks at them.
 	 * bitmap_fd: a memfd with the region's userfault bitmap: page i is bit i of an array of unsigned
-	 * long, as KVM reads it.  Every bit is 1 when it is handed over.  Each region has its own.
+	 * long, as KVM reads it.  Every bit is 1 when it is handed over, but those of pages in `ranges`.  Each region has
+	 * its own.
 	 * fill_atomic: on a kernel whose userfaultfd traps MISSING only on guest_memfd, a page becomes
 	 * visible whole (under the folio lock) and nothing of the file is fallocated.  Without it such
 	 * a kernel is refused.

@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -228,6 +229,7 @@ static void run_vmm(int sock, const struct vmm *vmm, uint64_t pages, uint64_t fe
 void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t features, int memfd)
 {
 	int sock[2], fds[PF_UNIX_FDS_MAX];
+	struct stat st;
 	size_t count;
 	struct pf_err err;
 
@@ -235,7 +237,7 @@ void vmm_start(struct vmm *vmm, uint64_t pages, uint32_t mappings, uint64_t feat
 	vmm->mappings = mappings;
 	vmm->memfd = memfd == -1 ? memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING) : memfd;
 	assert_int_not_equal(vmm->memfd, -1);
-	if (vmm->memfd != VMM_PRIVATE)
+	if (vmm->memfd != VMM_PRIVATE && fstat(vmm->memfd, &st) == 0 && st.st_size == 0)
 		assert_int_equal(ftruncate(vmm->memfd, (off_t)(pages * PAGE)), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock), 0);
 	vmm->pid = fork();

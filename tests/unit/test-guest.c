@@ -231,7 +231,7 @@ static void a_file_that_is_not_as_said_is_refused(void **state)
 {
 	(void)state;
 	guest.region[0].kind = PF_MEMORY_GUEST_MEMFD;
-	assert_refused("region 0 (id 7): its memory is of kind guest_memfd");
+	assert_refused("region 0 (id 7): its memory file is said to be a guest_memfd, but is /memfd:");
 	guest.region[0].kind = PF_MEMORY_PRIVATE;
 	assert_refused("it is private anonymous memory, and comes with a memory file");
 	guest.region[0].kind = PF_MEMORY_MEMFD;

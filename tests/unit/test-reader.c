@@ -174,7 +174,7 @@ static void other_kinds_of_memory_are_refused_by_name(void **state)
 {
 	(void)state;
 	reader.region[1].kind = PF_MEMORY_GUEST_MEMFD;
-	assert_check_refused("kind guest_memfd");
+	assert_check_refused("is said to be a guest_memfd, but is /memfd:");
 	reader.region[1].kind = PF_MEMORY_HUGETLBFS;
 	assert_check_refused("said to be a hugetlbfs file");
 	reader.region[1].kind = PF_MEMORY_PRIVATE;

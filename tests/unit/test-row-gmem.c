@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-row-gmem.c - guest_memfd, in the kernel of tests/kernel: which row is taken, pages placed
+ * by each, bits cleared and set again, what is there already, refusals.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/kvm_abi.h"
+#include "gmem_bench.h"
+#include "memory/gmem.h"
+#include "memory/reader.h"
+#include "memory/stock.h"
+
+static const struct {
+	const char *name;
+	uint64_t flags;
+	bool missing_only;
+} rows[] = {
+	{"guest_memfd", PF_GUEST_MEMFD_WRITE, false},
+	{"guest_memfd without write", 0, false},
+	{"guest_memfd, MISSING only", PF_GUEST_MEMFD_WRITE, true},
+};
+
+static void open_row(struct gmem_bench *gmem, size_t row, uint32_t mappings)
+{
+	gmem_set_parameter("gmem_uffd_minor", rows[row].missing_only ? "0" : "1");
+	gmem_open(gmem, rows[row].flags, mappings);
+	gmem->bench.guest.region[REGION].fill_atomic = rows[row].missing_only;
+	gmem_arm(gmem);
+	assert_string_equal(gmem->bench.guest.region[REGION].placer->name, rows[row].name);
+}
+
+/* In each row: a thread that is blocked goes on with the page, and a vCPU may enter then and not before. */
+static void a_page_is_placed_for_who_is_blocked_and_for_who_left(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+		struct vmm_reply reply;
+
+		open_row(&gmem, row, 2);
+		vmm_tell(&gmem.bench.vmm, VMM_READ, 1, 7, 0);
+		assert_int_equal(next_fault(&gmem.bench, 1, 7), PF_TRAP_REQUEST);
+		assert_false(gmem_lets_in(&gmem, 7));
+		place_own(&gmem.bench, 7, 1);
+		reply = vmm_reply(&gmem.bench.vmm);
+		assert_true(reply.uniform);
+		assert_int_equal(reply.value, page_word(7));
+		assert_true(gmem_lets_in(&gmem, 7));
+		assert_false(gmem_lets_in(&gmem, 6));
+		assert_false(gmem_lets_in(&gmem, 8));
+		assert_int_equal(vmm_word(&gmem.bench.vmm, 7), page_word(7));
+		gmem_close(&gmem);
+	}
+}
+
+static void a_run_across_two_words_of_the_bitmap_is_let_in_and_no_neighbour(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+
+		open_row(&gmem, row, 1);
+		place_own(&gmem.bench, 56, 16);
+		for (uint64_t page = 0; page < PAGES; page++)
+			assert_int_equal(gmem_lets_in(&gmem, page), page >= 56 && page < 72);
+		for (uint64_t page = 56; page < 72; page++)
+			assert_int_equal(vmm_word(&gmem.bench.vmm, page), page_word(page));
+		assert_int_equal(gmem.bench.guest.count.mapped, 16);
+		gmem_close(&gmem);
+	}
+}
+
+static void zeros_are_pages_too(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+		uint32_t placed;
+
+		open_row(&gmem, row, 1);
+		assert_int_equal(place(&gmem.bench, 3, 4, NULL, &placed), PF_PLACE_OK);
+		assert_int_equal(placed, 4);
+		assert_true(file_has_page(gmem.bench.vmm.memfd, 6));
+		assert_false(file_has_page(gmem.bench.vmm.memfd, 7));
+		assert_int_equal(vmm_word(&gmem.bench.vmm, 5), 0);
+		assert_true(gmem_lets_in(&gmem, 5));
+		gmem_close(&gmem);
+	}
+}
+
+/* Whoever waits in an exit is not woken by the kernel: the urgent thread has to hear of him. */
+static void a_page_that_was_requested_says_so_when_it_is_placed(void **state)
+{
+	uint8_t bytes[2 * PAGE];
+	struct gmem_bench gmem;
+	uint32_t placed;
+	bool first;
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	page_fill(bytes, 8, 2);
+	assert_int_equal(pf_journal_request(&gmem.bench.guest.journal, REGION, 9, &first),
+			 PF_PAGE_ABSENT);
+	assert_int_equal(place(&gmem.bench, 8, 2, bytes, &placed), PF_PLACE_ASKED);
+	assert_int_equal(placed, 2);
+	assert_int_equal(place(&gmem.bench, 8, 2, bytes, &placed), PF_PLACE_OK);
+	assert_int_equal(placed, 0);
+	gmem_close(&gmem);
+}
+
+/* MINOR that is read late: the journal decides. */
+static void an_event_that_is_older_than_its_page_maps_it(void **state)
+{
+	struct gmem_bench gmem;
+
+	(void)state;
+	open_row(&gmem, 1, 1);
+	vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 20, 0);
+	wait_readable(gmem.bench.guest.uffd[0].fd);
+	assert_int_equal(pf_guest_read(&gmem.bench.guest, 0), PF_RING_EVENTS);
+	place_own(&gmem.bench, 20, 1);
+	assert_int_equal(vmm_reply(&gmem.bench.vmm).value, page_word(20));
+	assert_int_equal(next_fault(&gmem.bench, 0, 20), PF_TRAP_MAP_OR_HOLE);
+	assert_int_equal(map(&gmem.bench, 20, 1), PF_PLACE_OK);
+	assert_int_equal(vmm_word(&gmem.bench.vmm, 20), page_word(20));
+	gmem_close(&gmem);
+}
+
+static void a_page_that_was_punched_after_it_came_reads_zeros(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+
+		open_row(&gmem, row, 1);
+		place_own(&gmem.bench, 30, 2);
+		punch(&gmem.bench, 30);
+		vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 30, 0);
+		assert_int_equal(next_fault(&gmem.bench, 0, 30), PF_TRAP_MAP_OR_HOLE);
+		assert_int_equal(map(&gmem.bench, 30, 2), PF_PLACE_OK);
+		assert_int_equal(vmm_reply(&gmem.bench.vmm).value, 0);
+		assert_int_equal(gmem.bench.guest.count.holes, 1);
+		gmem_close(&gmem);
+	}
+}
+
+/* Between EFAULT and the zeros a vCPU, whose bit is clear, can have written to it. */
+static void filling_a_hole_never_overwrites(void **state)
+{
+	struct gmem_bench gmem;
+	const struct pf_placer *placer;
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	placer = gmem.bench.guest.region[REGION].placer;
+	gmem_write_page(&gmem, 12, 0x77);
+	assert_int_equal(placer->fill_hole(&gmem.bench.guest, REGION, 12), 0);
+	assert_int_equal(placer->fill_hole(&gmem.bench.guest, REGION, 13), 0);
+	assert_int_equal(gmem.bench.guest.region[REGION].map[12 * PAGE + 99], 0x77);
+	assert_true(file_has_page(gmem.bench.vmm.memfd, 13));
+	gmem_close(&gmem);
+}
+
+/* ---- what somebody else has put there ---- */
+
+/* Kernels differ: overwritten, or refused by one errno or another, and then left as it is. */
+static void a_page_that_somebody_populated_is_told(void **state)
+{
+	static const char *const refusals[] = {"17", "28"};
+
+	(void)state;
+	for (size_t i = 0; i < PF_ARRAY_LEN(refusals); i++) {
+		struct gmem_bench gmem;
+		uint32_t region;
+		uint64_t page;
+
+		open_row(&gmem, 0, 1);
+		gmem_set_parameter("gmem_write_populated", refusals[i]);
+		gmem_write_page(&gmem, 41, 0x33);
+		place_own(&gmem.bench, 40, 4);
+		assert_true(pf_guest_take_unexpected(&gmem.bench.guest, &region, &page));
+		assert_int_equal(page, 41);
+		assert_int_equal(gmem.bench.guest.count.unexpected, 1);
+		assert_int_equal(vmm_word(&gmem.bench.vmm, 41), UINT64_C(0x3333333333333333));
+		assert_int_equal(vmm_word(&gmem.bench.vmm, 43), page_word(43));
+		assert_int_equal(pf_journal_state(&gmem.bench.guest.journal, REGION, 41),
+				 PF_PAGE_FILLED);
+		gmem_close(&gmem);
+	}
+}
+
+static void where_the_kernel_overwrites_the_source_s_bytes_win(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < 2; row++) {
+		struct gmem_bench gmem;
+
+		open_row(&gmem, row, 1);
+		gmem_write_page(&gmem, 41, 0x33);
+		vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 41, 0);
+		assert_int_equal(next_fault(&gmem.bench, 0, 41), PF_TRAP_REQUEST);
+		/* It traps MINOR: somebody has made it. */
+		assert_true(pf_stock_unexpected(&gmem.bench.guest, REGION, 41));
+		place_own(&gmem.bench, 41, 1);
+		assert_int_equal(vmm_reply(&gmem.bench.vmm).value, page_word(41));
+		gmem_close(&gmem);
+	}
+}
+
+/* A process that died in FILLING had written it whole, or not at all. */
+static void what_a_former_process_has_written_is_no_surprise(void **state)
+{
+	static uint8_t bytes[PAGE];
+	struct gmem_bench gmem;
+	struct pf_err err = {0};
+	struct pf_guest *guest = &gmem.bench.guest;
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	place_own(&gmem.bench, 60, 1);
+	assert_int_equal(pf_journal_claim(&guest->journal, REGION, 61, 1), 1);
+	page_fill(bytes, 61, 1);
+	assert_int_equal(pwrite(guest->region[REGION].fd, bytes, PAGE, 61 * PAGE), PAGE);
+	pf_guest_done(guest);
+	guest_fill(guest, &gmem.bench.vmm, PAGES);
+	guest->region[REGION].kind = PF_MEMORY_GUEST_MEMFD;
+	guest->region[REGION].has_bitmap = true;
+	guest->region[REGION].bitmap_fd = fcntl(gmem.bitmap_fd, F_DUPFD_CLOEXEC, 3);
+	gmem_set_parameter("gmem_write_populated", "17");
+	if (pf_guest_take_up(guest, gmem.bench.dirfd, &err))
+		fail_msg("%s", err.text);
+	assert_true(gmem_lets_in(&gmem, 60));
+	place_own(&gmem.bench, 61, 1);
+	assert_int_equal(guest->count.unexpected, 0);
+	assert_int_equal(vmm_word(&gmem.bench.vmm, 61), page_word(61));
+	assert_true(gmem_lets_in(&gmem, 61));
+	gmem_close(&gmem);
+}
+
+/* ---- stock ---- */
+
+static void fallocated_pages_are_taken_and_written_ones_are_not(void **state)
+{
+	struct gmem_bench gmem;
+
+	(void)state;
+	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	gmem.bench.guest.region[REGION].populated = PF_POPULATED_PREALLOCATED;
+	assert_int_equal(fallocate(gmem.bench.vmm.memfd, FALLOC_FL_KEEP_SIZE, 0, PAGES * PAGE), 0);
+	gmem_write_page(&gmem, 100, 1);
+	gmem_write_page(&gmem, 101, 1);
+	gmem_assert_refused(&gmem, PF_ERR_PROTOCOL,
+			    "2 pages of its memory file are present already and nobody declared "
+			    "them; the first range is pages 100 to 101");
+	assert_int_equal(fallocate(gmem.bench.vmm.memfd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				   100 * PAGE, 2 * PAGE), 0);
+	gmem_arm(&gmem);
+	place_own(&gmem.bench, 98, 4);
+	assert_int_equal(vmm_word(&gmem.bench.vmm, 100), page_word(100));
+	gmem_close(&gmem);
+}
+
+static void pages_that_are_listed_are_dropped_and_trap_again(void **state)
+{
+	struct gmem_bench gmem;
+	struct pf_guest *guest = &gmem.bench.guest;
+
+	(void)state;
+	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	guest->region[REGION].populated = PF_POPULATED_LIST;
+	guest->region[REGION].populated_count = 2;
+	guest->populated[0] = (struct pf_run){.first = 2, .count = 2};
+	guest->populated[1] = (struct pf_run){.first = 63, .count = 2};
+	gmem_write_page(&gmem, 3, 1);
+	gmem_write_page(&gmem, 64, 1);
+	gmem.bitmap[0] &= ~(1ul << 3);
+	gmem.bitmap[1] &= ~1ul;
+	gmem_arm(&gmem);
+	assert_false(file_has_page(gmem.bench.vmm.memfd, 3));
+	assert_false(file_has_page(gmem.bench.vmm.memfd, 64));
+	assert_false(gmem_lets_in(&gmem, 3));
+	assert_false(gmem_lets_in(&gmem, 64));
+	gmem_close(&gmem);
+}
+
+static void a_reset_takes_pages_away_and_lets_nobody_in(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+		struct pf_err err = {0};
+
+		open_row(&gmem, row, 1);
+		place_own(&gmem.bench, 60, 8);
+		if (pf_guest_reset(&gmem.bench.guest, &err))
+			fail_msg("%s", err.text);
+		for (uint64_t page = 60; page < 68; page++) {
+			assert_false(gmem_lets_in(&gmem, page));
+			assert_false(file_has_page(gmem.bench.vmm.memfd, page));
+		}
+		vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 60, 0);
+		assert_int_equal(next_fault(&gmem.bench, 0, 60), PF_TRAP_REQUEST);
+		place_own(&gmem.bench, 60, 1);
+		assert_int_equal(vmm_reply(&gmem.bench.vmm).value, page_word(60));
+		gmem_close(&gmem);
+	}
+}
+
+static void at_the_end_no_bit_is_left(void **state)
+{
+	struct gmem_bench gmem;
+	struct pf_err err = {0};
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	for (uint64_t page = 0; page < PAGES; page += 16)
+		place_own(&gmem.bench, page, 16);
+	gmem.bitmap[2] = ~0ul; /* as one leaves them who dies between FILLED and clearing */
+	if (pf_guest_disarm(&gmem.bench.guest, &err))
+		fail_msg("%s", err.text);
+	for (size_t word = 0; word < BIT_WORDS; word++)
+		assert_int_equal(gmem.bitmap[word], 0);
+	assert_int_equal(gmem.bitmap[BIT_WORDS], ~0ul); /* not the region's */
+	gmem_close(&gmem);
+}
+
+/* The bitmap is the VMM's, who can shrink it: no SIGBUS, and the page is FILLED. */
+static void a_bitmap_that_shrinks_is_an_error_and_no_signal(void **state)
+{
+	const struct pf_run run = {.region = REGION, .first = 5, .count = 1};
+	struct gmem_bench gmem;
+	struct pf_err err = {0};
+	uint8_t bytes[PAGE];
+	uint32_t placed;
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	page_fill(bytes, 5, 1);
+	assert_int_equal(ftruncate(gmem.bitmap_fd, 0), 0);
+	assert_int_equal(place(&gmem.bench, 5, 1, bytes, &placed), PF_PLACE_AGAIN);
+	assert_int_equal(placed, 1);
+	assert_int_equal(pf_map_run(&gmem.bench.guest, &run, &err), PF_PLACE_FAILED);
+	assert_non_null(strstr(err.text, "clearing the bits of 1 pages from page 5 of region 0"));
+	assert_int_equal(vmm_word(&gmem.bench.vmm, 5), page_word(5)); /* mapped all the same */
+	assert_int_equal(ftruncate(gmem.bitmap_fd, PAGE), 0);
+	memset(gmem.bitmap, 0xff, PAGE);
+	assert_int_equal(map(&gmem.bench, 5, 1), PF_PLACE_OK);
+	assert_true(gmem_lets_in(&gmem, 5));
+	gmem_close(&gmem);
+}
+
+/* ---- refusals ---- */
+
+static void drop_bitmap(struct gmem_bench *gmem)
+{
+	close(gmem->bench.guest.region[REGION].bitmap_fd);
+	gmem->bench.guest.region[REGION].has_bitmap = false;
+}
+
+static void short_bitmap(struct gmem_bench *gmem)
+{
+	assert_int_equal(ftruncate(gmem->bitmap_fd, PAGES / 8 - 1), 0);
+}
+
+static void sealed_bitmap(struct gmem_bench *gmem)
+{
+	munmap(gmem->bitmap, PAGE);
+	assert_int_equal(fcntl(gmem->bitmap_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	gmem->bitmap = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, gmem->bitmap_fd, 0);
+}
+
+static void another_bitmap(struct gmem_bench *gmem)
+{
+	int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(dup3(fd, gmem->bench.guest.region[REGION].bitmap_fd, O_CLOEXEC),
+			 gmem->bench.guest.region[REGION].bitmap_fd);
+	close(fd);
+}
+
+static void memory_as_bitmap(struct gmem_bench *gmem)
+{
+	const struct pf_guest_region *region = &gmem->bench.guest.region[REGION];
+
+	assert_int_equal(dup3(region->fd, region->bitmap_fd, O_CLOEXEC), region->bitmap_fd);
+}
+
+static void clear_bit(struct gmem_bench *gmem)
+{
+	gmem->bitmap[3] &= ~(1ul << 5);
+}
+
+static void present_page(struct gmem_bench *gmem)
+{
+	gmem_write_page(gmem, 9, 1);
+}
+
+static void missing_only(struct gmem_bench *gmem)
+{
+	(void)gmem;
+	gmem_set_parameter("gmem_uffd_minor", "0");
+}
+
+static void missing_only_preallocated(struct gmem_bench *gmem)
+{
+	missing_only(gmem);
+	gmem->bench.guest.region[REGION].fill_atomic = true;
+	gmem->bench.guest.region[REGION].populated = PF_POPULATED_PREALLOCATED;
+}
+
+static void missing_only_atomic(struct gmem_bench *gmem)
+{
+	missing_only(gmem);
+	gmem->bench.guest.region[REGION].fill_atomic = true;
+}
+
+static const struct refusal {
+	void (*spoil)(struct gmem_bench *gmem);
+	uint64_t flags;
+	enum pf_err_class class;
+	const char *text;
+} refusals[] = {
+	{drop_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "region 0 (id 7): it has no userfault bitmap: its vCPUs' accesses could not be trapped"},
+	{short_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "its userfault bitmap has 31 bytes, too short for a bit for each of its 256 pages (32 bytes)"},
+	{sealed_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "its userfault bitmap is not a memfd that can be written"},
+	{another_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "its userfault bitmap is not a memfd that can be written"},
+	{memory_as_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "its userfault bitmap is the memory of region 0"},
+	{clear_bit, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "the bit of page 197 in its userfault bitmap is clear: a vCPU would read zeros there"},
+	{present_page, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "1 pages of its memory file are present already and nobody declared them"},
+	{missing_only, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "traps MISSING only on guest_memfd: a page can be seen as soon as the file has it, and its VMM "
+	 "does not declare that it then has all of it"},
+	{missing_only_preallocated, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
+	 "a page can be seen as soon as the file has it, and this one is preallocated"},
+	{missing_only_atomic, 0, PF_ERR_SYSTEM,
+	 "traps MISSING only on guest_memfd, and the file has no write(2): half a page could be seen"},
+};
+
+/* Each leaves memory that can be armed once it is mended: nothing is registered, nothing dropped. */
+static void what_cannot_be_trapped_or_kept_whole_is_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < PF_ARRAY_LEN(refusals); i++) {
+		struct gmem_bench gmem;
+
+		gmem_open(&gmem, refusals[i].flags, 1);
+		refusals[i].spoil(&gmem);
+		gmem_assert_refused(&gmem, refusals[i].class, refusals[i].text);
+		assert_int_equal(uffd_blocked(gmem.bench.vmm.uffd[0]), 0);
+		gmem_close(&gmem);
+	}
+}
+
+static void two_regions_with_one_bitmap_are_refused(void **state)
+{
+	struct gmem_bench gmem;
+	struct pf_guest *guest = &gmem.bench.guest;
+
+	(void)state;
+	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	guest->table.count = 2;
+	guest->table.region[0].size = guest->table.region[1].gpa = PAGES / 2 * PAGE;
+	guest->table.region[1].size = PAGES / 2 * PAGE;
+	guest->table.region[1].page_size = PAGE;
+	guest->region[1] = guest->region[0];
+	guest->region[1].id = 8;
+	guest->region[1].fd = fcntl(guest->region[0].fd, F_DUPFD_CLOEXEC, 3);
+	guest->region[1].bitmap_fd = fcntl(guest->region[0].bitmap_fd, F_DUPFD_CLOEXEC, 3);
+	guest->region[1].offset = PAGES / 2 * PAGE;
+	guest->region[1].mapping[0].base += PAGES / 2 * PAGE;
+	{
+		struct pf_err err = {0};
+
+		assert_int_equal(pf_guest_arm(guest, gmem.bench.dirfd, &err), -1);
+		assert_string_equal(err.text, "region 1 (id 8): it shares its userfault bitmap with "
+					      "region 0");
+	}
+	gmem_close(&gmem);
+}
+
+static void a_memfd_said_to_be_a_guest_memfd_is_refused(void **state)
+{
+	struct gmem_bench gmem;
+	const struct pf_guest_region *region = &gmem.bench.guest.region[REGION];
+	pf_auto_fd int other = memfd_create("other", MFD_CLOEXEC);
+
+	(void)state;
+	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	assert_int_equal(ftruncate(other, PAGES * PAGE), 0);
+	assert_int_equal(dup3(other, region->fd, O_CLOEXEC), region->fd);
+	gmem_assert_refused(&gmem, PF_ERR_PROTOCOL, "is said to be a guest_memfd, but is /memfd:other");
+	gmem_close(&gmem);
+}
+
+static void what_is_private_to_the_guest_is_refused(void **state)
+{
+	struct pf_kvm_guest_memfd create = {.size = PAGES * (uint64_t)PAGE};
+	pf_auto_fd int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm = -1, fd = -1;
+	struct pf_err err = {0};
+
+	(void)state;
+	/* Of a machine whose memory can be private: KVM_X86_SW_PROTECTED_VM. */
+	vm = ioctl(kvm, KVM_CREATE_VM, 1ul);
+	if (vm < 0)
+		vm = ioctl(kvm, KVM_CREATE_VM, 0ul);
+	fd = ioctl(vm, PF_KVM_CREATE_GUEST_MEMFD, &create);
+	assert_true(fd >= 0);
+	assert_null(pf_gmem_map(fd, 0, PAGES * PAGE, true, &err));
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	assert_non_null(strstr(err.hint, "GUEST_MEMFD_FLAG_MMAP"));
+}
+
+/* ---- the source ---- */
+
+static void open_reader(struct pf_reader *reader, int fd)
+{
+	struct pf_err err = {0};
+
+	*reader = (struct pf_reader){.table = {.count = 1}};
+	reader->table.region[0] = (struct pf_region_shape){.size = PAGES * PAGE, .page_size = PAGE};
+	reader->region[0].fd = fd;
+	reader->region[0].kind = PF_MEMORY_GUEST_MEMFD;
+	if (pf_reader_check(reader, &err))
+		fail_msg("%s", err.text);
+	pf_reader_seek_holes(reader);
+}
+
+static void the_source_reads_pages_and_makes_none(void **state)
+{
+	static uint8_t bytes[4 * PAGE], want[2 * PAGE];
+	const struct pf_run run = {.region = 0, .first = 19, .count = 4};
+	struct pf_reader reader;
+	int fd = gmem_create(PF_GUEST_MEMFD_WRITE);
+
+	(void)state;
+	page_fill(want, 20, 2);
+	assert_int_equal(pwrite(fd, want, sizeof(want), 20 * PAGE), sizeof(want));
+	open_reader(&reader, fd);
+	memset(bytes, 0xee, sizeof(bytes));
+	assert_int_equal(pf_reader_read(&reader, &run, bytes), 0);
+	assert_true(pf_all_zero(bytes, PAGE));
+	assert_memory_equal(bytes + PAGE, want, sizeof(want));
+	assert_true(pf_all_zero(bytes + 3 * PAGE, PAGE));
+	assert_false(file_has_page(fd, 19));
+	assert_false(file_has_page(fd, 22));
+	assert_int_equal(pf_reader_hole(&reader, 0, 0), 20);
+	assert_int_equal(pf_reader_hole(&reader, 0, 20), 0);
+	assert_int_equal(pf_reader_hole(&reader, 0, 21), 0);
+	assert_int_equal(pf_reader_hole(&reader, 0, 22), PAGES - 22);
+	pf_reader_done(&reader);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_page_is_placed_for_who_is_blocked_and_for_who_left),
+		cmocka_unit_test(a_run_across_two_words_of_the_bitmap_is_let_in_and_no_neighbour),
+		cmocka_unit_test(zeros_are_pages_too),
+		cmocka_unit_test(a_page_that_was_requested_says_so_when_it_is_placed),
+		cmocka_unit_test(an_event_that_is_older_than_its_page_maps_it),
+		cmocka_unit_test(a_page_that_was_punched_after_it_came_reads_zeros),
+		cmocka_unit_test(filling_a_hole_never_overwrites),
+		cmocka_unit_test(a_page_that_somebody_populated_is_told),
+		cmocka_unit_test(where_the_kernel_overwrites_the_source_s_bytes_win),
+		cmocka_unit_test(what_a_former_process_has_written_is_no_surprise),
+		cmocka_unit_test(fallocated_pages_are_taken_and_written_ones_are_not),
+		cmocka_unit_test(pages_that_are_listed_are_dropped_and_trap_again),
+		cmocka_unit_test(a_reset_takes_pages_away_and_lets_nobody_in),
+		cmocka_unit_test(at_the_end_no_bit_is_left),
+		cmocka_unit_test(a_bitmap_that_shrinks_is_an_error_and_no_signal),
+		cmocka_unit_test(what_cannot_be_trapped_or_kept_whole_is_refused),
+		cmocka_unit_test(two_regions_with_one_bitmap_are_refused),
+		cmocka_unit_test(a_memfd_said_to_be_a_guest_memfd_is_refused),
+		cmocka_unit_test(what_is_private_to_the_guest_is_refused),
+		cmocka_unit_test(the_source_reads_pages_and_makes_none),
+	};
+
+	if (uffd_refused() || gmem_refused())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
