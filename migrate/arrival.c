@@ -131,6 +131,12 @@ static enum pf_place_result place_run(struct pf_arrival *arrival, const struct p
 			result = PF_PLACE_OK;
 	}
 	pf_arrival_tell_unexpected(arrival);
+	if (result == PF_PLACE_ASKED) {
+		if (arrival->maps)
+			pf_mail_post_surely(arrival->maps, 0, PF_MAIL_ANSWER, 0, run, sizeof(*run),
+					    arrival->stop);
+		return PF_PLACE_OK; /* the urgent thread looks at its slots after each answer */
+	}
 	if (result != PF_PLACE_AGAIN || !arrival->maps)
 		return result;
 	/* Its box can be full for a moment, never for long: it takes all of it each time around. */

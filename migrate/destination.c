@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/agent_main.h"
+#include "migrate/destination_exits.h"
 #include "migrate/report.h"
 
 /* ---- sending ---- */
@@ -239,6 +240,9 @@ static bool take_own_mail(struct destination *destination, struct pf_mail *mail)
 	case PF_MAIL_UNEXPECTED:
 		tell_unexpected(destination, mail->data);
 		return true;
+	case PF_MAIL_VMM_WRONG:
+		pf_vmm_broke(destination->agent.vmm, mail->data);
+		return true;
 	case PF_MAIL_OUTSIDE:
 		pf_agent_emit(&destination->agent, "FAULT_OUTSIDE",
 			      json_pack("{s:I}", "address", *(json_int_t *)mail->data));
@@ -295,6 +299,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 	struct pf_guest *guest = &destination->guest;
+	const uint32_t *tids;
+	uint32_t vcpus;
 
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
@@ -306,6 +312,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	}
 	destination->armed = true;
 	pf_fault(PF_FAULT_ARMED);
+	tids = pf_vmm_vcpus(agent->vmm, &vcpus);
+	pf_pager_know_vcpus(&destination->pager, tids, vcpus);
 	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
@@ -474,6 +482,7 @@ static void act_complete(struct destination *destination)
 	/* Every page is here and mapped, or is when the VMM closes its uffd at COMPLETE. */
 	if (pf_guest_disarm(&destination->guest, &err))
 		pf_report("destination", &err);
+	pf_exits_answer_all(&destination->guest);
 	pf_fault(PF_FAULT_DISARMED);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);
 	(void)pf_agent_mark(&destination->agent, PF_MARK_TOLD);

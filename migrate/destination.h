@@ -6,6 +6,7 @@
  *   "accept" thread      destination_accept.c  listens; starts a short "greet" thread a connection
  *   "urgent" thread      destination_urgent.c  userfaultfds and the urgent channel: the way of a
  *                                              fault; lives longer than any connection
+ *                        destination_exits.c   its part that vCPUs of guest_memfd need
  *   "bulk-N" threads     destination_bulk.c    a bulk channel each: device state and pushed pages
  */
 #ifndef PF_MIGRATE_DESTINATION_H
@@ -51,6 +52,11 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor);
 
 /* ---- destination_urgent.c ---- */
 
+struct pf_pager_vcpus {
+	uint32_t count;
+	uint32_t tid[PF_SLOTS]; /* ascending */
+};
+
 struct pf_pager {
 	struct pf_mailbox outbox; /* main -> this thread */
 	struct pf_mailbox maps;	  /* bulk threads -> this thread: PF_MAIL_MAP only */
@@ -67,7 +73,7 @@ struct pf_pager {
 	struct pf_spin spin; /* main may set its limit */
 	/* What there is to do, as far as poll(2) has said: what it does not name is not looked into. */
 	struct {
-		bool mail, maps, frames;
+		bool mail, maps, frames, exits;
 		uint64_t uffds; /* bit i: guest->uffd[i] */
 	} here;
 	bool may_ask;		    /* the regions are agreed on this connection */
@@ -75,10 +81,17 @@ struct pf_pager {
 	struct pf_arrival arrival;
 	struct pf_requests requests;
 	uint64_t retry_ns;   /* when the parked ones are tried again; 0: there are none */
+	struct {
+		bool over;	 /* the VMM has hung up its fault socket, or broken its rules */
+		bool unanswered; /* an answer found no room */
+		bool repeat;	 /* who waits must be asked for once more */
+	} exits;
+	struct pf_pager_vcpus vcpus; /* set before the guest is */
 	uint64_t outside_ns; /* FAULT_OUTSIDE is told as if the last one had been then */
 	/* For any thread: */
 	struct {
-		_Atomic uint64_t faults;    /* events that asked for a page */
+		_Atomic uint64_t faults;    /* accesses that asked for a page */
+		_Atomic uint64_t vcpu, kvm, vmm; /* of these, by whom, as far as it is known */
 		_Atomic uint64_t requested; /* pages placed that came on urgent */
 		_Atomic uint64_t zero;
 		_Atomic uint64_t open;
@@ -102,6 +115,13 @@ void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type ty
 /* Main: the regions of this epoch's connection are agreed: REGIONS_OK is said, and pages may be asked
  * for; the table outlives the thread. */
 void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
+/* Main, before PF_MAIL_GUEST: the threads of the VMM's vCPUs. */
+void pf_pager_know_vcpus(struct pf_pager *pager, const uint32_t *tids, uint32_t count);
+/* The thread's: somebody waits for the page, and it can neither be placed nor mapped now.  The window
+ * has room. */
+void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page);
+/* The thread's: a fault where nothing is. */
+void pf_pager_outside(struct pf_pager *pager, uint64_t address);
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
 		   size_t length);
 

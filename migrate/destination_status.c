@@ -19,6 +19,13 @@ void pf_destination_status(void *engine, json_t *status)
 		.pushed = destination->pushed_before,
 		.zero = destination->zero_before + pager->count.zero,
 	};
+	struct pf_fault_counts faults = {
+		.count = pager->count.faults,
+		.open = pager->count.open,
+		.vcpu = pager->count.vcpu,
+		.kvm = pager->count.kvm,
+		.vmm = pager->count.vmm,
+	};
 
 	if (destination->armed) {
 		pages.total = destination->guest.journal.total;
@@ -34,7 +41,7 @@ void pf_destination_status(void *engine, json_t *status)
 		received += pf_channel_bytes(destination->bulk[i].channel, true);
 	}
 	pf_status_pages(status, &pages);
-	pf_status_faults(status, pager->count.faults, pager->count.open, &pager->latency_ns);
+	pf_status_faults(status, &faults, &pager->latency_ns);
 	pf_status_bytes(status, sent, received);
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX && destination->bulk[i].started; i++)
 		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));

@@ -29,12 +29,11 @@
 #include "base/urgency.h"
 #include "memory/stock.h"
 #include "memory/trap.h"
-#include "migrate/destination.h"
+#include "migrate/destination_exits.h"
 #include "migrate/greet.h"
 
 #define MAP_TRIES 16u
 #define RETRY_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
-#define OUTSIDE_BURST_NS (16 * PF_NS_PER_S) /* this many at once, then one a second */
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -118,25 +117,13 @@ static bool map_now(struct pf_pager *pager, const struct pf_run *run)
 	return true;
 }
 
-/* Somebody waits for the page, and it can neither be placed nor mapped now.  Its slot is free. */
-static void park(struct pf_pager *pager, uint32_t region, uint64_t page)
+void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page)
 {
 	uint64_t now = pf_now_ns();
 
 	pf_requests_park(&pager->requests, region, page, now);
 	if (pager->retry_ns == 0)
 		pager->retry_ns = now + RETRY_NS;
-}
-
-/* A VMM that traps where nothing is must not fill main's box. */
-static void tell_outside(struct pf_pager *pager, uint64_t address)
-{
-	uint64_t now = pf_now_ns();
-
-	if (pager->outside_ns > now + OUTSIDE_BURST_NS)
-		return;
-	pager->outside_ns = (pager->outside_ns > now ? pager->outside_ns : now) + PF_NS_PER_S;
-	(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
 }
 
 static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uffd_msg *event)
@@ -148,7 +135,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 	bool first;
 
 	if (!pf_guest_find(guest, uffd, address, &run.region, &run.first)) {
-		tell_outside(pager, address);
+		pf_pager_outside(pager, address);
 		return;
 	}
 	switch (pf_trap_decide(trap, pf_journal_request(&guest->journal, run.region, run.first,
@@ -161,6 +148,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 			pf_arrival_tell_unexpected(&pager->arrival);
 		}
 		add(&pager->count.faults, 1);
+		pf_exits_count(pager, uffd, run.region, event);
 		pf_requests_open(&pager->requests, run.region, run.first, pf_now_ns());
 		break;
 	case PF_TRAP_WAIT:
@@ -171,7 +159,7 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 		/* Pushed while its answer is on the way: that is owed, and tries again to map the page. */
 		if (!map_now(pager, &run) &&
 		    !pf_requests_owed(&pager->requests, run.region, run.first))
-			park(pager, run.region, run.first);
+			pf_pager_park(pager, run.region, run.first);
 		break;
 	}
 }
@@ -208,6 +196,7 @@ static void read_events(struct pf_pager *pager)
 		while ((event = pf_ring_peek(ring)) && handle_event(pager, i, event))
 			pf_ring_pop(ring);
 	}
+	pf_exits_serve(pager);
 }
 
 /* Read and not handled: the window was full, or it was read because it was in a mapping's way. */
@@ -239,6 +228,7 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	}
 	if (!map_now(pager, &run))
 		return PF_RETRY_KEEP;
+	pf_exits_answer(pager, &run);
 	pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
 	return PF_RETRY_DONE;
 }
@@ -302,7 +292,7 @@ static void settle(struct pf_pager *pager, const struct pf_frame *frame, bool ma
 	for (uint32_t i = 0; i < frame->count; i++) {
 		if (!mapped || pf_journal_state(&pager->guest->journal, frame->region,
 						frame->page + i) == PF_PAGE_ABSENT)
-			park(pager, frame->region, frame->page + i);
+			pf_pager_park(pager, frame->region, frame->page + i);
 		else
 			close_request(pager, frame->region, frame->page + i);
 	}
@@ -323,6 +313,7 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 	add(&pager->count.requested, arrival->placed - placed);
 	add(&pager->count.zero, arrival->zero - zero);
 	settle(pager, frame, mapped);
+	pf_exits_answer(pager, &run);
 }
 
 /*
@@ -341,7 +332,7 @@ static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 	for (uint32_t i = 0; i < frame->count; i++) {
 		if (!mapped && pf_journal_state(&pager->guest->journal, frame->region,
 						frame->page + i) == PF_PAGE_FILLED)
-			park(pager, frame->region, frame->page + i);
+			pf_pager_park(pager, frame->region, frame->page + i);
 		else
 			(void)pf_requests_close(&pager->requests, frame->region, frame->page + i,
 						&since);
@@ -453,6 +444,7 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	pager->here.frames = true; /* behind the greeting, in the channel's buffer */
 	pf_assembly_forget(pager->arrival.assembly);
 	pf_requests_resend(&pager->requests);
+	pf_exits_repeat(pager);
 }
 
 /* REGIONS_OK, and the table: no answer to it can be here before the table is. */
@@ -486,6 +478,7 @@ static void take_guest(struct pf_pager *pager, const struct pf_mail *mail)
 {
 	memcpy(&pager->guest, mail->data, sizeof(pager->guest));
 	pager->arrival.guest = pager->guest;
+	pf_exits_repeat(pager);
 }
 
 /* The source starts again: no page of the old connection counts.  What somebody waits for stays
@@ -498,6 +491,7 @@ static void reset_guest(struct pf_pager *pager)
 	atomic_store(pager->filled_told, false);
 	if (pager->guest && pf_guest_reset(pager->guest, &err))
 		(void)pf_mail_post(pager->inbox, 0, PF_MAIL_RESET_FAILED, 0, &err, sizeof(err));
+	pf_exits_repeat(pager);
 }
 
 static void take_mail(struct pf_pager *pager)
@@ -535,7 +529,7 @@ static void take_mail(struct pf_pager *pager)
 	}
 }
 
-/* Pages that bulk threads have filled and could not map; a box of its own, so that main's mail
+/* Pages that bulk threads have filled and could not map, or that vCPUs may wait for; a box of its own, so that main's mail
  * always finds room in the other. */
 static void take_maps(struct pf_pager *pager)
 {
@@ -543,8 +537,9 @@ static void take_maps(struct pf_pager *pager)
 
 	while (!atomic_load(&pager->stop) && pf_mailbox_take(&pager->maps, &mail)) {
 		/* Woken, whoever waits traps again, and that trap is parked. */
-		if (!map_now(pager, mail.data))
+		if (mail.kind == PF_MAIL_MAP && !map_now(pager, mail.data))
 			wake_waiters(pager, mail.data);
+		pf_exits_answer(pager, mail.data);
 		free(mail.data);
 	}
 }
@@ -566,9 +561,10 @@ static const struct timespec *time_left(const struct pf_pager *pager, struct tim
 /* Sleeps until there is something to do, if there is nothing already; notes where. */
 static void look(struct pf_pager *pager, bool busy)
 {
-	struct pollfd pfd[PF_UFFDS_MAX + 3];
+	struct pollfd pfd[PF_UFFDS_MAX + 4];
 	struct timespec left;
 	nfds_t count = 3;
+	bool exits;
 	/* While the window is full the rest waits in the kernel: the vCPUs are blocked anyway. */
 	uint32_t uffds = pager->guest && !pf_requests_full(&pager->requests) ? pager->guest->uffds
 									     : 0;
@@ -582,6 +578,8 @@ static void look(struct pf_pager *pager, bool busy)
 	}
 	for (uint32_t i = 0; i < uffds; i++)
 		pfd[count++] = (struct pollfd){.fd = pager->guest->uffd[i].fd, .events = POLLIN};
+	exits = pf_exits_poll(pager, &pfd[count]);
+	count += exits;
 	if (busy)
 		(void)poll(pfd, count, 0);
 	else
@@ -596,6 +594,7 @@ static void look(struct pf_pager *pager, bool busy)
 		else if (pfd[3 + i].revents)
 			pager->here.uffds |= UINT64_C(1) << i;
 	}
+	pager->here.exits = exits && pfd[count - 1].revents;
 }
 
 static void *pager_thread(void *opaque)

@@ -34,6 +34,7 @@ enum pf_mail_kind {
 	PF_MAIL_GUEST,	  /* destination urgent: data: struct pf_guest *[1], armed */
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
 	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */
+	PF_MAIL_ANSWER,	  /* the same, and mapped: a vCPU may wait for it */
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
@@ -48,6 +49,7 @@ enum pf_mail_kind {
 	PF_MAIL_PAGE_LOST,  /* destination: data: struct pf_mail_page; the source cannot read it */
 	PF_MAIL_RESET_FAILED, /* destination: data: struct pf_err; the pages could not be dropped */
 	PF_MAIL_UNEXPECTED, /* destination: data: struct pf_mail_page; it was there before it came */
+	PF_MAIL_VMM_WRONG,  /* destination: data: struct pf_err, what the VMM broke on the fault socket */
 	PF_MAIL_OUTSIDE,    /* destination: data: uint64_t[1], a fault outside every region */
 };
 

@@ -91,7 +91,7 @@ static const struct limited {
 	{SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
 	/* A thread; not a process.  clone3(2) hides its flags from a filter: see refused[]. */
 	{SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD},
-	/* Only for this process's own memory: which pages a file on hugetlbfs has. */
+	/* Only for this process's own memory: what a kind of it can do, and which pages it has. */
 	{SCMP_SYS(userfaultfd), 0, UFFD_USER_MODE_ONLY, UFFD_USER_MODE_ONLY},
 	{SCMP_SYS(kcmp), 2, UINT32_MAX, KCMP_FILE}, /* was a userfaultfd handed over twice? */
 	{SCMP_SYS(prctl), 0, UINT32_MAX, PR_SET_NAME},

@@ -20,6 +20,7 @@ void pf_source_status(void *engine, json_t *status)
 	static const struct pf_hist no_latency; /* the destination's to measure */
 	uint64_t sent = source->sent_before + bytes_of(&source->urgent, false);
 	uint64_t received = source->received_before + bytes_of(&source->urgent, true);
+	struct pf_fault_counts requests = {.count = service->count.requests};
 	struct pf_page_counts pages = {
 		.total = source->vmm_described ? pf_table_pages(&service->reader.table) : 0,
 		.requested = service->count.answered,
@@ -33,7 +34,7 @@ void pf_source_status(void *engine, json_t *status)
 		received += bytes_of(&source->bulk[i], true);
 	}
 	pf_status_pages(status, &pages);
-	pf_status_faults(status, service->count.requests, 0, &no_latency);
+	pf_status_faults(status, &requests, &no_latency);
 	pf_status_bytes(status, sent, received);
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX && source->bulk[i].started; i++)
 		pf_status_bulk(status, bytes_of(&source->bulk[i], false));

@@ -44,14 +44,16 @@ void pf_status_pages(json_t *status, const struct pf_page_counts *pages)
 			  "resent-after-resume", (json_int_t)pages->resent_after_resume));
 }
 
-void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
+void pf_status_faults(json_t *status, const struct pf_fault_counts *faults,
 		      const struct pf_hist *latency_ns)
 {
 	double us = (double)PF_NS_PER_US;
 
-	json_object_set_new(status, "faults",
-			    json_pack("{s:I, s:I}", "count", (json_int_t)count, "open",
-				      (json_int_t)open));
+	json_object_set_new(
+		status, "faults",
+		json_pack("{s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)faults->count, "open",
+			  (json_int_t)faults->open, "vcpu", (json_int_t)faults->vcpu, "kvm",
+			  (json_int_t)faults->kvm, "vmm", (json_int_t)faults->vmm));
 	json_object_set_new(
 		status, "latency-us",
 		json_pack("{s:f, s:f, s:f}", "p50", (double)pf_hist_quantile(latency_ns, 500) / us,

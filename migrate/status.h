@@ -14,7 +14,11 @@ struct pf_page_counts {
 	uint64_t total, filled, requested, pushed, zero, duplicates, resent_after_resume;
 };
 void pf_status_pages(json_t *status, const struct pf_page_counts *pages);
-void pf_status_faults(json_t *status, uint64_t count, uint64_t open,
+struct pf_fault_counts {
+	uint64_t count, open;
+	uint64_t vcpu, kvm, vmm; /* parts of count, by who waited, where that is known */
+};
+void pf_status_faults(json_t *status, const struct pf_fault_counts *faults,
 		      const struct pf_hist *latency_ns);
 void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received);
 /* After pf_status_bytes(): one more bulk connection that stands, and the pages' way on it. */

@@ -41,6 +41,10 @@ PF_MUST_USE int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
 void pf_vmm_close(struct pf_vmm *vmm);
 /* Says ERROR with the reason and what to do, if it can, and hangs up; `lost` is not called. */
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
+/* The client broke the protocol elsewhere, on its fault socket: as if it had on this one. */
+void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why);
+/* The threads of the client's vCPUs, as its HELLO said. */
+const uint32_t *pf_vmm_vcpus(const struct pf_vmm *vmm, uint32_t *out_count);
 /* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED.
  * false: it was not sent, and never will be; the VMM cannot have seen it. */
 bool pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);

@@ -28,6 +28,7 @@ struct pf_vmm {
 	sd_event_source *listen_source, *source;
 	bool said_hello;  /* the client has */
 	bool told_resume; /* the client was */
+	uint32_t vcpus, tid[PF_VMM_VCPUS_MAX]; /* of the client */
 	struct pf_vmm_message message;	 /* the one that is being read or written */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX];
 };
@@ -84,6 +85,12 @@ static void lose_client(struct pf_vmm *vmm, struct pf_err *why)
 		pf_vmm_hang_up(vmm, why);
 }
 
+void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why)
+{
+	if (vmm->fd >= 0)
+		lose_client(vmm, why);
+}
+
 static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 {
 	const struct pf_vmm_hello *hello = &vmm->message.hello;
@@ -94,8 +101,16 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM says it is the %s, this agent is the %s",
 				  hello->destination ? "destination" : "source",
 				  hello->destination ? "source" : "destination");
+	vmm->vcpus = hello->vcpu_count;
+	memcpy(vmm->tid, hello->vcpu_tid, sizeof(vmm->tid));
 	vmm->said_hello = true;
 	return 0;
+}
+
+const uint32_t *pf_vmm_vcpus(const struct pf_vmm *vmm, uint32_t *out_count)
+{
+	*out_count = vmm->vcpus;
+	return vmm->tid;
 }
 
 static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
@@ -55,6 +56,19 @@ static int own_uffd(struct pf_guest *guest, uint32_t *index_of, uint32_t fd, int
 	return 0;
 }
 
+static int own_bitmap(const struct pf_vmm_region *region, const int *fds, struct pf_guest_region *to,
+		      struct pf_err *err)
+{
+	to->fill_atomic = region->fill_atomic;
+	if (region->bitmap_fd == PF_VMM_NO_FD)
+		return 0;
+	to->bitmap_fd = fcntl(fds[region->bitmap_fd], F_DUPFD_CLOEXEC, 3);
+	if (to->bitmap_fd < 0)
+		return pf_err_sys(err, "keeping the userfault bitmap of region %u", region->id);
+	to->has_bitmap = true;
+	return 0;
+}
+
 static int fill_region(struct pf_guest *guest, uint32_t at, const struct pf_vmm_region *from,
 		       int *fds, uint32_t *index_of, struct pf_err *err)
 {
@@ -75,30 +89,99 @@ static int fill_region(struct pf_guest *guest, uint32_t at, const struct pf_vmm_
 			return -1;
 		to->mapping[i].base = from->mapping[i].base;
 	}
-	return own_file(from, fds, &to->fd, err);
+	return own_bitmap(from, fds, to, err) || own_file(from, fds, &to->fd, err) ? -1 : 0;
 }
 
-static bool maps_through(const struct pf_vmm_region *region, uint32_t fd)
+enum role { NONE, MEMORY, UFFD, BITMAP, FAULTS };
+
+static const char *const role_name[] = {
+	[MEMORY] = "the memory",
+	[UFFD] = "the userfaultfd",
+	[BITMAP] = "the userfault bitmap",
+	[FAULTS] = "the fault socket",
+};
+
+/* What a descriptor was named as first, and by whom. */
+struct named {
+	enum role as;
+	uint32_t region_id;
+};
+
+static int name_role(struct named *named, uint32_t fd, enum role as, uint32_t id, struct pf_err *err)
 {
-	for (uint32_t m = 0; m < region->mapping_count; m++)
-		if (region->mapping[m].uffd == fd)
-			return true;
-	return false;
+	struct named *before = fd == PF_VMM_NO_FD ? NULL : &named[fd];
+
+	if (!before || before->as == as)
+		return 0;
+	if (before->as == NONE) {
+		*before = (struct named){as, id};
+		return 0;
+	}
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "one descriptor is both %s of region %u and %s of region %u",
+		   role_name[before->as], before->region_id, role_name[as], id);
+	return pf_err_hint(err, "send each of them as a descriptor of its own");
 }
 
-/* A descriptor that one region names as memory and another as a uffd would be moved and then used. */
+/* A descriptor that is named as two things would be moved, and then used as the other. */
 static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
 {
+	struct named named[PF_UNIX_FDS_MAX] = {{NONE, 0}};
+	const struct pf_vmm_region *last = &regions->region[regions->count - 1];
+
 	for (uint32_t i = 0; i < regions->count; i++)
-		for (uint32_t k = 0; k < regions->count; k++) {
-			if (!maps_through(&regions->region[k], regions->region[i].fd))
-				continue;
-			pf_err_set(err, PF_ERR_PROTOCOL,
-				   "one descriptor is both the memory of region %u and the "
-				   "userfaultfd of region %u",
-				   regions->region[i].id, regions->region[k].id);
-			return pf_err_hint(err, "send each of them as a descriptor of its own");
-		}
+		if (name_role(named, regions->region[i].fd, MEMORY, regions->region[i].id, err))
+			return -1;
+	for (uint32_t i = 0; i < regions->count; i++) {
+		const struct pf_vmm_region *region = &regions->region[i];
+
+		for (uint32_t m = 0; m < region->mapping_count; m++)
+			if (name_role(named, region->mapping[m].uffd, UFFD, region->id, err))
+				return -1;
+		if (name_role(named, region->bitmap_fd, BITMAP, region->id, err))
+			return -1;
+	}
+	return regions->has_fault_socket
+		       ? name_role(named, regions->fault_socket, FAULTS, last->id, err)
+		       : 0;
+}
+
+/* ---- stage-2 exits ---- */
+
+static int check_fault_socket(int fd, struct pf_err *err)
+{
+	int domain = 0, type = 0;
+	socklen_t length = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && domain == AF_UNIX &&
+	    type == SOCK_SEQPACKET)
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL, "its fault socket is no AF_UNIX socket of SOCK_SEQPACKET");
+	return pf_err_hint(err, "socketpair(2), and one end of it");
+}
+
+static int own_fault_socket(const struct pf_vmm_regions *regions, int *fds, struct pf_guest *out,
+			    struct pf_err *err)
+{
+	const struct pf_vmm_region *traps = NULL;
+
+	for (uint32_t i = 0; i < regions->count; i++)
+		if (regions->region[i].bitmap_fd != PF_VMM_NO_FD)
+			traps = &regions->region[i];
+	if (!traps) /* a guest_memfd that lacks its bitmap is refused for that */
+		return 0;
+	if (!regions->has_fault_socket) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "region %u has a userfault bitmap, and there is no fault socket: nobody "
+			   "would hear of its vCPUs' faults",
+			   traps->id);
+		return pf_err_hint(err, "send one end of a socketpair(2) as fault_socket_fd");
+	}
+	if (check_fault_socket(fds[regions->fault_socket], err))
+		return -1;
+	out->fault_fd = pf_steal_fd(&fds[regions->fault_socket]);
+	out->has_faults = true;
 	return 0;
 }
 
@@ -113,12 +196,15 @@ static int check_region(const struct pf_vmm_region *region, bool destination, st
 	} else if (!destination && region->mapping_count > 0) {
 		what = "it has a userfaultfd, and nothing is trapped at the source";
 		hint = "name none at the source";
-	} else if (region->bitmap_fd != PF_VMM_NO_FD) {
-		what = "it has a userfault bitmap, which this version cannot serve";
-		hint = "leave it out, and have the memory mapped";
-	} else if (region->fill_atomic) {
+	} else if (!destination && region->bitmap_fd != PF_VMM_NO_FD) {
+		what = "it has a userfault bitmap, and nothing is trapped at the source";
+		hint = "name none at the source";
+	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->bitmap_fd != PF_VMM_NO_FD) {
+		what = "it has a userfault bitmap, which is for guest_memfd";
+		hint = "leave it out: vCPUs' accesses to other memory go through its mapping";
+	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->fill_atomic) {
 		what = "it declares fill_atomic, which is for guest_memfd that traps MISSING only, and "
-		       "which no memory of this version needs";
+		       "which no other memory needs";
 		hint = "leave it out";
 	} else {
 		return 0;
@@ -132,6 +218,11 @@ static int check_all(const struct pf_vmm_regions *regions, bool destination, str
 	for (uint32_t i = 0; i < regions->count; i++)
 		if (check_region(&regions->region[i], destination, err))
 			return -1;
+	if (!destination && regions->has_fault_socket) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "it names a fault socket, and nothing is trapped at the source");
+		return pf_err_hint(err, "name none at the source");
+	}
 	if (destination && !regions->no_other_mappings) {
 		pf_err_set(err, PF_ERR_PROTOCOL,
 			   "the VMM does not declare that its memory has no other mapping; "
@@ -153,6 +244,8 @@ int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest
 	if (check_all(regions, true, err))
 		return -1;
 	sort_by_gpa(regions, order);
+	if (own_fault_socket(regions, fds, out, err))
+		return -1;
 	memcpy(out->populated, regions->range, sizeof(out->populated));
 	for (uint32_t i = 0; i < regions->count; i++) {
 		out->table.count = i + 1;

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_exits.c - see migrate/destination_exits.h.
+ *
+ * There is no WAKE for a vCPU that has left KVM_RUN: it enters again when it is told to, and only then.
+ * So a FAULT is looked at (MSG_PEEK), put into its slot in the state directory, and only then taken off
+ * the socket; and who fills a page that was REQUESTED sees to it that this thread looks at the slots.
+ * "Slot, REQUESTED, read the state" here and "FILLED, read REQUESTED" there cannot miss each other.
+ *
+ * An answer that finds the socket full stays in its slot, and goes when there is room.  A page that is
+ * being filled is parked besides, since whoever fills it may not get that far.
+ */
+#include "migrate/destination_exits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "memory/trap.h"
+#include "wire/vmm_msg.h"
+
+#define OUTSIDE_BURST_NS (16 * PF_NS_PER_S) /* this many at once, then one a second */
+#define PAGE_MASK (~UINT64_C(4095)) /* a stage-2 exit is about 4 KiB, whatever a region's pages are */
+
+_Static_assert(PF_SLOTS == PF_VMM_VCPUS_MAX, "a slot for each vCPU");
+
+static void add_one(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* false: the VMM does not read, later. */
+static bool send_answer(const struct pf_guest *guest, uint32_t vcpu, uint64_t gpa)
+{
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &fault, bytes);
+	ssize_t sent;
+
+	do
+		sent = send(guest->fault_fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	/* Any other error: nobody is there, which main hears of on the other socket. */
+	return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+}
+
+/* Sent, then forgotten: told twice is better than never, and passed over. */
+static void answer(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
+{
+	if (!send_answer(pager->guest, vcpu, gpa)) {
+		pager->exits.unanswered = true;
+		return;
+	}
+	pf_fault(PF_FAULT_RESOLVED);
+	(void)pf_slots_clear(&pager->guest->slots, vcpu, gpa);
+}
+
+static void let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t vcpu, uint64_t gpa)
+{
+	struct pf_err err;
+
+	if (pf_let_in(pager->guest, page, &err) == PF_PLACE_OK)
+		answer(pager, vcpu, gpa);
+	else if (pf_requests_full(&pager->requests))
+		pager->exits.repeat = true;
+	else
+		pf_pager_park(pager, page->region, page->first); /* tried again, and main told */
+}
+
+/* Its slot is set.  The window has room. */
+static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
+{
+	struct pf_guest *guest = pager->guest;
+	struct pf_run page = {.count = 1};
+	bool first;
+
+	if (!pf_guest_find_gpa(guest, gpa, &page.region, &page.first)) {
+		/* Nothing will ever come for it, and to hang would tell nobody anything. */
+		pf_pager_outside(pager, gpa);
+		answer(pager, vcpu, gpa);
+		return;
+	}
+	switch (pf_trap_decide(PF_TRAP_EXIT, pf_journal_request(&guest->journal, page.region,
+								page.first, &first))) {
+	case PF_TRAP_REQUEST:
+		pf_fault(PF_FAULT_FAULT);
+		add_one(&pager->count.faults);
+		add_one(&pager->count.vcpu);
+		pf_requests_open(&pager->requests, page.region, page.first, pf_now_ns());
+		break;
+	case PF_TRAP_WAIT:
+		pf_pager_park(pager, page.region, page.first);
+		break;
+	case PF_TRAP_MAP:
+	case PF_TRAP_MAP_OR_HOLE:
+		let_in(pager, &page, vcpu, gpa);
+		break;
+	}
+}
+
+/* ---- the socket ---- */
+
+static void give_up(struct pf_pager *pager, const struct pf_err *why)
+{
+	pager->exits.over = true;
+	pf_mail_post_surely(pager->inbox, 0, PF_MAIL_VMM_WRONG, 0, why, sizeof(*why), &pager->stop);
+}
+
+static ssize_t receive(int fd, void *bytes, size_t size, int flags)
+{
+	ssize_t length;
+
+	do
+		length = recv(fd, bytes, size, MSG_DONTWAIT | MSG_TRUNC | flags);
+	while (length < 0 && errno == EINTR);
+	return length;
+}
+
+/* true: one was taken, and dealt with. */
+static bool take_one(struct pf_pager *pager)
+{
+	int fd = pager->guest->fault_fd;
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	struct pf_vmm_fault fault;
+	struct pf_err err;
+	ssize_t length = receive(fd, bytes, sizeof(bytes), MSG_PEEK);
+
+	if (length < 0 && errno == EAGAIN)
+		return false;
+	if (length <= 0) { /* the VMM has hung up, here; main hears of it there */
+		pager->exits.over = true;
+		return false;
+	}
+	if (pf_vmm_fault_unpack(bytes, (size_t)length, PF_VMM_FAULT, &fault, &err)) {
+		give_up(pager, &err);
+		return false;
+	}
+	fault.gpa &= PAGE_MASK;
+	pf_slots_set(&pager->guest->slots, fault.vcpu, fault.gpa);
+	pf_fault(PF_FAULT_SLOT_SET);
+	(void)receive(fd, NULL, 0, 0);
+	handle(pager, fault.vcpu, fault.gpa);
+	return true;
+}
+
+/* ---- slots ---- */
+
+/* Answers who waits for a page of the run, or of any if it is NULL, if that page is FILLED. */
+static void answer_filled(struct pf_pager *pager, const struct pf_run *run)
+{
+	struct pf_guest *guest = pager->guest;
+	uint64_t gpa;
+
+	for (uint32_t vcpu = 0; pf_slots_next(&guest->slots, &vcpu, &gpa); vcpu++) {
+		struct pf_run page = {.count = 1};
+
+		if (!pf_guest_find_gpa(guest, gpa, &page.region, &page.first))
+			answer(pager, vcpu, gpa);
+		else if ((!run || (page.region == run->region && page.first >= run->first &&
+				   page.first - run->first < run->count)) &&
+			 pf_journal_state(&guest->journal, page.region, page.first) ==
+				 PF_PAGE_FILLED)
+			let_in(pager, &page, vcpu, gpa);
+	}
+}
+
+void pf_exits_answer(struct pf_pager *pager, const struct pf_run *run)
+{
+	if (pager->guest->has_faults)
+		answer_filled(pager, run);
+}
+
+void pf_exits_answer_all(struct pf_guest *guest)
+{
+	uint64_t gpa;
+
+	if (!guest->has_faults)
+		return;
+	/* Who finds no room is answered by COMPLETE. */
+	for (uint32_t vcpu = 0; pf_slots_next(&guest->slots, &vcpu, &gpa); vcpu++)
+		if (send_answer(guest, vcpu, gpa))
+			(void)pf_slots_clear(&guest->slots, vcpu, gpa);
+}
+
+void pf_exits_repeat(struct pf_pager *pager)
+{
+	pager->exits.repeat = true;
+}
+
+static void repeat_all(struct pf_pager *pager)
+{
+	uint64_t gpa;
+
+	pager->exits.repeat = false;
+	for (uint32_t vcpu = 0; pf_slots_next(&pager->guest->slots, &vcpu, &gpa); vcpu++) {
+		if (pf_requests_full(&pager->requests)) {
+			pager->exits.repeat = true;
+			return;
+		}
+		handle(pager, vcpu, gpa);
+	}
+}
+
+void pf_exits_serve(struct pf_pager *pager)
+{
+	if (!pager->guest || !pager->guest->has_faults)
+		return;
+	if (pager->exits.repeat)
+		repeat_all(pager);
+	if (!pager->here.exits)
+		return;
+	if (pager->exits.unanswered) {
+		pager->exits.unanswered = false;
+		answer_filled(pager, NULL);
+	}
+	/* Not for ever: a vCPU that faults where nothing is would come again at once. */
+	for (unsigned i = 0; i < PF_FRAMES_AT_ONCE && !pager->exits.over; i++)
+		if (pf_requests_full(&pager->requests) || !take_one(pager))
+			break;
+}
+
+bool pf_exits_poll(const struct pf_pager *pager, struct pollfd *out)
+{
+	short events = pager->exits.unanswered ? POLLOUT : 0;
+
+	if (!pager->guest || !pager->guest->has_faults || pager->exits.over)
+		return false;
+	if (!pf_requests_full(&pager->requests))
+		events |= POLLIN;
+	*out = (struct pollfd){.fd = pager->guest->fault_fd, .events = events};
+	return events != 0;
+}
+
+/* ---- who faulted, and where ---- */
+
+/* A VMM that traps where nothing is must not fill main's box. */
+void pf_pager_outside(struct pf_pager *pager, uint64_t address)
+{
+	uint64_t now = pf_now_ns();
+
+	if (pager->outside_ns > now + OUTSIDE_BURST_NS)
+		return;
+	pager->outside_ns = (pager->outside_ns > now ? pager->outside_ns : now) + PF_NS_PER_S;
+	(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
+}
+
+static int compare_tids(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void pf_exits_count(struct pf_pager *pager, uint32_t uffd, uint32_t region,
+		    const struct uffd_msg *event)
+{
+	const struct pf_pager_vcpus *vcpus = &pager->vcpus;
+	uint32_t tid = event->arg.pagefault.feat.ptid;
+
+	if (!(pager->guest->uffd[uffd].features & UFFD_FEATURE_THREAD_ID))
+		return; /* nobody knows */
+	if (!bsearch(&tid, vcpus->tid, vcpus->count, sizeof(tid), compare_tids))
+		add_one(&pager->count.vmm);
+	else if (pager->guest->region[region].has_bitmap)
+		add_one(&pager->count.kvm); /* the vCPU's own accesses do not come this way */
+	else
+		add_one(&pager->count.vcpu);
+}
+
+void pf_pager_know_vcpus(struct pf_pager *pager, const uint32_t *tids, uint32_t count)
+{
+	pager->vcpus.count = count < PF_SLOTS ? count : PF_SLOTS;
+	for (uint32_t i = 0; i < pager->vcpus.count; i++)
+		pager->vcpus.tid[i] = tids[i];
+	qsort(pager->vcpus.tid, pager->vcpus.count, sizeof(tids[0]), compare_tids);
+}

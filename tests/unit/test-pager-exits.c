@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/unit/test-pager-exits.c - vCPUs that left for a page: asked for, let in, answered, whoever filled
+ * it, and over the death of a process.
+ *
+ * The agent's side needs no kernel feature: the memory is a memfd whose row has a bitmap added, and the
+ * test is the VMM's end of the fault socket.  With guest_memfd: tests/e2e, tests/unit/test-row-gmem.c.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "memory/row.h"
+#include "migrate/destination_exits.h"
+#include "pager_kit.h"
+#include "wire/vmm_msg.h"
+
+#define PAGES 2048u
+#define GPA (UINT64_C(3) << 32)
+
+static struct pager_kit kit;
+static int vcpus_end; /* of the fault socket */
+static _Atomic uint64_t traps[PAGES]; /* 1: a vCPU traps there */
+static _Atomic int broken;	      /* errno of touching the bitmap, 0 */
+
+static int set_traps(const struct pf_guest *guest, uint32_t region, uint64_t first, uint64_t count,
+		     bool on)
+{
+	(void)guest, (void)region;
+	errno = atomic_load(&broken);
+	if (errno)
+		return -1;
+	for (uint64_t page = first; page < first + count; page++)
+		atomic_store(&traps[page], on);
+	return 0;
+}
+
+/* A guest whose vCPUs trap, not yet the thread's. */
+static void open_held(uint64_t features, bool offline)
+{
+	static struct pf_placer row;
+	struct pf_guest *guest = &kit.guest;
+	struct pf_err err = {0};
+	int pair[2];
+
+	pk_open(&kit, &(struct pk_how){
+			      .pages = PAGES, .features = features, .hold = true, .offline = offline});
+	row = *guest->region[0].placer;
+	row.set_traps = set_traps;
+	guest->region[0].placer = &row;
+	guest->table.region[0].gpa = GPA;
+	guest->region[0].has_bitmap = true;
+	guest->region[0].bitmap_fd = memfd_create("bitmap", MFD_CLOEXEC);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	guest->fault_fd = pair[0];
+	guest->has_faults = true;
+	vcpus_end = pair[1];
+	for (uint32_t page = 0; page < PAGES; page++)
+		atomic_store(&traps[page], 1);
+	atomic_store(&broken, 0);
+	assert_int_equal(pf_slots_create(&guest->slots, kit.dirfd, &err), 0);
+}
+
+static void open_kit(void)
+{
+	open_held(0, false);
+	pk_give(&kit);
+}
+
+static void close_kit(void)
+{
+	pk_close(&kit);
+	close(vcpus_end);
+}
+
+static void leave(uint32_t vcpu, uint64_t gpa)
+{
+	const struct pf_vmm_fault fault = {vcpu, gpa};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	size_t length = pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes);
+
+	assert_int_equal(send(vcpus_end, bytes, length, MSG_NOSIGNAL), length);
+}
+
+static void leave_for(uint32_t vcpu, uint64_t page)
+{
+	leave(vcpu, GPA + page * PAGE);
+}
+
+static struct pf_vmm_fault next_answer(void)
+{
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	struct pf_vmm_fault fault;
+	struct pf_err err = {0};
+	ssize_t length;
+
+	wait_readable(vcpus_end);
+	length = recv(vcpus_end, bytes, sizeof(bytes), MSG_DONTWAIT);
+	assert_true(length > 0);
+	if (pf_vmm_fault_unpack(bytes, (size_t)length, PF_VMM_RESOLVED, &fault, &err))
+		fail_msg("%s", err.text);
+	return fault;
+}
+
+/* The next answer is this vCPU's, and it may enter. */
+static void enters(uint32_t vcpu, uint64_t page)
+{
+	struct pf_vmm_fault fault = next_answer();
+
+	assert_int_equal(fault.vcpu, vcpu);
+	assert_int_equal(fault.gpa, GPA + page * PAGE);
+	assert_int_equal(atomic_load(&traps[page]), 0);
+}
+
+static bool nobody_enters(void)
+{
+	struct pollfd poller = {.fd = vcpus_end, .events = POLLIN};
+
+	return poll(&poller, 1, 0) == 0;
+}
+
+static bool slots_are_empty(void)
+{
+	uint32_t vcpu = 0;
+	uint64_t gpa;
+
+	return !pf_slots_next(&kit.guest.slots, &vcpu, &gpa);
+}
+
+static void a_vcpu_that_left_is_asked_for_let_in_and_answered(void **state)
+{
+	(void)state;
+	open_kit();
+	leave(3, GPA + 5 * PAGE + 77);
+	assert_int_equal(pk_request(&kit), 5);
+	assert_true(nobody_enters());
+	assert_int_equal(atomic_load(&traps[5]), 1);
+	pk_pages(kit.urgent, 5, 1);
+	enters(3, 5);
+	pk_barrier(&kit, 1000);
+	assert_true(slots_are_empty());
+	assert_int_equal(atomic_load(&traps[6]), 1);
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 1);
+	assert_int_equal(atomic_load(&kit.pager.count.faults), 2);
+	close_kit();
+}
+
+static void who_leaves_for_a_page_that_is_here_is_answered_at_once(void **state)
+{
+	(void)state;
+	open_kit();
+	pk_barrier(&kit, 9);
+	atomic_store(&traps[9], 1); /* as a process leaves it that dies before it has cleared the bit */
+	leave_for(0, 9);
+	enters(0, 9);
+	WAIT_UNTIL(slots_are_empty());
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 0);
+	close_kit();
+}
+
+static void one_request_answers_all_vcpus_and_threads_that_wait(void **state)
+{
+	(void)state;
+	open_kit();
+	leave_for(1023, 40);
+	assert_int_equal(pk_request(&kit), 40);
+	leave_for(0, 40);
+	vmm_tell(&kit.vmm, VMM_READ, 0, 40, 0);
+	leave_for(7, 41);
+	assert_int_equal(pk_request(&kit), 41); /* and nothing for page 40 before */
+	WAIT_UNTIL(uffd_blocked(kit.vmm.uffd[0]) == 1);
+	pk_pages(kit.urgent, 40, 1);
+	enters(0, 40);
+	enters(1023, 40);
+	pk_reply_word(&kit, 40, page_word(40));
+	pk_pages(kit.urgent, 41, 1);
+	enters(7, 41);
+	close_kit();
+}
+
+/* The pushed copy is first: its thread has the urgent one answer, which the source has not yet. */
+static void a_page_that_is_pushed_answers_who_waits_for_it(void **state)
+{
+	(void)state;
+	open_kit();
+	pk_connect_bulk(&kit, 0, true);
+	leave_for(2, 64);
+	assert_int_equal(pk_request(&kit), 64);
+	pk_pages(kit.push[0], 60, 8);
+	enters(2, 64);
+	pk_pages(kit.urgent, 64, 1); /* owed, and late */
+	pk_barrier(&kit, 1000);
+	assert_true(nobody_enters());
+	assert_true(slots_are_empty());
+	close_kit();
+}
+
+/* A bulk thread has claimed it, and gets no further: nobody else would ever ask. */
+static void a_page_that_is_given_up_half_way_is_asked_for(void **state)
+{
+	(void)state;
+	open_kit();
+	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 70, 1), 1);
+	leave_for(4, 70);
+	pk_barrier(&kit, 1000); /* no request for page 70 came before */
+	assert_int_equal(pf_journal_unclaim(&kit.guest.journal, 0, 70, 1), 1);
+	assert_int_equal(pk_request(&kit), 70);
+	pk_pages(kit.urgent, 70, 1);
+	enters(4, 70);
+	close_kit();
+}
+
+/* The new fault says that the old one is over, whatever became of its answer. */
+static void a_vcpu_waits_for_its_last_page_only(void **state)
+{
+	(void)state;
+	open_kit();
+	leave_for(5, 80);
+	assert_int_equal(pk_request(&kit), 80);
+	leave_for(5, 81);
+	assert_int_equal(pk_request(&kit), 81);
+	pk_pages(kit.urgent, 80, 1);
+	pk_barrier(&kit, 1000);
+	assert_true(nobody_enters());
+	pk_pages(kit.urgent, 81, 1);
+	enters(5, 81);
+	close_kit();
+}
+
+static void a_fault_outside_is_told_and_answered(void **state)
+{
+	struct pf_vmm_fault fault;
+	struct pf_mail mail;
+
+	(void)state;
+	open_kit();
+	leave(6, GPA + PAGES * PAGE);
+	fault = next_answer();
+	assert_int_equal(fault.vcpu, 6);
+	mail = pk_mail(&kit, PF_MAIL_OUTSIDE);
+	assert_int_equal(*(uint64_t *)mail.data, GPA + PAGES * PAGE);
+	free(mail.data);
+	leave(6, GPA - 1);
+	assert_int_equal(next_answer().gpa, GPA - PAGE);
+	WAIT_UNTIL(slots_are_empty());
+	close_kit();
+}
+
+/* Nothing is lost, and nobody else waits for a VMM that does not read its answers. */
+static void answers_that_find_no_room_are_given_later(void **state)
+{
+	static uint8_t answered[PF_SLOTS];
+	uint32_t vcpu;
+
+	(void)state;
+	open_kit();
+	pk_barrier(&kit, 9);
+	for (vcpu = 0; vcpu < PF_SLOTS; vcpu++)
+		leave_for(vcpu, 9);
+	pk_barrier(&kit, 1000);
+	assert_false(slots_are_empty());
+	for (vcpu = 0; vcpu < PF_SLOTS; vcpu++)
+		answered[next_answer().vcpu]++;
+	for (vcpu = 0; vcpu < PF_SLOTS; vcpu++)
+		assert_int_equal(answered[vcpu], 1);
+	WAIT_UNTIL(slots_are_empty());
+	assert_true(nobody_enters());
+	close_kit();
+}
+
+static void what_is_no_fault_is_told_and_hanging_up_is_not(void **state)
+{
+	struct pf_mail mail;
+
+	(void)state;
+	open_kit();
+	assert_int_equal(send(vcpus_end, "\x22\0", 2, 0), 2);
+	mail = pk_mail(&kit, PF_MAIL_VMM_WRONG);
+	assert_string_equal(((struct pf_err *)mail.data)->text,
+			    "a READY message on the fault socket");
+	free(mail.data);
+	pk_barrier(&kit, 1000);
+	close_kit();
+	open_kit();
+	shutdown(vcpus_end, SHUT_RDWR);
+	pk_barrier(&kit, 1000);
+	close_kit();
+}
+
+/* Whoever was before this process had taken them off the socket. */
+static void a_new_process_answers_or_asks_for_who_waits(void **state)
+{
+	uint8_t bytes[PAGE];
+
+	(void)state;
+	open_held(0, false);
+	page_fill(bytes, 11, 1);
+	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 11, 1), 1);
+	assert_int_equal(pwrite(kit.guest.region[0].fd, bytes, PAGE, 11 * PAGE), PAGE);
+	pf_journal_fill(&kit.guest.journal, 0, 11, 1);
+	pf_slots_set(&kit.guest.slots, 20, GPA + 11 * PAGE);
+	pf_slots_set(&kit.guest.slots, 21, GPA + 12 * PAGE);
+	pk_give(&kit);
+	enters(20, 11);
+	assert_int_equal(pk_request(&kit), 12);
+	pk_pages(kit.urgent, 12, 1);
+	enters(21, 12);
+	close_kit();
+}
+
+static void slots_outlive_their_process_and_damage_is_refused(void **state)
+{
+	struct pf_slots again;
+	struct pf_err err = {0};
+	uint32_t vcpu = 0;
+	uint64_t gpa;
+
+	(void)state;
+	open_held(0, false);
+	pf_slots_set(&kit.guest.slots, 1023, UINT64_MAX);
+	assert_int_equal(pf_slots_open(&again, kit.dirfd, &err), 0);
+	assert_true(pf_slots_next(&again, &vcpu, &gpa));
+	assert_int_equal(vcpu, 1023);
+	assert_int_equal(gpa, UINT64_MAX - 4095);
+	assert_false(pf_slots_clear(&again, 1023, 0));
+	assert_true(pf_slots_clear(&again, 1023, UINT64_MAX));
+	assert_true(slots_are_empty());
+	atomic_store(&again.slot[3], 0x1002);
+	pf_slots_close(&again);
+	assert_int_equal(pf_slots_open(&again, kit.dirfd, &err), -1);
+	assert_string_equal(err.text, "vcpu.slots in the state directory is damaged at vCPU 3: "
+				      "0x0000000000001002");
+	assert_int_equal(err.class, PF_ERR_CONFIG);
+	atomic_store(&kit.guest.slots.slot[3], 0);
+	close_kit();
+}
+
+/* The source starts again: the journal forgets who waits, the slots do not. */
+static void after_a_reset_who_waits_is_asked_for_again(void **state)
+{
+	(void)state;
+	open_kit();
+	leave_for(8, 90);
+	assert_int_equal(pk_request(&kit), 90);
+	pf_pager_tell(&kit.pager, PF_MAIL_RESET, NULL, 0);
+	pf_channel_free(kit.urgent);
+	pk_connect(&kit);
+	assert_int_equal(pk_request(&kit), 90);
+	pk_pages(kit.urgent, 90, 1);
+	enters(8, 90);
+	close_kit();
+}
+
+/* The VMM has shrunk its bitmap: told, tried again, and never a page that is lost. */
+static void who_cannot_be_let_in_waits_until_he_can(void **state)
+{
+	struct pf_mail mail;
+
+	(void)state;
+	open_kit();
+	atomic_store(&broken, EIO);
+	leave_for(9, 95);
+	assert_int_equal(pk_request(&kit), 95);
+	pk_pages(kit.urgent, 95, 1);
+	mail = pk_mail(&kit, PF_MAIL_TROUBLE);
+	assert_int_equal(((struct pf_mail_page *)mail.data)->sys, EIO);
+	free(mail.data);
+	assert_true(nobody_enters());
+	atomic_store(&broken, 0);
+	enters(9, 95);
+	close_kit();
+}
+
+static void at_the_end_everybody_is_answered(void **state)
+{
+	(void)state;
+	open_held(0, false);
+	pf_slots_set(&kit.guest.slots, 1, GPA);
+	pf_slots_set(&kit.guest.slots, 1000, GPA + PAGE);
+	pf_exits_answer_all(&kit.guest);
+	assert_int_equal(next_answer().vcpu, 1);
+	assert_int_equal(next_answer().vcpu, 1000);
+	assert_true(slots_are_empty());
+	close_kit();
+}
+
+/* ---- who faulted ---- */
+
+static void faults_are_counted_by_who_waited(void **state)
+{
+	(void)state;
+	open_held(UFFD_FEATURE_THREAD_ID, false);
+	pk_give(&kit);
+	pk_barrier(&kit, 100);
+	assert_int_equal(atomic_load(&kit.pager.count.vmm), 1);
+	leave_for(0, 101);
+	assert_int_equal(pk_request(&kit), 101);
+	pk_pages(kit.urgent, 101, 1);
+	enters(0, 101);
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 1);
+	assert_int_equal(atomic_load(&kit.pager.count.kvm), 0);
+	assert_int_equal(atomic_load(&kit.pager.count.faults), 2);
+	close_kit();
+}
+
+static void a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm(void **state)
+{
+	struct uffd_msg event = {.event = UFFD_EVENT_PAGEFAULT};
+	const uint32_t tids[] = {900, 17, 300};
+
+	(void)state;
+	open_held(0, false);
+	pf_pager_know_vcpus(&kit.pager, tids, 3);
+	event.arg.pagefault.feat.ptid = 17;
+	kit.pager.guest = &kit.guest;
+	pf_exits_count(&kit.pager, 0, 0, &event); /* nobody knows: no THREAD_ID */
+	kit.guest.uffd[0].features = UFFD_FEATURE_THREAD_ID;
+	pf_exits_count(&kit.pager, 0, 0, &event);
+	event.arg.pagefault.feat.ptid = 18;
+	pf_exits_count(&kit.pager, 0, 0, &event);
+	kit.guest.region[0].has_bitmap = false; /* a memfd: the vCPU's own accesses come this way */
+	event.arg.pagefault.feat.ptid = 900;
+	pf_exits_count(&kit.pager, 0, 0, &event);
+	assert_int_equal(kit.pager.count.kvm, 1);
+	assert_int_equal(kit.pager.count.vmm, 1);
+	assert_int_equal(kit.pager.count.vcpu, 1);
+	kit.guest.region[0].has_bitmap = true;
+	close_kit();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vcpu_that_left_is_asked_for_let_in_and_answered),
+		cmocka_unit_test(who_leaves_for_a_page_that_is_here_is_answered_at_once),
+		cmocka_unit_test(one_request_answers_all_vcpus_and_threads_that_wait),
+		cmocka_unit_test(a_page_that_is_pushed_answers_who_waits_for_it),
+		cmocka_unit_test(a_page_that_is_given_up_half_way_is_asked_for),
+		cmocka_unit_test(a_vcpu_waits_for_its_last_page_only),
+		cmocka_unit_test(a_fault_outside_is_told_and_answered),
+		cmocka_unit_test(answers_that_find_no_room_are_given_later),
+		cmocka_unit_test(what_is_no_fault_is_told_and_hanging_up_is_not),
+		cmocka_unit_test(a_new_process_answers_or_asks_for_who_waits),
+		cmocka_unit_test(slots_outlive_their_process_and_damage_is_refused),
+		cmocka_unit_test(after_a_reset_who_waits_is_asked_for_again),
+		cmocka_unit_test(who_cannot_be_let_in_waits_until_he_can),
+		cmocka_unit_test(at_the_end_everybody_is_answered),
+		cmocka_unit_test(faults_are_counted_by_who_waited),
+		cmocka_unit_test(a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm),
+	};
+
+	if (uffd_refused())
+		return 77;
+	return cmocka_run_group_tests(tests, pk_begin, pk_end);
+}
