@@ -12,6 +12,7 @@
 #include "migrate/assembly.h"
 #include "tests/fuzz/fuzz.h"
 
+#define EPOCH 7u
 #define MIB (UINT64_C(1) << 20)
 #define UNIT 4096u
 #define LARGE (2 * MIB)
@@ -183,17 +184,22 @@ static void give(struct pf_assembly *assembly, const struct pf_frame *frame)
 	shadow.under_way = false;
 }
 
-static void try_frame(struct pf_assembly *assembly, const struct pf_frame *wanted)
+/* true: it got through the check of its header. */
+static bool try_frame(struct pf_assembly *assembly, const struct pf_frame *wanted)
 {
-	struct pf_frame_rules rules = {.from_source = true, .table = &table};
+	struct pf_frame_rules rules = {.from_source = true, .epoch = EPOCH, .table = &table};
 	uint8_t header[PF_FRAME_HEADER_BYTES];
 	struct pf_frame frame;
 	struct pf_err err;
 
 	frame_number++;
-	pf_frame_encode(wanted, header);
-	if (pf_frame_check(header, &rules, &frame, &err) == 0)
-		give(assembly, &frame);
+	frame = *wanted;
+	frame.epoch = EPOCH;
+	pf_frame_encode(&frame, header);
+	if (pf_frame_check(header, &rules, &frame, &err))
+		return false;
+	give(assembly, &frame);
+	return true;
 }
 
 static void obey(struct pf_assembly *assembly, struct input *input)
@@ -205,7 +211,7 @@ static void obey(struct pf_assembly *assembly, struct input *input)
 	case 0: /* all that is missing */
 		do {
 			frame = next_part(units);
-			try_frame(assembly, &frame);
+			FUZZ_ASSERT(try_frame(assembly, &frame));
 		} while (shadow.under_way);
 		return;
 	case 1: /* anywhere */
@@ -229,7 +235,7 @@ static void obey(struct pf_assembly *assembly, struct input *input)
 	default:
 		frame = next_part(units);
 	}
-	try_frame(assembly, &frame);
+	(void)try_frame(assembly, &frame);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
