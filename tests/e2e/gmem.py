@@ -2,6 +2,7 @@
 """gmem.py - has this kernel what guests on guest_memfd need?  Asked of KVM, not of what is tested."""
 import fcntl
 import os
+import pathlib
 
 import pytest
 
@@ -36,3 +37,13 @@ def need():
         pytest.fail(f"the test kernel lacks {lacks}")
     if lacks:
         pytest.skip(f"this kernel lacks {lacks}: tests/kernel/run has a kernel that does not")
+
+
+def set_parameter(name, value):
+    """Of the test kernel's KVM (tests/kernel/README.md); what it was."""
+    path = pathlib.Path("/sys/module/kvm/parameters", name)
+    if not path.exists():
+        pytest.skip(f"this kernel has no {path}: tests/kernel's has")
+    before = path.read_text().strip()
+    path.write_text(str(value))
+    return before

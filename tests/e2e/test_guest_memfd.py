@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_guest_memfd.py - guests on guest_memfd: three who fault, two traps, and every byte.
 
-Needs a kernel that has what no released one has: here it is skipped, tests/kernel/run runs it.
+Needs a kernel that has what no released one has: tests/kernel/run runs it in one.  There a processor
+is emulated, so the guests are small.
 """
 import signal
 
 import pytest
 
 import gmem
-from test_migration import PAGE, SIZES, check_ends, check_post_copy
+from test_migration import PAGE, check_ends, check_post_copy
 
 pytestmark = pytest.mark.gmem
-GMEM = ("--kinds", "guest_memfd,guest_memfd")
-UNWRITABLE = ("--kinds", "guest_memfd-unwritable,guest_memfd-unwritable")
+SMALL = 16 << 20
+ALONE = "guest_memfd,guest_memfd"
 
 
 @pytest.fixture(autouse=True)
@@ -20,112 +21,180 @@ def kernel():
     gmem.need()
 
 
+def kinds(names, *more):
+    return ("--kinds", names, *more)
+
+
 def check_who_waited(told, report):
     """vCPUs left the guest for pages, and KVM and the VMM waited in userfaultfd, each at least once.
 
-    The guest counts the exits itself: each was asked for, and nothing was asked for twice."""
-    faults = told["faults"]
+    The guest counts its exits itself: what was asked for are those whose page had not come meanwhile."""
+    faults, exits = told["faults"], int(report["userfault-exits"])
     assert faults["vcpu"] > 0 and faults["kvm"] > 0 and faults["vmm"] > 0, faults
-    assert faults["vcpu"] == int(report["userfault-exits"]), (faults, report)
+    assert exits * 0.7 < faults["vcpu"] <= exits, (faults, report)
     assert faults["open"] == 0, faults
 
 
-def check_arrival(migration, memory):
+def check_arrival(migration, size=SMALL):
     migration.destination_guest.wait_word("complete")
     check_ends(migration)
     report = migration.destination_guest.finish()
-    assert report["verdict"] == f"identical ({SIZES[memory]} bytes)", report
+    assert report["verdict"] == f"identical ({size} bytes)", report
     assert report["status"] == 0
     assert report["backend"] == "kvm"
-    check_post_copy(migration, report)
     told = migration.destination.outcome()["migrate"]
-    assert told["pages"]["filled"] == told["pages"]["total"] == SIZES[memory] // PAGE
+    check_post_copy(migration, report)
+    assert told["pages"]["filled"] == told["pages"]["total"] == size // PAGE
+    return told, report
+
+
+def start(migration, source=ALONE, destination=ALONE, vcpus=2, size=SMALL, more=(), **options):
+    migration.start(str(size), vcpus, guests=(kinds(source), kinds(destination, *more)), **options)
+    migration.source.control.command("switchover")
+
+
+def check_migration(migration, **options):
+    start(migration, **options)
+    told, report = check_arrival(migration, options.get("size", SMALL))
     check_who_waited(told, report)
+    assert "UNEXPECTED_PAGE" not in migration.destination.control.names()
     return told
 
 
-def migrate(migration, memory="64M", vcpus=2, kinds=(GMEM, GMEM), **options):
-    migration.start(memory, vcpus, guests=kinds, **options)
-    migration.source.control.command("switchover")
-    return check_arrival(migration, memory)
+@pytest.mark.parametrize("vcpus, size", [(1, SMALL), (2, 2 * SMALL), (4, SMALL)])
+def test_a_guest_on_guest_memfd_arrives_identical(migration, vcpus, size):
+    check_migration(migration, vcpus=vcpus, size=size)
 
 
-@pytest.mark.parametrize("vcpus", [pytest.param(1, marks=pytest.mark.smoke), 2, 4])
-def test_a_guest_on_guest_memfd_arrives_identical(migration, vcpus):
-    migrate(migration, vcpus=vcpus)
-    assert "UNEXPECTED_PAGE" not in migration.destination.control.names()
-
-
-def test_guest_memfd_that_cannot_be_written(migration):
-    """Filled through a second mapping."""
-    migrate(migration, kinds=(UNWRITABLE, UNWRITABLE))
+@pytest.mark.long
+@pytest.mark.parametrize("vcpus", [1, 4])
+def test_a_larger_guest_on_guest_memfd_arrives_identical(migration, vcpus):
+    check_migration(migration, vcpus=vcpus, size=16 * SMALL)
 
 
 @pytest.mark.parametrize(
-    "source, destination",
+    "source, destination, vcpus",
     [
-        ("memfd,memfd", "guest_memfd,guest_memfd"),
-        ("guest_memfd,memfd,tmpfs,guest_memfd", "guest_memfd,private,guest_memfd,memfd"),
-        ("guest_memfd,guest_memfd-unwritable", "guest_memfd-unwritable,guest_memfd"),
+        # Filled through a second mapping.
+        ("guest_memfd-unwritable,guest_memfd", "guest_memfd-unwritable,guest_memfd-unwritable", 2),
+        ("guest_memfd,memfd,tmpfs,guest_memfd", "guest_memfd,private,guest_memfd,memfd", 4),
+        pytest.param("memfd,memfd", ALONE, 1, marks=pytest.mark.long),
     ],
 )
-def test_kinds_of_both_sides_are_independent(migration, source, destination):
-    migrate(migration, vcpus=4,
-            kinds=(("--kinds", source), ("--kinds", destination, "--mirror")))
+def test_kinds_of_both_sides_are_independent(migration, source, destination, vcpus):
+    check_migration(migration, source=source, destination=destination, vcpus=vcpus,
+                    more=("--mirror",))
 
 
-def test_the_source_may_be_on_guest_memfd_alone(migration):
+def test_the_source_alone_may_be_on_guest_memfd(migration):
     """Read through a mapping; at the destination nothing of it is left to see."""
-    migration.start("64M", 2, guests=(GMEM, ("--kinds", "memfd,memfd")))
-    migration.source.control.command("switchover")
-    migration.destination_guest.wait_word("complete")
-    check_ends(migration)
-    report = migration.destination_guest.finish()
-    assert report["verdict"] == f"identical ({SIZES['64M']} bytes)", report
+    start(migration, destination="memfd,memfd")
+    told, report = check_arrival(migration)
     assert report["userfault-exits"] == "0", report
+    assert told["faults"]["count"] > 0
 
 
 @pytest.mark.parametrize("prepared", ["allocated", "listed"])
 def test_what_a_destination_declares_to_be_populated_is_replaced(migration, prepared):
-    migrate(migration, kinds=(GMEM, (*GMEM, "--prepared", prepared)))
-    assert "UNEXPECTED_PAGE" not in migration.destination.control.names()
+    check_migration(migration, more=("--prepared", prepared))
 
 
 def test_vcpus_that_wait_while_nothing_is_pushed(migration):
     """Every page of the walk comes because somebody waits for it."""
-    migration.start("64M", 4, guests=(GMEM, GMEM))
+    migration.start(str(SMALL), 4, guests=(kinds(ALONE), kinds(ALONE)))
     source = migration.source.control
     source.command("set-parameters", {"push": False})
     source.command("switchover")
     migration.destination_guest.wait_word("resumed")
-    migration.destination_guest.wait_visits(2000)
+    migration.destination_guest.wait_visits(400)
     told = migration.destination.control.command("query-migrate")
     assert told["pages"]["pushed"] == 0
-    assert told["pages"]["requested"] > 1000
-    # One in eight visits is begun by KVM or the device, in turn, and a page's first fault is theirs.
-    assert told["faults"]["vcpu"] > 1000
-    assert told["faults"]["kvm"] > 50 and told["faults"]["vmm"] > 25, told["faults"]
+    assert told["pages"]["requested"] > 300
+    # One in eight visits is begun by KVM, KVM and the device, in turn: that page's fault is theirs.
+    assert told["faults"]["vcpu"] > 200
+    assert told["faults"]["kvm"] > 16 and told["faults"]["vmm"] > 8, told["faults"]
     source.command("set-parameters", {"push": True})
-    check_arrival(migration, "64M")
+    check_arrival(migration)
 
 
 def test_a_vcpu_waits_out_a_network_that_stands_still(migration):
     """Open faults are told of, and answered when the pages come."""
-    migration.start("64M", 2, guests=(GMEM, GMEM), budget=8 << 20)
-    migration.source.control.command("switchover")
+    start(migration, budget=2 << 20)
     migration.wait_state("postcopy-active")
     migration.wait_status(migration.destination, lambda status: status["faults"]["open"] == 2)
     migration.relay.release()
-    check_arrival(migration, "64M")
+    check_arrival(migration)
 
 
 def test_a_stopped_vmm_finds_its_answers(migration):
     """Nobody reads the fault socket for a while; push goes on, and no answer is lost."""
-    migration.start("64M", 4, guests=(GMEM, GMEM))
-    migration.source.control.command("switchover")
+    start(migration, vcpus=4)
     migration.destination_guest.wait_word("resumed")
     for _ in range(20):
         migration.destination_guest.signal(signal.SIGSTOP)
         migration.destination.control.command("query-migrate")
         migration.destination_guest.signal(signal.SIGCONT)
-    check_arrival(migration, "64M")
+    check_arrival(migration)
+
+
+def test_cancelled_while_its_vmm_waits_for_a_page(migration):
+    """In the load of the device state; the guest works on at the source."""
+    migration.start(str(SMALL), 2, guests=(kinds(ALONE), kinds(ALONE)), budget=64 << 10)
+    migration.source.control.command("set-parameters", {"push": False})
+    migration.relay.hold()
+    migration.relay.let(4000)  # the device state, and a part of the page: test_cancel.py
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("loading")
+    migration.relay.wait_stalled()
+    migration.source.control.command("cancel", {})
+    migration.relay.release()
+    assert migration.source.wait() == 130
+    assert migration.destination.wait() == 130
+    migration.source_guest.wait_word("continued")
+    migration.check_source_guest_runs()
+
+
+# ---- kernels that offer less, or are stricter: parameters of the test kernel's KVM
+
+
+@pytest.fixture
+def parameter():
+    """Sets one until the test is over."""
+    before = []
+
+    def change(name, value):
+        before.append((name, gmem.set_parameter(name, value)))
+
+    yield change
+    for name, value in reversed(before):
+        gmem.set_parameter(name, value)
+
+
+def test_missing_alone_is_enough_where_pages_fill_atomically(migration, parameter):
+    """A page that was written may be mapped without an event, and is whole then."""
+    parameter("gmem_uffd_minor", 0)
+    start(migration, more=("--fill-atomic",))
+    told, _ = check_arrival(migration)
+    assert told["faults"]["vcpu"] > 0
+
+
+def test_missing_alone_is_refused_where_nobody_declares_that(migration, parameter):
+    parameter("gmem_uffd_minor", 0)
+    migration.start_destination()
+    migration.start_source()
+    migration.source.open()
+    migration.start_guest("source", str(SMALL), 1, kinds(ALONE)).wait_word("running")
+    migration.wait_link()
+    migration.start_guest("destination", str(SMALL), 1, kinds(ALONE))
+    assert migration.destination.wait() == 76
+    said = " ".join(migration.destination.log_text().split())
+    assert "MINOR" in said and "fill_atomic" in said, said
+    assert migration.source.wait() == 76
+    assert migration.source.outcome()["outcome"] == "source-intact"
+    migration.check_source_guest_runs()
+
+
+@pytest.mark.parametrize("error", [17, 28], ids=["EEXIST", "ENOSPC"])
+def test_pages_that_are_there_cannot_be_written_again(migration, parameter, error):
+    parameter("gmem_write_populated", error)
+    check_migration(migration, more=("--prepared", "allocated"))
