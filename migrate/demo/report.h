@@ -27,7 +27,7 @@ struct pf_demo_report {
 	bool taken;	      /* from here on: pf_demo_report_take() */
 	uint64_t downtime_us;
 	uint64_t pages, requested, pushed, zero, duplicates;
-	uint64_t faults;
+	uint64_t faults, faults_vcpu, faults_kvm, faults_vmm;
 	double p50_us, p99_us, max_us;
 };
 

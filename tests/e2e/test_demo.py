@@ -20,7 +20,8 @@ MEMORY = 64 << 20
 WALKED = 0x10000  # the guest's own pages are below
 COUNTS = (
     "memory-bytes vcpus visits visits-before visits-during visits-after downtime-guest-us "
-    "downtime-us total-ms pages pages-by-request pages-by-push pages-zero duplicates faults "
+    "downtime-us total-ms pages pages-by-request pages-by-push pages-zero duplicates faults faults-vcpu "
+    "faults-kvm faults-vmm "
     "pages-touched worst-stall-us"
 ).split()
 RATES = (

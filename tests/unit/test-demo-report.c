@@ -182,7 +182,7 @@ static json_t *status_of_completed(void)
 		" \"pages\": {\"total\": 262144, \"filled\": 262144, \"requested\": 40000,"
 		" \"pushed\": 222000, \"zero\": 144, \"duplicates\": 7,"
 		" \"resent-after-resume\": 0},"
-		" \"faults\": {\"count\": 42000, \"open\": 0},"
+		" \"faults\": {\"count\": 42000, \"open\": 0, \"vcpu\": 30, \"kvm\": 20, \"vmm\": 10},"
 		" \"latency-us\": {\"p50\": 31.25, \"p99\": 210, \"max\": 4000.5}}",
 		0, NULL);
 
@@ -209,6 +209,9 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 		"pages-zero: 144\n",
 		"duplicates: 7\n",
 		"faults: 42000\n",
+		"faults-vcpu: 30\n",
+		"faults-kvm: 20\n",
+		"faults-vmm: 10\n",
 		"fault-latency-p50-us: 31.2",
 		"fault-latency-p99-us: 210.0\n",
 		"worst-stall-us: 4321\n",
@@ -269,6 +272,7 @@ static struct pf_demo_report proof(struct pf_demo_guest *guest)
 	for (size_t i = 0; i < PF_ARRAY_LEN(finish); i++)
 		take(guest, finish[i]);
 	return (struct pf_demo_report){
+		.backend = &pf_demo_memfd,
 		.guest = &guest->answer, .visits_end = 4900000, .requested = 1, .faults = 1};
 }
 
@@ -298,6 +302,27 @@ static void test_a_migration_without_faults_is_no_post_copy(void **state)
 	expect_no_proof(&bad, "pages-by-request is 0");
 	guest.answer.pages_touched_here = 0;
 	expect_no_proof(&good, "pages-touched is 0");
+}
+
+static void test_on_guest_memfd_everybody_must_have_waited(void **state)
+{
+	struct pf_demo_guest guest = {0};
+	struct pf_demo_report good = proof(&guest), bad;
+	struct pf_err err;
+
+	(void)state;
+	good.backend = pf_demo_backend_find("guest_memfd");
+	good.faults_vcpu = good.faults_kvm = good.faults_vmm = 1;
+	assert_int_equal(pf_demo_report_prove(&good, &err), 0);
+	bad = good;
+	bad.faults_vcpu = 0;
+	expect_no_proof(&bad, "faults-vcpu is 0");
+	bad = good;
+	bad.faults_kvm = 0;
+	expect_no_proof(&bad, "faults-kvm is 0");
+	bad = good;
+	bad.faults_vmm = 0;
+	expect_no_proof(&bad, "faults-vmm is 0");
 }
 
 static void test_a_guest_that_stood_still_is_no_post_copy(void **state)
@@ -345,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_the_report_is_one_name_and_value_a_line),
 		cmocka_unit_test(test_a_guest_that_found_the_wrong_word_itself_is_reported_too),
 		cmocka_unit_test(test_a_migration_without_faults_is_no_post_copy),
+		cmocka_unit_test(test_on_guest_memfd_everybody_must_have_waited),
 		cmocka_unit_test(test_a_guest_that_stood_still_is_no_post_copy),
 		cmocka_unit_test(test_a_status_without_a_member_is_refused_by_name),
 	};
