@@ -8,7 +8,7 @@ import time
 
 from control import Control
 from pki import SOURCE_NAME
-from processes import DEADLINE, Child, Guest, Late
+from processes import DEADLINE, SLOWER, Child, Guest, Late
 from relay import Relay
 
 ID = "vm7"
@@ -120,6 +120,8 @@ class Migration:
 
     def start_source(self, **more):
         defaults = {"connect": getattr(self, "address", None)}
+        if SLOWER > 1:  # a handshake is to take 5 s at most, and may need another attempt
+            defaults["connect_timeout"] = int(DEADLINE)
         self.source = self.own(
             Agent("source", self.folder, self.options("source", {**defaults, **more}))
         )
