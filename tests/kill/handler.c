@@ -179,6 +179,8 @@ static void describe(struct handler *handler)
 	struct pf_guest *guest = &handler->guest;
 
 	guest->table = stage->table;
+	guest->has_faults = stage->fault_fd >= 0;
+	guest->fault_fd = stage->fault_fd;
 	guest->uffds = MAPPINGS;
 	for (uint32_t u = 0; u < MAPPINGS; u++)
 		guest->uffd[u].fd = stage->uffd[u];
@@ -187,6 +189,8 @@ static void describe(struct handler *handler)
 		guest->region[r].kind = stage_row(stage, r)->kind;
 		guest->region[r].discards = !stage_row(stage, r)->keeps;
 		guest->region[r].fd = stage->region[r].fd;
+		guest->region[r].has_bitmap = stage->region[r].bitmap_fd >= 0;
+		guest->region[r].bitmap_fd = stage->region[r].bitmap_fd;
 		guest->region[r].mappings = stage->region[r].mappings;
 		for (uint32_t m = 0; m < stage->region[r].mappings; m++) {
 			guest->region[r].mapping[m].uffd = stage->region[r].uffd[m];

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "machine.h"
 #include "tests/unit/memhelp.h"
 #include "migrate/demo/pki.h"
 
@@ -58,6 +59,16 @@ static void write_source(const struct stage *stage, uint32_t region)
 	munmap(word, bytes);
 }
 
+/* Every bit of it is set. */
+static void open_bitmap(struct stage *stage, uint32_t r, uint64_t pages)
+{
+	stage->region[r].bitmap_fd = row_file(&memory_rows[ROW_MEMFD], pages / 8);
+	stage->region[r].bitmap = mmap(NULL, pages / 8, PROT_READ | PROT_WRITE, MAP_SHARED,
+				       stage->region[r].bitmap_fd, 0);
+	assert_true(stage->region[r].bitmap != MAP_FAILED);
+	memset(stage->region[r].bitmap, 0xff, pages / 8);
+}
+
 static void open_region(struct stage *stage, uint32_t r, const struct layout *layout, uint64_t gpa)
 {
 	const struct memory_row *row = &memory_rows[layout->region[r].row];
@@ -77,6 +88,9 @@ static void open_region(struct stage *stage, uint32_t r, const struct layout *la
 		stage->region[r].uffd[m] = m;
 		stage->region[r].base[m] = (uint64_t)(uintptr_t)at;
 	}
+	stage->region[r].bitmap_fd = -1;
+	if (row->kind == PF_MEMORY_GUEST_MEMFD)
+		open_bitmap(stage, r, layout->region[r].pages);
 	write_source(stage, r);
 }
 
@@ -114,6 +128,7 @@ void scene_open(struct scene *scene, const struct layout *layout, uint64_t seed)
 		open_region(stage, r, layout, gpa);
 		gpa += stage->table.region[r].size;
 	}
+	scene->machine = machine_open(stage, VCPUS);
 	stage->state_dir = dir_make();
 	stage->tls_dir = dir_make();
 	make_pki(stage->tls_dir);
@@ -124,7 +139,7 @@ void scene_open(struct scene *scene, const struct layout *layout, uint64_t seed)
 static void keep_fds(posix_spawn_file_actions_t *actions, const struct scene *scene, bool handler)
 {
 	const struct stage *stage = scene->stage;
-	int fds[4 + REGIONS_MAX + MAPPINGS], count = 0;
+	int fds[5 + 2 * REGIONS_MAX + MAPPINGS], count = 0;
 
 	fds[count++] = scene->stage_fd;
 	fds[count++] = stage->tls_dir;
@@ -132,8 +147,12 @@ static void keep_fds(posix_spawn_file_actions_t *actions, const struct scene *sc
 		fds[count++] = handler ? stage->region[r].fd : stage->region[r].source_fd;
 	for (uint32_t u = 0; handler && u < MAPPINGS; u++)
 		fds[count++] = stage->uffd[u];
-	if (handler)
+	if (handler) {
 		fds[count++] = stage->state_dir;
+		fds[count++] = stage->fault_fd;
+		for (uint32_t r = 0; r < stage->table.count; r++)
+			fds[count++] = stage->region[r].bitmap_fd;
+	}
 	/* To itself: close-on-exec is taken off (posix_spawn_file_actions_adddup2(3)). */
 	for (int i = 0; i < count; i++)
 		if (fds[i] >= 0)
@@ -220,7 +239,7 @@ static void hear_handler(struct scene *scene)
 		scene->port = said.port;
 		tell_source(scene);
 		if (!scene->vcpus) {
-			scene->vcpus = vcpus_start(scene->stage);
+			scene->vcpus = vcpus_start(scene->stage, scene->machine);
 			vcpus_grant(scene->vcpus);
 		}
 	} else {
@@ -313,7 +332,8 @@ static void compare_files(const struct scene *scene)
 	for (uint32_t r = 0; r < stage->table.count; r++) {
 		uint8_t file[PAGE];
 
-		if (stage->region[r].fd < 0)
+		/* Of guest_memfd there is no read(2). */
+		if (stage->region[r].fd < 0 || stage->region[r].bitmap)
 			continue;
 		for (uint64_t at = 0; at < stage->table.region[r].size; at += PAGE) {
 			const void *mapped = (const void *)(uintptr_t)(stage->region[r].base[0] + at);
@@ -322,6 +342,19 @@ static void compare_files(const struct scene *scene)
 			assert_memory_equal(file, mapped, PAGE);
 		}
 	}
+}
+
+/* Handlers have cleared every bit of it. */
+static void close_bitmap(struct stage *stage, uint32_t r)
+{
+	uint64_t bytes = pf_region_pages(&stage->table.region[r]) / 8;
+
+	if (!stage->region[r].bitmap)
+		return;
+	for (uint64_t i = 0; i < bytes / sizeof(unsigned long); i++)
+		assert_int_equal(stage->region[r].bitmap[i], 0);
+	munmap(stage->region[r].bitmap, bytes);
+	close(stage->region[r].bitmap_fd);
 }
 
 void scene_close(struct scene *scene)
@@ -334,12 +367,14 @@ void scene_close(struct scene *scene)
 		fail_msg("%s", vcpus_compare(scene->vcpus));
 	compare_files(scene);
 	vcpus_end(scene->vcpus);
+	machine_close(scene->machine, stage);
 	for (uint32_t u = 0; u < MAPPINGS; u++)
 		close(stage->uffd[u]);
 	for (uint32_t r = 0; r < stage->table.count; r++) {
 		for (uint32_t m = 0; m < stage->region[r].mappings; m++)
 			munmap((void *)(uintptr_t)stage->region[r].base[m],
 			       stage->table.region[r].size);
+		close_bitmap(stage, r);
 		if (stage->region[r].fd >= 0)
 			close(stage->region[r].fd);
 		close(stage->region[r].source_fd);

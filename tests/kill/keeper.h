@@ -36,6 +36,7 @@ struct child {
 struct scene {
 	struct stage *stage;
 	int stage_fd;
+	struct machine *machine; /* whose vCPUs they have; NULL: none */
 	struct vcpus *vcpus; /* NULL until the traps stand */
 	struct child handler, source;
 	uint32_t port; /* of the latest handler; 0: it has not said */

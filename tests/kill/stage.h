@@ -32,9 +32,12 @@ struct stage {
 		uint32_t mappings;
 		uint32_t uffd[MAPPINGS];
 		uint64_t base[MAPPINGS];
+		int bitmap_fd; /* of guest_memfd: the userfault bitmap; else -1 */
+		unsigned long *bitmap;
 	} region[REGIONS_MAX];
 	int uffd[MAPPINGS]; /* each region's mapping m is in uffd m */
 	int state_dir, tls_dir;
+	int fault_fd; /* the handlers' end of the fault socket; -1: nothing is guest_memfd */
 	_Atomic uint32_t epoch;
 	_Atomic bool armed; /* a handler has: the next ones take up */
 	/* Counted by handlers that lived to say it. */

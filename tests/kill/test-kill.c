@@ -30,16 +30,25 @@
 #define SCENES_MAX 50u /* for one step to be reached; each is a whole migration */
 
 /* Steps are taken by some rows only; a mixed guest takes them all. */
-enum { SMALL = 1, PRIVATE = 2, HUGE = 4, FILES = SMALL | HUGE, EVERY = FILES | PRIVATE };
+enum {
+	SMALL = 1,
+	PRIVATE = 2,
+	HUGE = 4,
+	GMEM = 8,
+	FILES = SMALL | HUGE | GMEM,
+	EVERY = FILES | PRIVATE
+};
 
 static const unsigned steps_of[ROWS] = {
-	[ROW_MEMFD] = SMALL, [ROW_TMPFS] = SMALL, [ROW_PRIVATE] = PRIVATE, [ROW_HUGETLB] = HUGE};
+	[ROW_MEMFD] = SMALL, [ROW_TMPFS] = SMALL, [ROW_PRIVATE] = PRIVATE, [ROW_HUGETLB] = HUGE,
+	[ROW_GMEM] = GMEM};
 
 static const struct layout layouts[] = {
 	{"memfd", 2, {{ROW_MEMFD, 1024, 2}, {ROW_MEMFD, 512, 1}}},
 	{"tmpfs", 2, {{ROW_TMPFS, 1024, 2}, {ROW_TMPFS, 512, 1}}},
 	{"private", 2, {{ROW_PRIVATE, 1024, 1}, {ROW_PRIVATE, 512, 1}}},
 	{"hugetlbfs", 1, {{ROW_HUGETLB, 16, 2}}},
+	{"guest_memfd", 2, {{ROW_GMEM, 1024, 2}, {ROW_GMEM, 512, 1}}},
 	{"mixed", 3, {{ROW_MEMFD, 512, 2}, {ROW_PRIVATE, 512, 1}, {ROW_HUGETLB, 16, 1}}},
 };
 
@@ -65,6 +74,10 @@ static const struct step {
 	{PF_FAULT_MAPPED, EVERY, false, 20},
 	{PF_FAULT_WOKEN, EVERY, false, 1},
 	{PF_FAULT_HOLE_FILLED, FILES, false, 1},
+	{PF_FAULT_SLOT_SET, GMEM, false, 12},
+	{PF_FAULT_LET_IN, GMEM, false, 20},
+	{PF_FAULT_BULK_LET_IN, GMEM, false, 30},
+	{PF_FAULT_RESOLVED, GMEM, false, 12},
 	{PF_FAULT_BULK_PAGES_HEARD, EVERY, false, 20},
 	{PF_FAULT_BULK_ZERO_HEARD, EVERY, false, 8},
 	{PF_FAULT_BULK_CLAIMED, EVERY, false, 20},

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "machine.h"
 
 #define VISITS_A_ROUND 12u
 #define OWNERS_EACH 16u /* of so many pages one is its owner's alone, */
@@ -38,6 +39,7 @@ struct vcpu {
 
 struct vcpus {
 	const struct stage *stage;
+	struct machine *machine;
 	struct note *note[REGIONS_MAX]; /* a page's is its owner's */
 	pthread_mutex_t lock;
 	pthread_cond_t more;
@@ -163,6 +165,26 @@ static void write_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint
 	}
 }
 
+/*
+ * Of guest_memfd: a word that nobody writes, read by the vCPU or, for it, by KVM, so that it is one of
+ * them who waits for the page; or by neither.
+ */
+static void check_as_guest(struct vcpu *vcpu, uint32_t region, uint64_t page)
+{
+	const struct vcpus *vcpus = vcpu->vcpus;
+	const struct pf_region_shape *shape = &vcpus->stage->table.region[region];
+	enum reader reader = (enum reader)draw(vcpu, READERS + 1);
+	uint64_t found, wanted;
+
+	if (row_of(vcpus, region)->kind != PF_MEMORY_GUEST_MEMFD || reader == READERS)
+		return;
+	wanted = expected(vcpus, region, page, 1);
+	found = machine_read(vcpus->machine, vcpu->number, reader,
+			     shape->gpa + page * shape->page_size + sizeof(found));
+	if (found != wanted)
+		complain(vcpu->vcpus, region, page, MAPPINGS, 1, found);
+}
+
 static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
 {
 	struct vcpus *vcpus = vcpu->vcpus;
@@ -171,6 +193,7 @@ static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
 
 	if (is_owners(page) && !owner)
 		return;
+	check_as_guest(vcpu, region, page);
 	check_page(vcpus, region, page, mapping, owner);
 	if (owner)
 		write_page(vcpus, region, page, mapping);
@@ -303,11 +326,12 @@ static void *vcpu_thread(void *opaque)
 	return NULL;
 }
 
-struct vcpus *vcpus_start(const struct stage *stage)
+struct vcpus *vcpus_start(const struct stage *stage, struct machine *machine)
 {
 	struct vcpus *vcpus = calloc(1, sizeof(*vcpus));
 
 	vcpus->stage = stage;
+	vcpus->machine = machine;
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->more, NULL);
 	for (uint32_t r = 0; r < vcpus->stage->table.count; r++)

@@ -15,8 +15,10 @@
 #define VCPUS 8u
 
 struct vcpus;
+struct machine;
 
-struct vcpus *vcpus_start(const struct stage *stage);
+/* machine: whose vCPUs read guest_memfd for them, too; NULL: there is none. */
+struct vcpus *vcpus_start(const struct stage *stage, struct machine *machine);
 /* Another round for everybody, when the one before is done. */
 void vcpus_grant(struct vcpus *vcpus);
 /* Each walks through every page of every mapping; after that they are done. */

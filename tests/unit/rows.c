@@ -10,11 +10,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/cleanup.h"
+#include "base/kvm_abi.h"
+#include "memory/gmem_probe.h"
 #include "memhelp.h"
 
 static int sized(int fd, uint64_t bytes)
@@ -40,6 +44,32 @@ static int new_hugetlb_file(uint64_t bytes)
 	return sized(memfd_create("row", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB), bytes);
 }
 
+int row_machine(void)
+{
+	static int machine = -1;
+	pf_auto_fd int kvm = -1;
+
+	if (machine >= 0)
+		return machine;
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	assert_true(kvm >= 0);
+	machine = ioctl(kvm, KVM_CREATE_VM, 0ul);
+	assert_true(machine >= 0);
+	return machine;
+}
+
+static int new_gmem(uint64_t bytes)
+{
+	struct pf_kvm_guest_memfd create = {.size = bytes,
+					    .flags = PF_GUEST_MEMFD_MMAP | PF_GUEST_MEMFD_INIT_SHARED |
+						     PF_GUEST_MEMFD_WRITE};
+	int fd = ioctl(row_machine(), PF_KVM_CREATE_GUEST_MEMFD, &create);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_SETFD, FD_CLOEXEC), 0); /* KVM does not */
+	return fd;
+}
+
 /* The pages of hugetlbfs are the agent's to reserve. */
 const struct memory_row memory_rows[ROWS] = {
 	[ROW_MEMFD] = {"memfd", PF_MEMORY_MEMFD, PAGE, VMM_MAPPINGS, new_memfd, MAP_SHARED, true},
@@ -49,6 +79,8 @@ const struct memory_row memory_rows[ROWS] = {
 			 false},
 	[ROW_HUGETLB] = {"hugetlbfs", PF_MEMORY_HUGETLBFS, HUGE_PAGE, VMM_MAPPINGS, new_hugetlb_file,
 			 MAP_SHARED | MAP_NORESERVE, true},
+	[ROW_GMEM] = {"guest_memfd", PF_MEMORY_GUEST_MEMFD, PAGE, VMM_MAPPINGS, new_gmem, MAP_SHARED,
+		      true},
 };
 
 static uint64_t pool_free(void)
@@ -63,8 +95,25 @@ static uint64_t pool_free(void)
 	return pages;
 }
 
+/* All of it, for threads and vCPUs alike. */
+static void gmem_needs(void)
+{
+	static struct pf_gmem_probe probe;
+
+	pf_gmem_probe(&probe);
+	for (enum pf_gmem_feature i = 0; i < PF_GMEM_FEATURES; i++) {
+		if (probe.feature[i].works)
+			continue;
+		fprintf(stderr, "skip guest_memfd: no %s: %s\n", pf_gmem_feature_name(i),
+			probe.feature[i].why.text);
+		skip();
+	}
+}
+
 void row_needs(const struct memory_row *row, uint64_t pages)
 {
+	if (row->kind == PF_MEMORY_GUEST_MEMFD)
+		gmem_needs();
 	if (row->page_size == PAGE || pool_free() >= pages)
 		return;
 	fprintf(stderr, "skip %s: %" PRIu64 " free pages of 2 MiB are needed (vm.nr_hugepages)\n",

@@ -15,7 +15,7 @@
 
 #define HUGE_PAGE ((uint32_t)2 << 20)
 
-enum row_name { ROW_MEMFD, ROW_TMPFS, ROW_PRIVATE, ROW_HUGETLB, ROWS };
+enum row_name { ROW_MEMFD, ROW_TMPFS, ROW_PRIVATE, ROW_HUGETLB, ROW_GMEM, ROWS };
 
 struct memory_row {
 	const char *name;
@@ -37,6 +37,8 @@ extern const struct memory_row memory_rows[ROWS];
 void row_needs(const struct memory_row *row, uint64_t pages);
 /* A new file of the row, or -1 where it has none. */
 int row_file(const struct memory_row *row, uint64_t bytes);
+/* The KVM machine that guest_memfd is of: one for the process, made when it is first asked for. */
+int row_machine(void);
 /* MAP_FAILED, as mmap(2). */
 void *row_map(const struct memory_row *row, int fd, uint64_t bytes);
 /* Gives a page and its data up, in every mapping: who reads it then finds zeros.  0, or errno. */
