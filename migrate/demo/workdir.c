@@ -56,10 +56,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+/* Not FTW_MOUNT: on overlayfs files can have another st_dev than their folder, and would stay. */
 static void remove_tree(char *path)
 {
 	if (path[0] != '\0')
-		(void)nftw(path, remove_one, REMOVE_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		(void)nftw(path, remove_one, REMOVE_FDS, FTW_DEPTH | FTW_PHYS);
 	path[0] = '\0';
 }
 
