@@ -172,6 +172,22 @@ void pf_exits_answer(struct pf_pager *pager, const struct pf_run *run)
 		answer_filled(pager, run);
 }
 
+/*
+ * What was parked while it was FILLING, or before, is over too; what was sent stays owed until the source
+ * has answered.
+ */
+void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run)
+{
+	uint64_t since;
+
+	pf_exits_answer(pager, run);
+	for (uint64_t page = run->first; page < run->first + run->count; page++)
+		if (!pf_requests_owed(&pager->requests, run->region, page) &&
+		    pf_journal_state(&pager->guest->journal, run->region, page) == PF_PAGE_FILLED &&
+		    pf_requests_close(&pager->requests, run->region, page, &since))
+			pf_hist_record(&pager->latency_ns, pf_now_ns() - since);
+}
+
 void pf_exits_answer_all(struct pf_guest *guest)
 {
 	uint64_t gpa;

@@ -16,6 +16,8 @@
 void pf_exits_serve(struct pf_pager *pager);
 /* Whoever waits for a page of this run that is FILLED is answered. */
 void pf_exits_answer(struct pf_pager *pager, const struct pf_run *run);
+/* The same, of a run that a bulk thread has filled and mapped. */
+void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run);
 /* Whoever waits is asked for again: a process before this one, or the journal, has forgotten it. */
 void pf_exits_repeat(struct pf_pager *pager);
 /* What to poll for; false: nothing now. */

@@ -537,9 +537,12 @@ static void take_maps(struct pf_pager *pager)
 
 	while (!atomic_load(&pager->stop) && pf_mailbox_take(&pager->maps, &mail)) {
 		/* Woken, whoever waits traps again, and that trap is parked. */
-		if (mail.kind == PF_MAIL_MAP && !map_now(pager, mail.data))
+		if (mail.kind == PF_MAIL_ANSWER)
+			pf_exits_answer_pushed(pager, mail.data);
+		else if (!map_now(pager, mail.data))
 			wake_waiters(pager, mail.data);
-		pf_exits_answer(pager, mail.data);
+		else
+			pf_exits_answer(pager, mail.data);
 		free(mail.data);
 	}
 }

@@ -220,6 +220,28 @@ static void a_page_that_is_given_up_half_way_is_asked_for(void **state)
 	close_kit();
 }
 
+/* The thread that was filling it does: nothing was asked for, and nothing is open any more. */
+static void a_page_that_was_being_filled_is_answered_when_it_is(void **state)
+{
+	static uint8_t bytes[PAGE];
+	struct pf_run run = {.region = 0, .first = 70, .count = 1};
+
+	(void)state;
+	open_kit();
+	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 70, 1), 1);
+	leave_for(4, 70);
+	pk_barrier(&kit, 1000);
+	assert_int_equal(atomic_load(&kit.pager.count.open), 1);
+	page_fill(bytes, 70, 1);
+	assert_int_equal(pwrite(kit.guest.region[0].fd, bytes, PAGE, 70 * PAGE), PAGE);
+	assert_int_equal(pf_journal_fill(&kit.guest.journal, 0, 70, 1), 1);
+	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_ANSWER, 0, &run, sizeof(run)));
+	enters(4, 70);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	pk_barrier(&kit, 1001);
+	close_kit();
+}
+
 /* The new fault says that the old one is over, whatever became of its answer. */
 static void a_vcpu_waits_for_its_last_page_only(void **state)
 {
@@ -446,6 +468,7 @@ int main(void)
 		cmocka_unit_test(one_request_answers_all_vcpus_and_threads_that_wait),
 		cmocka_unit_test(a_page_that_is_pushed_answers_who_waits_for_it),
 		cmocka_unit_test(a_page_that_is_given_up_half_way_is_asked_for),
+		cmocka_unit_test(a_page_that_was_being_filled_is_answered_when_it_is),
 		cmocka_unit_test(a_vcpu_waits_for_its_last_page_only),
 		cmocka_unit_test(a_fault_outside_is_told_and_answered),
 		cmocka_unit_test(answers_that_find_no_room_are_given_later),
