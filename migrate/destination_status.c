@@ -31,6 +31,9 @@ void pf_destination_status(void *engine, json_t *status)
 		pages.total = destination->guest.journal.total;
 		pages.filled = destination->guest.journal.filled;
 		pages.duplicates = destination->guest.count.duplicates;
+		/* What was pushed first is owed by the source still, and waited for by nobody. */
+		if (pages.filled == pages.total)
+			faults.open = 0;
 	}
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
 		if (!destination->bulk[i].started)
