@@ -243,7 +243,9 @@ static int prepare_region(struct pf_guest_memory *memory, uint32_t region, struc
 
 	if (fd < 0)
 		return 0;
-	memset(memory->base + start, 0xa5, PF_PREPARED_PAGES * PF_GUEST_PAGE);
+	/* A page of guest_memfd that was written to is there for good; an allocated one is not yet. */
+	if (memory->plan.prepared == PF_PREPARED_LISTED || !pf_backing_is_gmem(memory->plan.region[region]))
+		memset(memory->base + start, 0xa5, PF_PREPARED_PAGES * PF_GUEST_PAGE);
 	if (memory->plan.prepared == PF_PREPARED_LISTED)
 		return 0;
 	/* guest_memfd knows no other mode of allocating; a file of this size already does the same. */

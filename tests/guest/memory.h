@@ -35,7 +35,8 @@ enum pf_backing {
 /* What a destination's files hold when they are handed over, and are declared to hold. */
 enum pf_prepared {
 	PF_PREPARED_NOT,
-	PF_PREPARED_ALLOCATED, /* every page, some of them written to, none mapped */
+	/* every page, some of them written to where they can be written again, none mapped */
+	PF_PREPARED_ALLOCATED,
 	PF_PREPARED_LISTED,    /* the first PF_PREPARED_PAGES of each region, written and mapped */
 };
 #define PF_PREPARED_PAGES 3u
