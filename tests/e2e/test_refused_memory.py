@@ -190,8 +190,13 @@ ROWS = [
         "leave it out"),
     Row("region_that_is_filled_atomically", lambda m: plain(m, fill_atomic=True), "fill_atomic",
         "leave it out"),
-    Row("guest_memfd", lambda m: plain(m, kind=GUEST_MEMFD), "traps no vCPU access",
-        "a memfd or a file on tmpfs"),
+    Row("memfd_said_to_be_a_guest_memfd", lambda m: plain(m, kind=GUEST_MEMFD),
+        "is said to be a guest_memfd, but is /memfd:", "KVM_CREATE_GUEST_MEMFD"),
+    Row("bitmap_without_a_fault_socket", lambda m: plain(
+        m, kind=GUEST_MEMFD, bitmap_fd=os.memfd_create("bitmap")), "there is no fault socket",
+        "socketpair"),
+    Row("bitmap_that_is_the_memory", lambda m: plain(m, kind=GUEST_MEMFD, bitmap_fd=m.fd),
+        "both the memory of region 0 and the userfault bitmap", "a descriptor of its own"),
     Row("private_memory_with_two_mappings", lambda m: plain(
         m, kind=PRIVATE, fd=None, mapping=[(m.uffd, m.address), (m.uffd, m.address + SIZE)]),
         "mapped once", "needs a memfd"),

@@ -198,6 +198,7 @@ static void a_page_that_is_pushed_answers_who_waits_for_it(void **state)
 	assert_int_equal(pk_request(&kit), 64);
 	pk_pages(kit.push[0], 60, 8);
 	enters(2, 64);
+	assert_int_equal(atomic_load(&traps[60]), 0); /* nor does it stop who has not come yet */
 	pk_pages(kit.urgent, 64, 1); /* owed, and late */
 	pk_barrier(&kit, 1000);
 	assert_true(nobody_enters());
