@@ -19,6 +19,14 @@
 #include "base/kvm_abi.h"
 #include "memory/gmem_probe.h"
 
+bool gmem_is_plain(void)
+{
+	struct pf_gmem_probe probe;
+
+	pf_gmem_probe(&probe);
+	return probe.feature[PF_GMEM_FILE].works && !probe.feature[PF_GMEM_UFFD].works;
+}
+
 bool gmem_refused(void)
 {
 	struct pf_gmem_probe probe;
@@ -106,6 +114,8 @@ void gmem_close(struct gmem_bench *gmem)
 	bench_close(&gmem->bench);
 	munmap(gmem->bitmap, PAGE);
 	close(gmem->bitmap_fd);
+	if (access("/sys/module/kvm/parameters/gmem_uffd_minor", F_OK) != 0)
+		return; /* a kernel without the patches has neither */
 	gmem_set_parameter("gmem_uffd_minor", "1");
 	gmem_set_parameter("gmem_write_populated", "0");
 }

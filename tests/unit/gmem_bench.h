@@ -20,6 +20,8 @@ struct gmem_bench {
 
 /* Prints why and returns true where there is no such kernel: main() then returns 77. */
 bool gmem_refused(void);
+/* There is guest_memfd, and userfaultfd does not trap it: a released kernel. */
+bool gmem_is_plain(void);
 /* A guest_memfd of PAGES pages with these flags beside MMAP and INIT_SHARED. */
 int gmem_create(uint64_t flags);
 /* kvm's parameter; put back by gmem_close(). */

@@ -572,8 +572,23 @@ static void the_source_reads_pages_and_makes_none(void **state)
 	pf_reader_done(&reader);
 }
 
+/* On a released kernel: named before anything is trapped, and what to do. */
+static void a_kernel_that_cannot_trap_it_is_named(void **state)
+{
+	struct gmem_bench gmem;
+
+	(void)state;
+	gmem_open(&gmem, 0, 1);
+	gmem_assert_refused(&gmem, PF_ERR_SYSTEM,
+			    "this kernel's userfaultfd traps nothing on guest_memfd: Invalid argument");
+	gmem_close(&gmem);
+}
+
 int main(void)
 {
+	const struct CMUnitTest plain[] = {
+		cmocka_unit_test(a_kernel_that_cannot_trap_it_is_named),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_page_is_placed_for_who_is_blocked_and_for_who_left),
 		cmocka_unit_test(a_run_across_two_words_of_the_bitmap_is_let_in_and_no_neighbour),
@@ -597,7 +612,11 @@ int main(void)
 		cmocka_unit_test(the_source_reads_pages_and_makes_none),
 	};
 
-	if (uffd_refused() || gmem_refused())
+	if (uffd_refused())
+		return 77;
+	if (gmem_is_plain())
+		return cmocka_run_group_tests(plain, NULL, NULL);
+	if (gmem_refused())
 		return 77;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
