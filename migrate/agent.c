@@ -202,7 +202,7 @@ static json_t *outcome_object(const struct pf_agent *agent, bool final)
 				   agent->owner, "final", final);
 
 	/* Not packed: a path that is no UTF-8 must cost the reason alone, and not the outcome. */
-	if (agent->failed) {
+	if (agent->failed || agent->noted) {
 		json_object_set_new(object, "reason", json_string(agent->why.text));
 		json_object_set_new(object, "hint", json_string(agent->why.hint));
 	}

@@ -60,6 +60,7 @@ struct pf_agent {
 	const char *outcome, *owner; /* NULL: not decided */
 	int exit_code;
 	bool ending, failed; /* failed: why is what ended it */
+	bool noted; /* why is to be told with an outcome that is no failure */
 };
 
 /*

@@ -18,21 +18,6 @@ int pf_arrival_gather(const struct pf_arrival *arrival, const struct pf_frame *f
 	return pf_assembly_take(arrival->assembly, &arrival->guest->table, frame, body, err);
 }
 
-void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame)
-{
-	pf_assembly_lost(arrival->assembly, frame);
-	for (uint32_t i = 0; i < frame->count; i++) {
-		struct pf_mail_page mail = {
-			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
-
-		/* What came on another connection, when it could still be read, is not lost. */
-		if (pf_journal_state(&arrival->guest->journal, mail.region, mail.page) ==
-		    PF_PAGE_ABSENT)
-			pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_PAGE_LOST, 0, &mail,
-					    sizeof(mail), arrival->stop);
-	}
-}
-
 static void tell_trouble(struct pf_arrival *arrival, const struct pf_run *run, int sys)
 {
 	struct pf_mail_page mail = {
@@ -142,6 +127,45 @@ static enum pf_place_result place_run(struct pf_arrival *arrival, const struct p
 	/* Its box can be full for a moment, never for long: it takes all of it each time around. */
 	pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop);
 	return PF_PLACE_OK;
+}
+
+/* true: this page is lost now.  As place_run(): a bulk thread tries until it is known. */
+static bool lose_page(struct pf_arrival *arrival, uint32_t region, uint64_t page)
+{
+	const struct pf_run run = {.region = region, .first = page, .count = 1};
+	struct pf_err err = {0};
+	bool lost = false, again = true;
+	unsigned tries = 0;
+
+	/* Where nobody can be told, it is not counted as here either: completion would be zeros. */
+	if (!arrival->guest->region[region].poisons)
+		return pf_journal_state(&arrival->guest->journal, region, page) == PF_PAGE_ABSENT;
+	while (again) {
+		enum pf_place_result result =
+			pf_lose_page(arrival->guest, region, page, &lost, &err);
+
+		if (result == PF_PLACE_BUSY)
+			again = again_when_busy(arrival, &tries);
+		else
+			again = failed(arrival, &run, result, &err) && arrival->maps &&
+				!stopped_while_waiting(arrival, RETRY_MS);
+	}
+	return lost;
+}
+
+void pf_arrival_lost(struct pf_arrival *arrival, const struct pf_frame *frame)
+{
+	pf_assembly_lost(arrival->assembly, frame);
+	for (uint32_t i = 0; i < frame->count; i++) {
+		struct pf_mail_page mail = {
+			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
+
+		/* What came on another connection, when it could still be read, is not lost. */
+		if (lose_page(arrival, mail.region, mail.page))
+			pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_PAGE_LOST, 0, &mail,
+					    sizeof(mail), arrival->stop);
+	}
+	pf_arrival_tell_filled(arrival);
 }
 
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run)

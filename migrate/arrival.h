@@ -41,8 +41,11 @@ PF_MUST_USE int pf_arrival_gather(const struct pf_arrival *arrival, const struct
  */
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,
 				      const uint8_t *body);
-/* PAGE_ERROR: main is told of each page that is absent; it stays so, and is never given zeros. */
-void pf_arrival_lost(const struct pf_arrival *arrival, const struct pf_frame *frame);
+/*
+ * PAGE_ERROR: pages that are absent are LOST, and main is told of each; never are they given zeros.
+ * Absent they stay on guest_memfd and on a kernel without poison, and for the urgent thread where it did not work now.
+ */
+void pf_arrival_lost(struct pf_arrival *arrival, const struct pf_frame *frame);
 /* The urgent thread's: maps pages that are FILLED; results as above. */
 enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_run *run);
 /* Tells main of a page that was there before it came, if one was noted. */

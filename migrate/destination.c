@@ -491,7 +491,17 @@ static void act_complete(struct destination *destination)
 
 static void act_finish(struct destination *destination)
 {
-	pf_agent_finish(&destination->agent, 0, "completed", "destination");
+	struct pf_agent *agent = &destination->agent;
+	uint64_t lost = destination->guest.journal.lost;
+
+	if (lost > 0) {
+		pf_err_set(&agent->why, PF_ERR_STATE,
+			   "%llu of its pages could not be read at the source, and are lost",
+			   (unsigned long long)lost);
+		pf_err_hint(&agent->why, "whoever touches one gets SIGBUS; PAGE_LOST has named them");
+		agent->noted = true;
+	}
+	pf_agent_finish(agent, 0, "completed", "destination");
 }
 
 static void abort_with(struct destination *destination, const char *outcome, const char *owner)

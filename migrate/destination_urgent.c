@@ -317,9 +317,8 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 }
 
 /*
- * An answer, and so no longer open: pages that cannot be read must not fill the window.  Whoever
- * waits goes on waiting; another trap of the page asks again, and so does every waiter when a new
- * session begins, since PF_MAIL_RESET wakes them all.
+ * An answer, and so no longer open: pages that cannot be read must not fill the window.  Who waits has his
+ * SIGBUS; without poison he waits on, and asks again at another trap, or woken by PF_MAIL_RESET.
  */
 static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 {
@@ -330,8 +329,11 @@ static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 
 	pf_arrival_lost(&pager->arrival, frame);
 	for (uint32_t i = 0; i < frame->count; i++) {
-		if (!mapped && pf_journal_state(&pager->guest->journal, frame->region,
-						frame->page + i) == PF_PAGE_FILLED)
+		enum pf_page_state state = pf_journal_state(&pager->guest->journal, frame->region,
+							    frame->page + i);
+
+		if (state == PF_PAGE_ABSENT ? pager->guest->region[frame->region].poisons
+					    : !mapped && state == PF_PAGE_FILLED)
 			pf_pager_park(pager, frame->region, frame->page + i);
 		else
 			(void)pf_requests_close(&pager->requests, frame->region, frame->page + i,

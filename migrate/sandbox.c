@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
-#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/uffd_abi.h"
 
 /* Allowed whatever the arguments are. */
 static const int plain[] = {
@@ -76,6 +76,7 @@ static const struct limited {
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_WAKE},
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_COPY},
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_ZEROPAGE},
+	{SCMP_SYS(ioctl), 1, UINT32_MAX, PF_UFFDIO_POISON},
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_API},
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_REGISTER},
 	{SCMP_SYS(ioctl), 1, UINT32_MAX, UFFDIO_UNREGISTER},

@@ -38,6 +38,7 @@ struct pf_service {
 		_Atomic uint64_t answered; /* pages sent on urgent */
 		_Atomic uint64_t pushed;   /* pages sent on bulk */
 		_Atomic uint64_t zero;	   /* pages that went as zero runs, either way */
+		_Atomic uint64_t lost;	   /* PAGE_ERROR was said for a page, each time */
 	} count;
 };
 

@@ -127,6 +127,7 @@ static bool put_unreadable(struct pf_service *service, struct pf_channel *channe
 		frame.extra = (uint32_t)errno;
 		if (!pf_channel_put(channel, &frame, NULL))
 			return false;
+		add(&service->count.lost, 1);
 		advance(run, 1);
 	}
 	return true;

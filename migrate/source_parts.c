@@ -32,12 +32,14 @@ static void page_done(struct pf_run *run, uint32_t *offset)
 }
 
 /* PAGE_ERROR, also behind parts that have gone: the receiver drops them. */
-static int put_error(struct pf_channel *channel, struct pf_run *run, uint32_t *offset)
+static int put_error(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,
+		     uint32_t *offset)
 {
 	struct pf_frame frame = frame_of(PF_FRAME_PAGE_ERROR, run, (uint32_t)errno, 0);
 
 	if (!pf_channel_put(channel, &frame, NULL))
 		return 0;
+	atomic_fetch_add_explicit(&service->count.lost, 1, memory_order_relaxed);
 	page_done(run, offset);
 	return 1;
 }
@@ -73,12 +75,12 @@ int pf_parts_put(struct pf_service *service, struct pf_channel *channel, struct 
 	if (!body)
 		return 0;
 	if (pf_reader_read_part(&service->reader, &part, body))
-		return put_error(channel, run, offset);
+		return put_error(service, channel, run, offset);
 	pf_fault(PF_FAULT_PAGE_READ);
 	if (part.offset == 0 && pf_all_zero(body, part.length))
 		zero = rest_is_zero(&service->reader, part, scratch, most);
 	if (zero < 0)
-		return put_error(channel, run, offset);
+		return put_error(service, channel, run, offset);
 	if (zero)
 		return pf_service_keep_zeros(service, channel, run, 1, zeros);
 	pf_channel_commit(channel, &frame);

@@ -26,6 +26,7 @@ void pf_source_status(void *engine, json_t *status)
 		.requested = service->count.answered,
 		.pushed = service->count.pushed,
 		.zero = service->count.zero,
+		.lost = service->count.lost,
 	};
 
 	pages.filled = pages.requested + pages.pushed;

@@ -41,6 +41,7 @@ struct pf_guest_region {
 	size_t bits_bytes;
 	enum pf_populated populated;
 	uint32_t populated_first, populated_count; /* into pf_guest.populated, PF_POPULATED_LIST */
+	bool poisons;	 /* all who touch a page can be told that it is lost; set by pf_guest_arm() */
 	bool discards;	 /* the VMM may discard pages of it */
 	uint32_t mappings; /* private memory: one */
 	struct {
@@ -125,7 +126,7 @@ bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
  * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again; private
  * memory that has pages is refused, PF_ERR_PROTOCOL, since only the VMM can empty it), clears
- * the journal, and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
+ * the journal (what was LOST may come after all), and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
  * thread's to call, with no bulk thread left.
  */
 PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);

@@ -24,7 +24,8 @@
 #define STATE_BITS UINT64_C(3)
 #define REQUESTED_SHIFT 2u
 #define REQUESTED_BIT (UINT64_C(1) << REQUESTED_SHIFT)
-#define RESERVED_SHIFT 3u
+#define LOST_SHIFT 3u
+#define LOST_BIT (UINT64_C(1) << LOST_SHIFT)
 #define ALL_LANES UINT64_C(0x1111111111111111)
 
 struct journal_header {
@@ -135,13 +136,13 @@ static uint64_t lanes_filled(uint64_t word)
 }
 
 /*
- * FILLED stays; everything else starts again as ABSENT and not REQUESTED.  A page that was FILLING
+ * FILLED stays, LOST or not; everything else starts again as ABSENT and not REQUESTED.  A page that was FILLING
  * was seen by nobody; and whoever waits asks again after the crash, a blocked thread because it is
  * woken and faults again, so a REQUESTED that stayed would keep it from being asked for.
  */
 static int recover_region(struct pf_journal *journal, uint32_t region, struct pf_err *err)
 {
-	uint64_t pages = journal->region[region].pages, filled = 0;
+	uint64_t pages = journal->region[region].pages, filled = 0, lost = 0;
 
 	for (uint64_t first = 0; first < pages; first += PAGES_PER_WORD) {
 		_Atomic uint64_t *slot = &journal->region[region].word[first / PAGES_PER_WORD];
@@ -149,7 +150,9 @@ static int recover_region(struct pf_journal *journal, uint32_t region, struct pf
 		uint64_t left = pages - first, keep = lanes_filled(word);
 		uint64_t beyond = left < PAGES_PER_WORD ? word >> (left * BITS_PER_PAGE) : 0;
 
-		if (word & (word >> 1) & ALL_LANES || word >> RESERVED_SHIFT & ALL_LANES || beyond)
+		uint64_t gone = word >> LOST_SHIFT & ALL_LANES;
+
+		if (word & (word >> 1) & ALL_LANES || gone & ~keep || beyond)
 			return pf_err_set(err, PF_ERR_CONFIG,
 					  "the page journal in the state "
 					  "directory is damaged at region %" PRIu32
@@ -157,7 +160,9 @@ static int recover_region(struct pf_journal *journal, uint32_t region, struct pf
 					  region, first, word);
 		atomic_store_explicit(slot, word & (keep * UINT64_C(0xf)), memory_order_relaxed);
 		filled += (uint64_t)__builtin_popcountll(keep);
+		lost += (uint64_t)__builtin_popcountll(gone);
 	}
+	atomic_fetch_add_explicit(&journal->lost, lost, memory_order_relaxed);
 	atomic_fetch_add_explicit(&journal->filled, filled, memory_order_release);
 	return 0;
 }
@@ -289,6 +294,25 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
 	return moved.requested;
 }
 
+bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page)
+{
+	const _Atomic uint64_t *word = &journal->region[region].word[page / PAGES_PER_WORD];
+
+	return atomic_load_explicit(word, memory_order_acquire) >> page_shift(page) & LOST_BIT;
+}
+
+bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page)
+{
+	struct moved moved = move_run(journal, region, page, 1, lanes_filling,
+				      (PF_PAGE_FILLING ^ PF_PAGE_FILLED) | LOST_BIT);
+	uint64_t count = (uint64_t)__builtin_popcount(moved.pages);
+
+	/* Before the count that completes: whoever sees that sees what is lost. */
+	atomic_fetch_add_explicit(&journal->lost, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&journal->filled, count, memory_order_acq_rel);
+	return moved.requested;
+}
+
 uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
 			    uint32_t mask)
 {
@@ -336,4 +360,5 @@ void pf_journal_clear(struct pf_journal *journal)
 					      memory_order_relaxed);
 	}
 	atomic_store_explicit(&journal->filled, 0, memory_order_relaxed);
+	atomic_store_explicit(&journal->lost, 0, memory_order_relaxed);
 }

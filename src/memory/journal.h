@@ -2,10 +2,11 @@
 /*
  * memory/journal.h - the life of every page: ABSENT, FILLING, FILLED, and who waits for it.
  *
- * Four bits a page (state 2, REQUESTED 1, reserved 1) in a shared file mapping under the state
+ * Four bits a page (state 2, REQUESTED 1, LOST 1) in a shared file mapping under the state
  * directory, allocated up front, since running out of tmpfs later would be a SIGBUS; it survives
  * the process that writes it.  REQUESTED is in the same word as the state, so that "set REQUESTED,
- * read state" and "set FILLED, read REQUESTED" cannot miss each other (DESIGN.md section 3.2).
+ * read state" and "set FILLED, read REQUESTED" cannot miss each other (DESIGN.md section 3.2).  LOST is a FILLED page's: it can never
+ * come, and an access to it is an error.
  *
  * Any thread, lock free; only create and open do I/O and can fail.
  */
@@ -29,7 +30,8 @@ struct pf_journal {
 		uint64_t pages;
 	} region[PF_REGIONS_MAX];
 	uint64_t total;		  /* pages */
-	_Atomic uint64_t filled; /* pages FILLED; equals total when all are here */
+	_Atomic uint64_t filled; /* pages FILLED; equals total when nothing more has to come */
+	_Atomic uint64_t lost;	 /* pages LOST, among them */
 };
 
 /* Creates dirfd/journal for the table; refuses (PF_ERR_CONFIG, with the bytes needed) if the
@@ -56,6 +58,9 @@ enum pf_page_state pf_journal_request(struct pf_journal *journal, uint32_t regio
  */
 uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t first,
 			  uint32_t count);
+bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page);
+/* FILLING -> FILLED and LOST for a claimed page.  true: it was REQUESTED. */
+PF_MUST_USE bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page);
 /* FILLING -> FILLED for the claimed pages in mask (release order: the bytes are complete before).
  * Bit i of the result: page first + i was REQUESTED. */
 uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t first,
@@ -72,9 +77,9 @@ PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t reg
  */
 PF_MUST_USE bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first,
 				    uint64_t count);
-/* Every page ABSENT and unrequested again; nobody else may use the journal meanwhile. */
+/* Every page ABSENT, unrequested and not LOST again; nobody else may use the journal meanwhile. */
 void pf_journal_clear(struct pf_journal *journal);
-/* true once every page of every region is FILLED. */
+/* true once every page of every region is FILLED: here, or LOST. */
 bool pf_journal_complete(const struct pf_journal *journal);
 
 #endif

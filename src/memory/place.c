@@ -434,6 +434,86 @@ enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *r
 	return place_file(guest, run, bytes, out_placed, err);
 }
 
+/* There is nothing to make up for what the file lacks. */
+static enum pf_place_result poison_in(struct pf_guest *guest, const struct pf_run *page,
+				      uint32_t mapping, struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[page->region];
+	uint64_t page_size = at->shape.page_size;
+	enum pf_map_result why =
+		pf_uffd_poison(guest->uffd[at->mapping[mapping].uffd].fd,
+			       at->mapping[mapping].base + page->first * page_size, page_size);
+
+	if (why == PF_MAP_DONE)
+		return PF_PLACE_OK;
+	return map_stopped(guest, why == PF_MAP_ABSENT ? PF_MAP_FAILED : why, page, mapping, err);
+}
+
+static enum pf_place_result poison(struct pf_guest *guest, const struct pf_run *page,
+				   struct pf_err *err)
+{
+	enum pf_place_result worst = PF_PLACE_OK;
+
+	for (uint32_t m = 0; m < guest->region[page->region].mappings; m++)
+		worst = worse(worst, poison_in(guest, page, m, err));
+	return worst;
+}
+
+/* Whoever trapped since, because the VMM took the poison away again, met FILLING and waits. */
+static enum pf_place_result lost_now(struct pf_guest *guest, const struct pf_run *page,
+				     struct pf_err *err)
+{
+	enum pf_place_result worst = PF_PLACE_OK;
+
+	if (!pf_journal_lose(&guest->journal, page->region, page->first))
+		return PF_PLACE_OK;
+	for (uint32_t m = 0; m < guest->region[page->region].mappings; m++)
+		worst = worse(worst, wake(guest, page, m, "lost", err));
+	return worst;
+}
+
+enum pf_place_result pf_lose_page(struct pf_guest *guest, uint32_t region, uint64_t page,
+				  bool *out_lost, struct pf_err *err)
+{
+	const struct pf_run one = {.region = region, .first = page, .count = 1};
+	enum pf_place_result result = PF_PLACE_OK;
+
+	*out_lost = false;
+	if (!pf_run_valid(&guest->table, &one))
+		return refuse_run(&one, err);
+	pf_guest_hold_discards(guest);
+	if (pf_journal_claim(&guest->journal, region, page, 1)) {
+		pf_fault(PF_FAULT_CLAIMED);
+		result = poison(guest, &one, err);
+		*out_lost = result == PF_PLACE_OK;
+		if (*out_lost)
+			result = lost_now(guest, &one, err);
+		else if (give_back(guest, &one, 1, err) != PF_PLACE_OK)
+			result = PF_PLACE_FAILED;
+	}
+	pf_guest_let_discards(guest);
+	return result == PF_PLACE_AGAIN ? PF_PLACE_BUSY : result;
+}
+
+/* Bit i: page first + i is FILLED and has its bytes; those that are LOST are poisoned again here. */
+static uint32_t filled_mask(struct pf_guest *guest, const struct pf_run *run,
+			    enum pf_place_result *worst, struct pf_err *err)
+{
+	uint32_t filled = 0;
+
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct pf_run one = {.region = run->region, .first = run->first + i, .count = 1};
+
+		if (pf_journal_state(&guest->journal, one.region, one.first) != PF_PAGE_FILLED)
+			continue;
+		if (pf_journal_lost(&guest->journal, one.region, one.first))
+			*worst = worse(*worst, poison(guest, &one, err));
+		else
+			filled |= UINT32_C(1) << i;
+	}
+	return filled;
+}
+
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err)
 {
@@ -441,16 +521,13 @@ enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run
 	struct pf_run part = *run;
 
 	for (uint32_t done = 0; done < run->count || done == 0; done += part.count) {
-		uint32_t left = run->count - done, filled = 0;
+		uint32_t left = run->count - done, filled;
 
 		part.first = run->first + done;
 		part.count = left < PF_RUN_PAGES_MAX ? left : PF_RUN_PAGES_MAX;
 		if (!pf_run_valid(&guest->table, &part))
 			return refuse_run(run, err);
-		for (uint32_t i = 0; i < part.count; i++)
-			if (pf_journal_state(&guest->journal, run->region, part.first + i) ==
-			    PF_PAGE_FILLED)
-				filled |= UINT32_C(1) << i;
+		filled = filled_mask(guest, &part, &worst, err);
 		worst = worse(worst, map_mask(guest, &part, filled, err));
 	}
 	return worst;

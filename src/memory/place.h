@@ -6,6 +6,8 @@
  * stall.  A run is claimed, written with one pwrite and mapped with one CONTINUE for each stretch
  * that was ours.  Whoever cannot claim drops his copy and counts it.  Any thread; blocks only in
  * pwrite(2) of page cache; allocates nothing.
+ *
+ * A page that can never come is LOST: claimed like any other, and poison takes the place of its bytes.
  */
 #ifndef PF_MEMORY_PLACE_H
 #define PF_MEMORY_PLACE_H
@@ -39,10 +41,18 @@ enum pf_place_result {
 enum pf_place_result pf_place_run(struct pf_guest *guest, const struct pf_run *run,
 				  const uint8_t *bytes, uint32_t *out_placed, struct pf_err *err);
 /*
+ * The source cannot read this page: unless somebody has it, or is about to, it is poisoned in every
+ * mapping and then LOST, since completion disarms, and who waits then reads zeros.  *out_lost: by this call.
+ * Not OK: it is ABSENT again, BUSY as with pf_place_run(), also of memory files.  For a region that
+ * poisons.
+ */
+enum pf_place_result pf_lose_page(struct pf_guest *guest, uint32_t region, uint64_t page,
+				  bool *out_lost, struct pf_err *err);
+/*
  * Maps the FILLED pages of a run of any length in every mapping: CONTINUE, and WAKE where one was
  * mapped already, or where the mapping no longer has it.  The trap may be older than the page: only
  * EFAULT from CONTINUE proves that it was punched; then it gets zeros, never overwriting.  Pages
- * that are not FILLED are passed over: whoever fills them maps them.
+ * that are not FILLED are passed over: whoever fills them maps them.  LOST ones are poisoned again.
  */
 enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run,
 				struct pf_err *err);

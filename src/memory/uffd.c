@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/uffd_abi.h"
 #include "memory/uffd_open.h"
 
 /* fs/userfaultfd.c: set in ctx->features, and shown by fdinfo, once UFFDIO_API has succeeded. */
@@ -281,4 +282,24 @@ enum pf_map_result pf_uffd_wake(int fd, uint64_t start, uint64_t length)
 	struct uffdio_range range = {.start = start, .len = length};
 
 	return ioctl(fd, UFFDIO_WAKE, &range) == 0 ? PF_MAP_DONE : PF_MAP_FAILED;
+}
+
+enum pf_map_result pf_uffd_poison(int fd, uint64_t start, uint64_t length)
+{
+	struct pf_uffdio_poison arg = {.range = {.start = start, .len = length}};
+
+	while (ioctl(fd, PF_UFFDIO_POISON, &arg) != 0) {
+		if (errno != EAGAIN || arg.updated <= 0)
+			return map_result(errno);
+		/* As with UFFDIO_CONTINUE: asked again, the page where it stopped tells why. */
+		arg.range.start += (uint64_t)arg.updated;
+		arg.range.len -= (uint64_t)arg.updated;
+	}
+	return PF_MAP_DONE;
+}
+
+/* fs/userfaultfd.c: a command that it does not know is EINVAL before the argument is looked at. */
+bool pf_uffd_can_poison(int fd)
+{
+	return ioctl(fd, PF_UFFDIO_POISON, NULL) != 0 && (errno == EFAULT || errno == EAGAIN);
 }

@@ -64,6 +64,11 @@ enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,
  */
 enum pf_map_result pf_uffd_place(int fd, uint64_t start, uint64_t length, const uint8_t *bytes,
 				 uint64_t *out_placed);
+/* UFFDIO_POISON (Linux 6.6): an access gets SIGBUS from then on, whoever waits wakes up to it.  What is
+ * there, poison too, is never overwritten: PF_MAP_EXISTS. */
+enum pf_map_result pf_uffd_poison(int fd, uint64_t start, uint64_t length);
+/* Has the kernel UFFDIO_POISON?  It is no matter of the features that UFFDIO_API was asked for. */
+bool pf_uffd_can_poison(int fd);
 /*
  * UFFDIO_WAKE; every thread blocked in the range faults again.  PF_MAP_DONE or FAILED: the kernel
  * looks at who waits and not at what is mapped (fs/userfaultfd.c), nor whether the process lives.

@@ -137,10 +137,11 @@ def test_page_errors_do_not_wash_the_events_away(migration):
     peer = migration.own(Peer("source", migration.address, migration.pki, migration.folder))
     serve((destination, machine, peer))
     load = Load(destination)
-    peer.do("frame 1 PAGE_ERROR count=64 extra=5 times=2000")
-    peer.do("frame 1 ZERO page=1 count=1")
+    for first in range(0, 960, 64):
+        peer.do(f"frame 1 PAGE_ERROR page={first} count=64 extra=5 times=200")
+    peer.do("frame 1 ZERO page=1023 count=1")
     until = time.monotonic() + DEADLINE
-    while destination.control.command("query-migrate")["pages"]["filled"] < 1:
+    while destination.control.command("query-migrate")["pages"]["filled"] < 961:
         assert time.monotonic() < until
     load.check()
     lost = [event for event in destination.control.events if event["event"] == "PAGE_LOST"]

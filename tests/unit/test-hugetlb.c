@@ -10,6 +10,7 @@
 #include <linux/memfd.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +234,54 @@ static void a_page_that_is_only_allocated_is_asked_for(void **state)
 	assert_int_equal(next_fault(&huge, 0, 3, true), PF_TRAP_REQUEST);
 	place_own(&huge, 3);
 	toucher_found(&toucher, content(&huge, 3));
+	huge_close(&huge);
+}
+
+static sigjmp_buf before_touch;
+
+static void on_sigbus(int number)
+{
+	(void)number;
+	siglongjmp(before_touch, 1);
+}
+
+static bool touch_is_an_error(const uint8_t *at)
+{
+	struct sigaction action = {.sa_handler = on_sigbus}, old;
+	volatile bool is_error = true;
+
+	assert_int_equal(sigaction(SIGBUS, &action, &old), 0);
+	if (!sigsetjmp(before_touch, 1)) {
+		(void)*(volatile const uint8_t *)at;
+		is_error = false;
+	}
+	assert_int_equal(sigaction(SIGBUS, &old, NULL), 0);
+	return is_error;
+}
+
+static void a_lost_page_is_an_error_until_the_source_starts_again(void **state)
+{
+	struct toucher toucher;
+	struct pf_err err = {0};
+	struct huge huge;
+	bool lost;
+
+	(void)state;
+	huge_open(&huge, 2);
+	place_own(&huge, 6);
+	assert_int_equal(pf_lose_page(&huge.guest, 0, 5, &lost, &err), PF_PLACE_OK);
+	assert_true(lost);
+	assert_int_equal(huge.guest.journal.filled, 2);
+	for (uint32_t m = 0; m < 2; m++) {
+		assert_true(touch_is_an_error(huge.vmm[m] + 5 * LARGE));
+		assert_true(touch_is_an_error(huge.vmm[m] + 6 * LARGE - 1));
+		assert_false(touch_is_an_error(huge.vmm[m] + 6 * LARGE));
+	}
+	assert_int_equal(pf_guest_reset(&huge.guest, &err), 0);
+	toucher_start(&toucher, huge.vmm[1] + 5 * LARGE);
+	assert_int_equal(next_fault(&huge, 1, 5, false), PF_TRAP_REQUEST);
+	place_own(&huge, 5);
+	toucher_found(&toucher, content(&huge, 5));
 	huge_close(&huge);
 }
 
@@ -484,6 +533,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_page_that_is_waited_for_comes_whole),
 		cmocka_unit_test(a_page_that_is_only_allocated_is_asked_for),
+		cmocka_unit_test(a_lost_page_is_an_error_until_the_source_starts_again),
 		cmocka_unit_test(zeros_replace_what_a_torn_write_left),
 		cmocka_unit_test(a_punched_page_comes_as_zeros),
 		cmocka_unit_test(what_is_armed_does_not_depend_on_the_pool),

@@ -506,6 +506,10 @@ static void an_unfinished_or_damaged_journal_is_refused(void **state)
 	assert_open_refused(&table, "damaged at region 0, page 0");
 	poke(4096, 0x3);
 	assert_open_refused(&table, "damaged at region 0, page 0");
+	for (uint64_t word = 8; word < 10; word++) { /* LOST, and not FILLED */
+		poke(4096, word);
+		assert_open_refused(&table, "damaged at region 0, page 0");
+	}
 	poke(4096, 0);
 	/* Region 0 has 37 pages: five in its third word. */
 	poke(4096 + 16, REQUESTED_ABSENT << 20);
