@@ -37,7 +37,8 @@ PF_MUST_USE int pf_uffd_adopt(int fd, uint64_t *out_features, struct pf_err *err
 /* O_NONBLOCK again, when poll(2) has said POLLERR: the VMM, whose open file it is too, took it away.  0,
  * or -1 with errno. */
 int pf_uffd_unblock(int fd);
-/* Are these two descriptors one userfaultfd?  false also where the kernel does not tell (kcmp(2)). */
+/* Are these two descriptors one userfaultfd?  Also where kcmp(2) is refused: its O_APPEND is changed and put
+ * back then. */
 bool pf_uffd_same(int fd, int other);
 /*
  * Registers [start, start + length) with modes; PF_ERR_PROTOCOL with what the kernel said if it

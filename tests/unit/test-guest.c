@@ -2,12 +2,15 @@
 /* tests/unit/test-guest.c - what is armed, what is refused before it, and what stays behind. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -160,6 +163,31 @@ static void a_userfaultfd_that_comes_twice_is_one(void **state)
 	assert_traps_in(0, 0, 0, 4);
 	assert_traps_in(1, 1, 1, 5);
 	assert_true(vmm_is_silent(&vmm));
+}
+
+/* As in a container: for this process from here on, so it is the last test. */
+static void refuse_kcmp(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kcmp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	assert_return_code(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), errno);
+	assert_return_code(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), errno);
+	assert_int_equal(syscall(SYS_kcmp, getpid(), getpid(), 0, 0, 0), -1);
+}
+
+static void a_userfaultfd_that_comes_twice_is_one_also_without_kcmp(void **state)
+{
+	int flags = fcntl(vmm.uffd[0], F_GETFL);
+
+	refuse_kcmp();
+	a_userfaultfd_that_comes_twice_is_one(state);
+	assert_int_equal(fcntl(vmm.uffd[0], F_GETFL), flags | O_NONBLOCK);
 }
 
 static void mappings_that_overlap_on_a_userfaultfd_that_comes_twice_are_refused(void **state)
@@ -437,6 +465,7 @@ int main(void)
 		CASE(arming_again_forgets_the_first_time),
 		CASE(a_reset_forgets_what_came_and_brings_waiting_faults_back),
 		CASE(done_closes_what_it_owns),
+		CASE(a_userfaultfd_that_comes_twice_is_one_also_without_kcmp), /* the last: no kcmp(2) behind it */
 	};
 
 	if (uffd_refused())
