@@ -8,7 +8,8 @@
  * "Slot, REQUESTED, read the state" here and "FILLED, read REQUESTED" there cannot miss each other.
  *
  * An answer that finds the socket full stays in its slot, and goes when there is room.  A page that is
- * being filled is parked besides, since whoever fills it may not get that far.
+ * being filled is parked besides, since whoever fills it may not get that far; but not one that the source
+ * owes: its answer sees to whoever waits, and must find it owed.
  */
 #include "migrate/destination_exits.h"
 
@@ -57,6 +58,12 @@ static void answer(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 	(void)pf_slots_clear(&pager->guest->slots, vcpu, gpa);
 }
 
+static void try_later(struct pf_pager *pager, const struct pf_run *page)
+{
+	if (!pf_requests_owed(&pager->requests, page->region, page->first))
+		pf_pager_park(pager, page->region, page->first);
+}
+
 static void let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t vcpu, uint64_t gpa)
 {
 	struct pf_err err;
@@ -66,7 +73,7 @@ static void let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t v
 	else if (pf_requests_full(&pager->requests))
 		pager->exits.repeat = true;
 	else
-		pf_pager_park(pager, page->region, page->first); /* tried again, and main told */
+		try_later(pager, page); /* and then main is told */
 }
 
 /* Its slot is set.  The window has room. */
@@ -91,7 +98,7 @@ static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 		pf_requests_open(&pager->requests, page.region, page.first, pf_now_ns());
 		break;
 	case PF_TRAP_WAIT:
-		pf_pager_park(pager, page.region, page.first);
+		try_later(pager, &page);
 		break;
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:

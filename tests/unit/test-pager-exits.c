@@ -243,6 +243,32 @@ static void a_page_that_was_being_filled_is_answered_when_it_is(void **state)
 	close_kit();
 }
 
+/* One vCPU has asked, a bulk thread is filling it, another vCPU comes: the source's answer is owed still. */
+static void a_page_that_is_owed_and_being_filled_stays_owed(void **state)
+{
+	static uint8_t bytes[PAGE];
+	struct pf_run run = {.region = 0, .first = 70, .count = 1};
+
+	(void)state;
+	open_kit();
+	leave_for(1, 70);
+	assert_int_equal(pk_request(&kit), 70);
+	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 70, 1), 1);
+	leave_for(2, 70);
+	pk_barrier(&kit, 1000);
+	pk_pages(kit.urgent, 70, 1);
+	pk_barrier(&kit, 1001); /* the connection stands */
+	assert_true(nobody_enters());
+	page_fill(bytes, 70, 1);
+	assert_int_equal(pwrite(kit.guest.region[0].fd, bytes, PAGE, 70 * PAGE), PAGE);
+	assert_int_equal(pf_journal_fill(&kit.guest.journal, 0, 70, 1), 1);
+	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_ANSWER, 0, &run, sizeof(run)));
+	enters(1, 70);
+	enters(2, 70);
+	WAIT_UNTIL(slots_are_empty() && atomic_load(&kit.pager.count.open) == 0);
+	close_kit();
+}
+
 /* The new fault says that the old one is over, whatever became of its answer. */
 static void a_vcpu_waits_for_its_last_page_only(void **state)
 {
@@ -470,6 +496,7 @@ int main(void)
 		cmocka_unit_test(a_page_that_is_pushed_answers_who_waits_for_it),
 		cmocka_unit_test(a_page_that_is_given_up_half_way_is_asked_for),
 		cmocka_unit_test(a_page_that_was_being_filled_is_answered_when_it_is),
+		cmocka_unit_test(a_page_that_is_owed_and_being_filled_stays_owed),
 		cmocka_unit_test(a_vcpu_waits_for_its_last_page_only),
 		cmocka_unit_test(a_fault_outside_is_told_and_answered),
 		cmocka_unit_test(answers_that_find_no_room_are_given_later),
