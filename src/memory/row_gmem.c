@@ -10,7 +10,7 @@
  *   write            pwrite(2), whole pages, filled under the folio lock
  *   without write    a copy through a mapping of the agent's own; what traps MINOR does not show it
  *   MISSING only     pwrite(2); a page can be mapped as soon as it is filled, without an event, so
- *                    that it must be filled at once, which the VMM has to declare
+ *                    that it must be filled at once, which the VMM has to declare, and only once
  *
  * The bitmap is the VMM's file too, and touched under the guard.  Any thread; blocks only in filling
  * pages; fails with errno.
@@ -149,6 +149,23 @@ static int gmem_write(const struct pf_guest *guest, uint32_t region, uint64_t fi
 	return done;
 }
 
+/*
+ * Where a page shows without an event, whoever has met one that was there while the journal had forgotten it
+ * (a process that died, a write that failed further on) may have changed it: it is not written again.
+ */
+static int gmem_write_absent(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			     uint32_t count, const uint8_t *bytes)
+{
+	bool there = false;
+	uint32_t pages = pf_gmem_stretch(guest->region[region].map, first, count, &there);
+
+	if (pages > 0 && !there)
+		return gmem_write(guest, region, first, pages, bytes);
+	if (pages > 0)
+		errno = EEXIST;
+	return -1;
+}
+
 static int gmem_copy(const struct pf_guest *guest, uint32_t region, uint64_t first, uint32_t count,
 		     const uint8_t *bytes)
 {
@@ -216,7 +233,7 @@ static const struct pf_placer by_write = ROW("guest_memfd", BOTH, PF_ROW_CONTINU
 			      by_copy = ROW("guest_memfd without write", BOTH, PF_ROW_CONTINUE,
 					    gmem_copy),
 			      missing_only = ROW("guest_memfd, MISSING only",
-						 UFFDIO_REGISTER_MODE_MISSING, 0, gmem_write);
+						 UFFDIO_REGISTER_MODE_MISSING, 0, gmem_write_absent);
 
 /* Nothing is written: ESPIPE without GUEST_MEMFD_FLAG_WRITE, or on a kernel that has none. */
 static bool takes_writes(int fd)
