@@ -57,6 +57,9 @@ int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 	if (send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes), MSG_NOSIGNAL) >=
 	    0)
 		return 0;
+	/* Its last word, which may not have been read yet, can be COMPLETE: that answers this fault too. */
+	if (errno == EPIPE || errno == ECONNRESET)
+		return 0;
 	sys = errno;
 	if (!take(faults, vcpu, gpa)) /* answered meanwhile, by `complete` */
 		return 0;

@@ -187,8 +187,9 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
 /*
  * Destination: a vCPU left KVM_RUN with a userfault at gpa.  Any thread, any number at once; vcpu: a
  * number of yours below 1024, and one fault of each at a time (asked again for the same page, it is
- * one fault).  0: `resolved` is called for it, just once.  1: every page is there, enter again.  -1:
- * errno; EINTR: a signal came while the agent did not read, call again; EPIPE: the agent is gone;
+ * one fault).  0: `resolved` is called for it, just once; also if the agent is gone, since it may have said
+ * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  1: every page is
+ * there, enter again.  -1: errno; EINTR: a signal came while the agent did not read, call again;
  * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
  * connection, but that must not be closed meanwhile.
  */
