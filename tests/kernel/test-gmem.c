@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -190,6 +192,41 @@ static void a_populated_page_is_overwritten_or_refused_as_the_parameter_says(voi
 		assert_int_equal(kit_write(kit, page, 1), PAGE);
 		assert_int_equal(word_at(kit, page), page_word(page));
 	}
+}
+
+/* Linux aio's result of a write, which reaches the file's method without asking its mode. */
+static int64_t put_by_aio(int fd, const void *bytes, size_t length)
+{
+	struct iocb one = {
+		.aio_lio_opcode = IOCB_CMD_PWRITE,
+		.aio_fildes = (uint32_t)fd,
+		.aio_buf = (uintptr_t)bytes,
+		.aio_nbytes = length,
+	};
+	struct iocb *all[] = {&one};
+	struct io_event event;
+	aio_context_t context = 0;
+	int64_t result = -1;
+
+	assert_int_equal(syscall(SYS_io_setup, 1, &context), 0);
+	if (syscall(SYS_io_submit, context, 1, all) != 1)
+		result = -errno;
+	else if (syscall(SYS_io_getevents, context, 1, 1, &event, NULL) == 1)
+		result = event.res;
+	syscall(SYS_io_destroy, context);
+	return result;
+}
+
+static void aio_writes_only_where_write_does(void **state)
+{
+	static const uint8_t bytes[PAGE];
+	const struct kit *kit = *state;
+	int writable = kit_create(kit, SIZE, WRITABLE);
+
+	assert_true(writable >= 0);
+	assert_int_equal(put_by_aio(writable, bytes, PAGE), PAGE);
+	assert_int_equal(put_by_aio(kit->gmem, bytes, PAGE), -EINVAL);
+	close(writable);
 }
 
 static void what_cannot_be_written_says_so(void **state)
@@ -457,6 +494,7 @@ int main(void)
 		TEST(the_source_may_be_the_file_itself),
 		TEST(a_populated_page_is_overwritten_or_refused_as_the_parameter_says),
 		UNWRITABLE(what_cannot_be_written_says_so),
+		UNWRITABLE(aio_writes_only_where_write_does),
 		UNWRITABLE(what_cannot_be_written_is_filled_through_a_second_mapping),
 		TEST(nothing_is_read_from_the_file_by_position),
 		TEST(an_allocated_page_that_nobody_wrote_is_missing),
