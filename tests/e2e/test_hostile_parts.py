@@ -195,12 +195,16 @@ def test_a_source_that_waits_for_no_credit(migration, scene):
 
 
 def test_a_page_error_in_the_middle_and_the_page_again(migration, scene):
-    """It ends the page under way; from its beginning it may come again."""
+    """It ends the page under way, which is lost: who comes with it later is late; the next one is placed."""
     destination, machine, peer = scene
     send_parts(peer, 1, range(5))
     peer.do("frame 1 PAGE_ERROR region=1 page=1 count=1 extra=5")
     peer.spent += HEADER
     destination.control.wait_event("PAGE_LOST")
     send_parts(peer, 1, range(HUGE // PART))
-    migration.wait_status(destination, lambda status: status["pages"]["filled"] == 2)
-    assert machine.page(1) == b"\x5a" * HUGE
+    send_parts(peer, 2, range(HUGE // PART))
+    migration.wait_status(destination, lambda status: status["pages"]["filled"] == 3)
+    pages = destination.control.command("query-migrate")["pages"]
+    assert (pages["lost"], pages["duplicates"]) == (1, 1)
+    assert machine.page(2) == b"\x5a" * HUGE
+    assert machine.placed() == 2  # the one that came before, and this one
