@@ -285,7 +285,7 @@ static struct CMUnitTest case_of(const char *what, const char *layout, CMUnitTes
 
 int main(int argc, char **argv)
 {
-	struct CMUnitTest tests[2 * PF_ARRAY_LEN(layouts) + 1];
+	static struct CMUnitTest tests[2 * PF_ARRAY_LEN(layouts) + 1]; /* their names too */
 	size_t count = 0;
 
 	if (argc > 2)
