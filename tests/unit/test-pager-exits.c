@@ -471,6 +471,7 @@ static void a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm(void **state)
 	(void)state;
 	open_held(0, false);
 	pf_pager_know_vcpus(&kit.pager, tids, 3);
+	pf_pager_stop(&kit.pager, false); /* its counts are then this thread's to make */
 	event.arg.pagefault.feat.ptid = 17;
 	kit.pager.guest = &kit.guest;
 	pf_exits_count(&kit.pager, 0, 0, &event); /* nobody knows: no THREAD_ID */
