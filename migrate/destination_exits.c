@@ -187,12 +187,13 @@ void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run)
 {
 	uint64_t since;
 
-	pf_exits_answer(pager, run);
 	for (uint64_t page = run->first; page < run->first + run->count; page++)
 		if (!pf_requests_owed(&pager->requests, run->region, page) &&
 		    pf_journal_state(&pager->guest->journal, run->region, page) == PF_PAGE_FILLED &&
 		    pf_requests_close(&pager->requests, run->region, page, &since))
 			pf_hist_record(&pager->latency_ns, pf_now_ns() - since);
+	/* Last: who cannot be let in is parked, and must stay so. */
+	pf_exits_answer(pager, run);
 }
 
 void pf_exits_answer_all(struct pf_guest *guest)
