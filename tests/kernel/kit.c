@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -138,18 +137,6 @@ bool kit_is_silent(const struct kit *kit)
 	struct uffd_msg event;
 
 	return read(kit->uffd, &event, sizeof(event)) < 0 && errno == EAGAIN;
-}
-
-void kit_set_parameter(const char *name, const char *value)
-{
-	char path[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
-	file = fopen(path, "we");
-	assert_non_null(file);
-	assert_true(fputs(value, file) >= 0);
-	assert_int_equal(fclose(file), 0);
 }
 
 static void *call_function(void *argument)

@@ -51,7 +51,6 @@ bool kit_fault(const struct kit *kit, uint64_t page);
 /* Writes and continues a page that somebody waits for. */
 void kit_resolve(const struct kit *kit, uint64_t page);
 bool kit_is_silent(const struct kit *kit);
-void kit_set_parameter(const char *name, const char *value);
 
 /* A thread that calls a function, which may block. */
 struct touch {

@@ -184,10 +184,10 @@ static void a_populated_page_is_overwritten_or_refused_as_the_parameter_says(voi
 
 		assert_int_equal(kit_write(kit, page, 1), PAGE);
 		memset(kit->map + page * PAGE, 0x11, PAGE);
-		kit_set_parameter("gmem_write_populated", refusals[i].value);
+		kvm_set_parameter("gmem_write_populated", refusals[i].value);
 		assert_int_equal(kit_write(kit, page, 1), refusals[i].said);
 		assert_int_equal(kit_write(kit, page - 2, 4), 2 * PAGE);
-		kit_set_parameter("gmem_write_populated", "0");
+		kvm_set_parameter("gmem_write_populated", "0");
 		assert_int_equal(word_at(kit, page), UINT64_C(0x1111111111111111));
 		assert_int_equal(kit_write(kit, page, 1), PAGE);
 		assert_int_equal(word_at(kit, page), page_word(page));
@@ -310,11 +310,11 @@ static void with_missing_alone_a_populated_page_maps_without_an_event(void **sta
 	const struct kit *kit = *state;
 	struct touch touch;
 
-	kit_set_parameter("gmem_uffd_minor", "0");
+	kvm_set_parameter("gmem_uffd_minor", "0");
 	assert_int_equal(kit_register(kit, MINOR), EINVAL);
 	assert_int_equal(kit_register(kit, BOTH), EINVAL);
 	assert_int_equal(kit_register(kit, MISSING), 0);
-	kit_set_parameter("gmem_uffd_minor", "1");
+	kvm_set_parameter("gmem_uffd_minor", "1");
 	assert_int_equal(kit_write(kit, 1, 1), PAGE);
 	assert_int_equal(word_at(kit, 1), page_word(1));
 	assert_true(kit_is_silent(kit));

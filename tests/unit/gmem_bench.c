@@ -58,18 +58,6 @@ int gmem_create(uint64_t flags)
 	return fd;
 }
 
-void gmem_set_parameter(const char *name, const char *value)
-{
-	char path[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
-	file = fopen(path, "we");
-	assert_non_null(file);
-	assert_true(fputs(value, file) >= 0);
-	assert_int_equal(fclose(file), 0);
-}
-
 void gmem_open(struct gmem_bench *gmem, uint64_t flags, uint32_t mappings)
 {
 	struct bench *bench = &gmem->bench;
@@ -116,8 +104,8 @@ void gmem_close(struct gmem_bench *gmem)
 	close(gmem->bitmap_fd);
 	if (access("/sys/module/kvm/parameters/gmem_uffd_minor", F_OK) != 0)
 		return; /* a kernel without the patches has neither */
-	gmem_set_parameter("gmem_uffd_minor", "1");
-	gmem_set_parameter("gmem_write_populated", "0");
+	kvm_set_parameter("gmem_uffd_minor", "1");
+	kvm_set_parameter("gmem_write_populated", "0");
 }
 
 bool gmem_lets_in(const struct gmem_bench *gmem, uint64_t page)

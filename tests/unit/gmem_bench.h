@@ -24,14 +24,13 @@ bool gmem_refused(void);
 bool gmem_is_plain(void);
 /* A guest_memfd of PAGES pages with these flags beside MMAP and INIT_SHARED. */
 int gmem_create(uint64_t flags);
-/* kvm's parameter; put back by gmem_close(). */
-void gmem_set_parameter(const char *name, const char *value);
 
 /* A VMM, and the guest as a dialect fills it; not armed. */
 void gmem_open(struct gmem_bench *gmem, uint64_t flags, uint32_t mappings);
 void gmem_arm(struct gmem_bench *gmem);
 /* Arming is refused, and says so. */
 void gmem_assert_refused(struct gmem_bench *gmem, enum pf_err_class class, const char *text);
+/* Puts the parameters of kvm_set_parameter() back, too. */
 void gmem_close(struct gmem_bench *gmem);
 /* A vCPU may enter the page. */
 bool gmem_lets_in(const struct gmem_bench *gmem, uint64_t page);

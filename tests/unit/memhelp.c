@@ -450,3 +450,15 @@ uint64_t guest_fault(struct pf_guest *guest, uint32_t uffd, bool *out_minor)
 	pf_ring_pop(ring);
 	return page;
 }
+
+void kvm_set_parameter(const char *name, const char *value)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	assert_true(fputs(value, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}

@@ -111,4 +111,7 @@ void guest_fill(struct pf_guest *guest, const struct vmm *vmm, uint64_t pages);
 /* The next event of a guest's uffd: a fault at this page, checked and taken out of the ring. */
 uint64_t guest_fault(struct pf_guest *guest, uint32_t uffd, bool *out_minor);
 
+/* A parameter of KVM in the test kernel (tests/kernel/README.md); ends the test if there is none. */
+void kvm_set_parameter(const char *name, const char *value);
+
 #endif

@@ -36,7 +36,7 @@ static const struct {
 
 static void open_row(struct gmem_bench *gmem, size_t row, uint32_t mappings)
 {
-	gmem_set_parameter("gmem_uffd_minor", rows[row].missing_only ? "0" : "1");
+	kvm_set_parameter("gmem_uffd_minor", rows[row].missing_only ? "0" : "1");
 	gmem_open(gmem, rows[row].flags, mappings);
 	gmem->bench.guest.region[REGION].fill_atomic = rows[row].missing_only;
 	gmem_arm(gmem);
@@ -189,7 +189,7 @@ static void a_page_that_somebody_populated_is_told(void **state)
 		uint64_t page;
 
 		open_row(&gmem, 0, 1);
-		gmem_set_parameter("gmem_write_populated", refusals[i]);
+		kvm_set_parameter("gmem_write_populated", refusals[i]);
 		gmem_write_page(&gmem, 41, 0x33);
 		place_own(&gmem.bench, 40, 4);
 		assert_true(pf_guest_take_unexpected(&gmem.bench.guest, &region, &page));
@@ -240,7 +240,7 @@ static void what_a_former_process_has_written_is_no_surprise(void **state)
 	guest->region[REGION].kind = PF_MEMORY_GUEST_MEMFD;
 	guest->region[REGION].has_bitmap = true;
 	guest->region[REGION].bitmap_fd = fcntl(gmem.bitmap_fd, F_DUPFD_CLOEXEC, 3);
-	gmem_set_parameter("gmem_write_populated", "17");
+	kvm_set_parameter("gmem_write_populated", "17");
 	if (pf_guest_take_up(guest, gmem.bench.dirfd, &err))
 		fail_msg("%s", err.text);
 	assert_true(gmem_lets_in(&gmem, 60));
@@ -432,7 +432,7 @@ static void present_page(struct gmem_bench *gmem)
 static void missing_only(struct gmem_bench *gmem)
 {
 	(void)gmem;
-	gmem_set_parameter("gmem_uffd_minor", "0");
+	kvm_set_parameter("gmem_uffd_minor", "0");
 }
 
 static void missing_only_preallocated(struct gmem_bench *gmem)
