@@ -48,6 +48,7 @@ PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, struct pf_mai
  * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.
  */
 PF_MUST_USE int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err);
+/* Joins its threads; what is still in its inbox, from whomever, goes too. */
 void pf_acceptor_stop(struct pf_acceptor *acceptor);
 
 /* ---- destination_urgent.c ---- */

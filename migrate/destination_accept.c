@@ -266,6 +266,18 @@ int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err)
 	return 0;
 }
 
+/* Who was greeted, and not judged before the agent ended. */
+static void dismiss(struct pf_mailbox *inbox)
+{
+	struct pf_mail mail;
+
+	while (pf_mailbox_take(inbox, &mail)) {
+		if (mail.kind == PF_MAIL_GREETING)
+			pf_channel_free(((struct pf_greeting *)mail.data)->channel);
+		free(mail.data);
+	}
+}
+
 void pf_acceptor_stop(struct pf_acceptor *acceptor)
 {
 	if (!acceptor)
@@ -283,6 +295,7 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor)
 		}
 		pf_close_fd(&greeter->leave_fd);
 	}
+	dismiss(acceptor->inbox);
 	pf_close_fd(&acceptor->listen_fd);
 	pf_close_fd(&acceptor->cancel_fd);
 	pf_close_fd(&acceptor->settled_fd);

@@ -133,7 +133,6 @@ static void on_connected(struct source *source, struct pf_connected *connected)
 		source->connected_ns = pf_now_ns();
 		pf_agent_note(agent, PF_SE_LINK_UP);
 	}
-	explicit_bzero(connected->secret, sizeof(connected->secret));
 	pf_connected_free(connected);
 }
 
@@ -633,9 +632,22 @@ static const struct pf_agent_ops source_ops = {
 	.status = pf_source_status,
 };
 
+/* The connector may have had its connections just as the agent ended. */
+static void drop_connected(struct source *source)
+{
+	struct pf_mail mail;
+
+	while (pf_mailbox_take(&source->agent.inbox, &mail)) {
+		if (mail.kind == PF_MAIL_CONNECTED)
+			pf_connected_free(mail.data);
+		free(mail.data);
+	}
+}
+
 static void source_close(struct source *source, bool goodbye)
 {
 	pf_connector_stop(&source->connector);
+	drop_connected(source);
 	stop_links(source, goodbye);
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);

@@ -161,6 +161,7 @@ void pf_connected_free(struct pf_connected *connected)
 		pf_channel_free(connected->channel[i]);
 		connected->channel[i] = NULL;
 	}
+	explicit_bzero(connected->secret, sizeof(connected->secret));
 }
 
 static bool cancelled(const struct pf_connector *connector, int wait_ms)

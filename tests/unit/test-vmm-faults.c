@@ -393,8 +393,10 @@ static void run_crowd(struct crowd *crowd, struct scene *scene, struct vcpu *vcp
 	assert_int_equal(pageferry_vmm_dispatch(crowd->vmm), 0);
 	for (uint32_t i = 0; i < VCPUS; i++)
 		pthread_join(vcpus[i].thread, NULL);
-	shutdown(crowd->agent, SHUT_RDWR);
+	/* It may still be answering somebody twice, and must be able to. */
+	shutdown(crowd->agent, SHUT_RD);
 	pthread_join(agent, NULL);
+	shutdown(crowd->agent, SHUT_RDWR);
 	pthread_join(dispatcher, NULL);
 }
 
