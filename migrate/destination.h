@@ -39,7 +39,8 @@ struct pf_stranger {
 
 struct pf_acceptor;
 
-/* Listens; *out_bound is the address with its real port.  Nobody is accepted yet. */
+/* Listens; *out_bound is the address with its real port.  Nobody is accepted yet.
+ * The inbox outlives it, and lets go of greetings that nobody took. */
 PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
 				 struct pf_acceptor **out, struct sockaddr_storage *out_bound,
 				 struct pf_err *err);
@@ -48,7 +49,6 @@ PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, struct pf_mai
  * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.
  */
 PF_MUST_USE int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err);
-/* Joins its threads; what is still in its inbox, from whomever, goes too. */
 void pf_acceptor_stop(struct pf_acceptor *acceptor);
 
 /* ---- destination_urgent.c ---- */

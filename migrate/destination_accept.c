@@ -236,6 +236,13 @@ static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_b
 	return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound, err);
 }
 
+/* Who was greeted, and not judged before the agent ended. */
+static void drop_greeting(const struct pf_mail *mail)
+{
+	if (mail->kind == PF_MAIL_GREETING)
+		pf_channel_free(((struct pf_greeting *)mail->data)->channel);
+}
+
 int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
 		     struct pf_acceptor **out, struct sockaddr_storage *out_bound,
 		     struct pf_err *err)
@@ -246,6 +253,7 @@ int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
 	acceptor->options = options;
 	acceptor->inbox = inbox;
+	inbox->drop = drop_greeting;
 	acceptor->listen_fd = acceptor->cancel_fd = acceptor->settled_fd = -1;
 	for (unsigned i = 0; i < GREETERS; i++)
 		acceptor->greeter[i].leave_fd = -1;
@@ -266,18 +274,6 @@ int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err)
 	return 0;
 }
 
-/* Who was greeted, and not judged before the agent ended. */
-static void dismiss(struct pf_mailbox *inbox)
-{
-	struct pf_mail mail;
-
-	while (pf_mailbox_take(inbox, &mail)) {
-		if (mail.kind == PF_MAIL_GREETING)
-			pf_channel_free(((struct pf_greeting *)mail.data)->channel);
-		free(mail.data);
-	}
-}
-
 void pf_acceptor_stop(struct pf_acceptor *acceptor)
 {
 	if (!acceptor)
@@ -295,7 +291,6 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor)
 		}
 		pf_close_fd(&greeter->leave_fd);
 	}
-	dismiss(acceptor->inbox);
 	pf_close_fd(&acceptor->listen_fd);
 	pf_close_fd(&acceptor->cancel_fd);
 	pf_close_fd(&acceptor->settled_fd);

@@ -632,22 +632,9 @@ static const struct pf_agent_ops source_ops = {
 	.status = pf_source_status,
 };
 
-/* The connector may have had its connections just as the agent ended. */
-static void drop_connected(struct source *source)
-{
-	struct pf_mail mail;
-
-	while (pf_mailbox_take(&source->agent.inbox, &mail)) {
-		if (mail.kind == PF_MAIL_CONNECTED)
-			pf_connected_free(mail.data);
-		free(mail.data);
-	}
-}
-
 static void source_close(struct source *source, bool goodbye)
 {
 	pf_connector_stop(&source->connector);
-	drop_connected(source);
 	stop_links(source, goodbye);
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);

@@ -117,11 +117,13 @@ struct pf_connector {
 	bool started;
 };
 
+/* The inbox outlives it, and lets go of connections that nobody took. */
 PF_MUST_USE int pf_connector_start(struct pf_connector *connector,
 				   const struct pf_options *options, struct pf_mailbox *inbox,
 				   uint64_t deadline_ns, bool again, struct pf_err *err);
 /* Cancels and joins; takes one that never started. */
 void pf_connector_stop(struct pf_connector *connector);
+/* Closes them, and wipes the secret; not the struct itself. */
 void pf_connected_free(struct pf_connected *connected);
 
 #endif

@@ -237,6 +237,13 @@ static void *connect_thread(void *opaque)
 	return NULL;
 }
 
+/* The connections stood just as the agent ended. */
+static void drop_connected(const struct pf_mail *mail)
+{
+	if (mail->kind == PF_MAIL_CONNECTED)
+		pf_connected_free(mail->data);
+}
+
 int pf_connector_start(struct pf_connector *connector, const struct pf_options *options,
 		       struct pf_mailbox *inbox, uint64_t deadline_ns, bool again,
 		       struct pf_err *err)
@@ -245,6 +252,7 @@ int pf_connector_start(struct pf_connector *connector, const struct pf_options *
 					   .inbox = inbox,
 					   .deadline_ns = deadline_ns,
 					   .again = again};
+	inbox->drop = drop_connected;
 	connector->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (connector->cancel_fd < 0)
 		return pf_err_sys(err, "creating an eventfd");

@@ -24,8 +24,11 @@ void pf_mailbox_done(struct pf_mailbox *box)
 
 	if (box->event_fd <= 0)
 		return;
-	while (pf_mailbox_take(box, &mail))
+	while (pf_mailbox_take(box, &mail)) {
+		if (box->drop)
+			box->drop(&mail);
 		free(mail.data);
+	}
 	close(box->event_fd);
 	box->event_fd = -1;
 	pthread_mutex_destroy(&box->lock);

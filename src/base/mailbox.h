@@ -29,11 +29,14 @@ struct pf_mailbox {
 	pthread_mutex_t lock;
 	int event_fd; /* readable while mail is waiting */
 	unsigned head, count;
+	/* For who owns the box to set: lets go of what a mail that nobody took holds beside its bytes;
+	 * NULL: there is no such mail. */
+	void (*drop)(const struct pf_mail *mail);
 	struct pf_mail slot[PF_MAILBOX_SLOTS];
 };
 
 PF_MUST_USE int pf_mailbox_init(struct pf_mailbox *box, struct pf_err *err);
-/* Frees what was never taken.  Takes a box that was zeroed and never initialised. */
+/* Drops and frees what was never taken.  Takes a box that was zeroed and never initialised. */
 void pf_mailbox_done(struct pf_mailbox *box);
 /* Takes over mail->data, also when it fails (then it is freed).  false: the box is full. */
 PF_MUST_USE bool pf_mailbox_post(struct pf_mailbox *box, const struct pf_mail *mail);

@@ -255,6 +255,32 @@ static void a_full_box_refuses_and_frees(void **state)
 	pf_mailbox_done(&box);
 }
 
+static unsigned dropped; /* a bit for each kind */
+
+static void note_drop(const struct pf_mail *mail)
+{
+	assert_non_null(mail->data); /* not freed yet */
+	dropped |= 1u << mail->kind;
+}
+
+static void what_nobody_took_is_dropped_before_it_is_freed(void **state)
+{
+	struct pf_mailbox box;
+	struct pf_mail mail;
+	struct pf_err err;
+
+	(void)state;
+	assert_int_equal(pf_mailbox_init(&box, &err), 0);
+	box.drop = note_drop;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(pf_mailbox_post(&box, &(struct pf_mail){.kind = i, .data = malloc(8)}));
+	assert_true(pf_mailbox_take(&box, &mail));
+	free(mail.data);
+	assert_int_equal(dropped, 0);
+	pf_mailbox_done(&box);
+	assert_int_equal(dropped, 1u << 1 | 1u << 2);
+}
+
 static void a_box_that_was_never_initialised_can_be_ended(void **state)
 {
 	struct pf_mailbox box = {0};
@@ -449,6 +475,7 @@ int main(void)
 		cmocka_unit_test(the_largest_value_has_a_bucket),
 		cmocka_unit_test(mail_comes_out_in_order_and_the_fd_follows),
 		cmocka_unit_test(a_full_box_refuses_and_frees),
+		cmocka_unit_test(what_nobody_took_is_dropped_before_it_is_freed),
 		cmocka_unit_test(a_box_that_was_never_initialised_can_be_ended),
 		cmocka_unit_test(threads_lose_no_mail_and_no_wake_up),
 		cmocka_unit_test(sizes_are_read_as_people_write_them),
