@@ -27,7 +27,7 @@
 #include "tests/unit/memhelp.h"
 
 #define RANDOM_KILLS 8u
-#define SCENES_MAX 40u /* for each kill that is wanted; each is a whole migration */
+#define SCENES_MAX 25u /* for each kill that is wanted; each is a whole migration */
 
 /* Steps are taken by some rows only; a mixed guest takes them all. */
 enum {
@@ -112,6 +112,7 @@ struct plan {
 	unsigned rows; /* of the layout */
 	unsigned seed;
 	unsigned kills[STEPS]; /* done */
+	unsigned nearer[STEPS]; /* by so much, since further hits did not come */
 	unsigned wanted;
 	unsigned turn; /* the step that is tried next: round and round */
 };
@@ -154,6 +155,7 @@ static void name_fault(struct plan *plan, const struct step *step, char out[64])
 	if (!step)
 		return;
 	far = plan->rows == HUGE && step->far > HUGE_FAR ? HUGE_FAR : step->far;
+	far -= plan->nearer[step - steps] < far ? plan->nearer[step - steps] : far - 1;
 	snprintf(out, 64, "%s:%u=kill", pf_fault_table[step->point].name, 1 + draw(plan, far));
 }
 
@@ -179,6 +181,8 @@ static void run_scene(struct plan *plan)
 			step = next_step(plan);
 		}
 	} while (turn != TURN_OVER);
+	if (step)
+		plan->nearer[step - steps]++;
 	scene_close(&scene);
 }
 

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/kvm_abi.h"
 #include "memory/gmem_probe.h"
+#include "hugepool.h"
 #include "memhelp.h"
 
 static int sized(int fd, uint64_t bytes)
@@ -83,18 +84,6 @@ const struct memory_row memory_rows[ROWS] = {
 		      true},
 };
 
-static uint64_t pool_free(void)
-{
-	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
-	uint64_t pages = 0;
-
-	if (file && fscanf(file, "%" SCNu64, &pages) != 1)
-		pages = 0;
-	if (file)
-		fclose(file);
-	return pages;
-}
-
 /* All of it, for threads and vCPUs alike. */
 static void gmem_needs(void)
 {
@@ -114,7 +103,10 @@ void row_needs(const struct memory_row *row, uint64_t pages)
 {
 	if (row->kind == PF_MEMORY_GUEST_MEMFD)
 		gmem_needs();
-	if (row->page_size == PAGE || pool_free() >= pages)
+	if (row->page_size == PAGE)
+		return;
+	hugepool_hold(false);
+	if ((uint64_t)hugepool_free() >= pages)
 		return;
 	fprintf(stderr, "skip %s: %" PRIu64 " free pages of 2 MiB are needed (vm.nr_hugepages)\n",
 		row->name, pages);
