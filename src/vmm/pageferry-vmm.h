@@ -44,6 +44,10 @@
  *     <- resolved(vcpu, gpa)                    from dispatch_faults(), in any one thread
  *   <- complete: take KVM_MEM_USERFAULT off the slots
  *
+ * A vCPU can have left KVM_RUN for a page just before its bit was cleared, and its thread may come to say
+ * so only after `complete`, when the connection has been closed already: it enters again at once.  A VMM
+ * that has it wait for an agent there has lost that vCPU.
+ *
  * KVM's own accesses are the kernel's: the userfaultfd must not be opened with UFFD_USER_MODE_ONLY, or
  * they fail instead of waiting, and nobody can see that.
  *
@@ -191,7 +195,7 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
  * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  1: every page is
  * there, enter again.  -1: errno; EINTR: a signal came while the agent did not read, call again;
  * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
- * connection, but that must not be closed meanwhile.
+ * connection, but that must not be closed meanwhile: after `complete` there is nothing to ask.
  */
 int pageferry_vmm_fault(struct pageferry_vmm *vmm, uint32_t vcpu, uint64_t gpa);
 /* The descriptor to poll for POLLIN from regions() on; -1: no guest_memfd was described.  Owned by the

@@ -44,6 +44,16 @@ void pf_stage2_resolved(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
 	pthread_mutex_unlock(&stage2->lock);
 }
 
+void pf_stage2_complete(struct pf_stage2 *stage2)
+{
+	pthread_mutex_lock(&stage2->lock);
+	stage2->complete = true;
+	for (uint32_t i = 0; i < PF_GUEST_VCPUS_MAX; i++)
+		stage2->vcpu[i].fault = PF_STAGE2_NONE;
+	pthread_cond_broadcast(&stage2->changed);
+	pthread_mutex_unlock(&stage2->lock);
+}
+
 void pf_stage2_kick(struct pf_stage2 *stage2)
 {
 	pthread_mutex_lock(&stage2->lock);
@@ -54,7 +64,7 @@ void pf_stage2_kick(struct pf_stage2 *stage2)
 void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
 {
 	pthread_mutex_lock(&stage2->lock);
-	stage2->vcpu[vcpu].fault = PF_STAGE2_NEW;
+	stage2->vcpu[vcpu].fault = stage2->complete ? PF_STAGE2_NONE : PF_STAGE2_NEW;
 	stage2->vcpu[vcpu].gpa = gpa & ~(uint64_t)(PF_GUEST_PAGE - 1);
 	pthread_mutex_unlock(&stage2->lock);
 	atomic_fetch_add(&stage2->faults, 1);

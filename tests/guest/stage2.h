@@ -5,6 +5,9 @@
  * A vCPU's thread asks and waits; the main thread dispatches the answers, and comes and goes with the
  * connection.  A vCPU that is kicked while it waits parks with its fault open, and waits on when it
  * runs again: it must not enter the guest before.
+ *
+ * After `complete` nobody is asked, and there may be nobody: the connection is closed soon.  A vCPU that
+ * left the guest just before its bit was cleared, and whose thread comes here only now, enters again.
  */
 #ifndef PF_GUEST_STAGE2_H
 #define PF_GUEST_STAGE2_H
@@ -29,6 +32,7 @@ struct pf_stage2 {
 		enum { PF_STAGE2_NONE, PF_STAGE2_NEW, PF_STAGE2_ASKED } fault;
 		uint64_t gpa;
 	} vcpu[PF_GUEST_VCPUS_MAX];
+	bool complete;		 /* no page is absent any more */
 	_Atomic uint64_t faults; /* how often a vCPU was stopped */
 };
 
@@ -39,6 +43,8 @@ void pf_stage2_done(struct pf_stage2 *stage2);
 void pf_stage2_connect(struct pf_stage2 *stage2, struct pageferry_vmm *agent);
 /* Main thread: the agent's answer. */
 void pf_stage2_resolved(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa);
+/* Main thread: every page is there, for good. */
+void pf_stage2_complete(struct pf_stage2 *stage2);
 /* Whoever has told a vCPU to park: it looks at *parks again. */
 void pf_stage2_kick(struct pf_stage2 *stage2);
 

@@ -144,6 +144,7 @@ static void on_complete(void *opaque)
 
 	vmm->complete = true;
 	vmm->agent_may_go = true;
+	pf_stage2_complete(&vmm->machine.stage2);
 	pf_memory_close_uffds(&vmm->memory);
 	if (pf_machine_complete(&vmm->machine, &err)) {
 		pf_report_error(&err);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * tests/guest/test-stage2.c - vCPUs that left the guest for a page, and when they enter it again.
+ *
+ * No KVM and no agent: what KVM reports is said by the test, and the threads that wait are real.  A vCPU
+ * that waits for ever is ended by alarm(2).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "tests/guest/stage2.h"
+
+#define PATIENCE_S 30
+#define GPA 0x5000u
+
+static const volatile uint8_t runs, parks = 1;
+
+static int set_up(void **state)
+{
+	static struct pf_stage2 stage2;
+
+	pf_stage2_init(&stage2);
+	*state = &stage2;
+	alarm(PATIENCE_S);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	alarm(0);
+	pf_stage2_done(*state);
+	return 0;
+}
+
+/* Who has to wait is seen by what it does when it is told to park: it comes back without an answer. */
+static void without_an_answer_nobody_enters(void **state)
+{
+	struct pf_stage2 *stage2 = *state;
+
+	assert_true(pf_stage2_wait(stage2, 0, &runs));
+	pf_stage2_fault(stage2, 0, GPA + 12);
+	assert_false(pf_stage2_wait(stage2, 0, &parks));
+	pf_stage2_resolved(stage2, 0, GPA + 4096);
+	pf_stage2_resolved(stage2, 1, GPA);
+	assert_false(pf_stage2_wait(stage2, 0, &parks));
+	pf_stage2_resolved(stage2, 0, GPA);
+	assert_true(pf_stage2_wait(stage2, 0, &runs));
+}
+
+/* It read the bit, then came everything: the page, COMPLETE, the end of the connection; then it says so. */
+static void a_vcpu_that_is_late_finds_nobody_to_ask_and_enters(void **state)
+{
+	struct pf_stage2 *stage2 = *state;
+
+	pf_stage2_complete(stage2);
+	pf_stage2_connect(stage2, NULL);
+	pf_stage2_fault(stage2, 3, GPA);
+	assert_true(pf_stage2_wait(stage2, 3, &runs));
+}
+
+static void *wait_for_page(void *opaque)
+{
+	return pf_stage2_wait(opaque, 2, &runs) ? opaque : NULL;
+}
+
+static void who_waits_when_all_is_complete_enters(void **state)
+{
+	struct pf_stage2 *stage2 = *state;
+	pthread_t vcpu;
+	void *entered;
+
+	pf_stage2_fault(stage2, 2, GPA);
+	assert_int_equal(pthread_create(&vcpu, NULL, wait_for_page, stage2), 0);
+	pf_stage2_complete(stage2);
+	pf_stage2_connect(stage2, NULL);
+	assert_int_equal(pthread_join(vcpu, &entered), 0);
+	assert_ptr_equal(entered, stage2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(without_an_answer_nobody_enters, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_vcpu_that_is_late_finds_nobody_to_ask_and_enters,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_waits_when_all_is_complete_enters, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests_name("stage2", tests, NULL, NULL);
+}
