@@ -2,11 +2,14 @@
 /*
  * migrate/destination.h - the destination's engine: its parts and who owns them.
  *
- *   main thread          destination.c         state, record, VMM, orchestrator; judges every hello
+ *   main thread          destination_engine.h  state, record, VMM, orchestrator; judges every hello
  *   "accept" thread      destination_accept.c  listens; starts a short "greet" thread a connection
  *   "urgent" thread      destination_urgent.c  userfaultfds and the urgent channel: the way of a
  *                                              fault; lives longer than any connection
- *                        destination_exits.c   its part that vCPUs of guest_memfd need
+ *                        destination_pager.h   its parts: destination_faults.c, what userfaultfds say;
+ *                                              destination_exits.c, what vCPUs of guest_memfd need;
+ *                                              destination_answers.c, what the source is asked and says;
+ *                                              destination_parked.c, what is tried again later
  *   "bulk-N" threads     destination_bulk.c    a bulk channel each: device state and pushed pages
  */
 #ifndef PF_MIGRATE_DESTINATION_H
@@ -118,11 +121,6 @@ void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type ty
 void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
 /* Main, before PF_MAIL_GUEST: the threads of the VMM's vCPUs. */
 void pf_pager_know_vcpus(struct pf_pager *pager, const uint32_t *tids, uint32_t count);
-/* The thread's: somebody waits for the page, and it can neither be placed nor mapped now.  The window
- * has room. */
-void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page);
-/* The thread's: a fault where nothing is. */
-void pf_pager_outside(struct pf_pager *pager, uint64_t address);
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
 		   size_t length);
 

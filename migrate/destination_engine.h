@@ -2,8 +2,13 @@
 /*
  * migrate/destination_engine.h - the destination's engine as its main thread sees it.
  *
- * For destination.c (what the state table's actions do), destination_session.c (whose hello is accepted,
- * and what a session is made of) and destination_status.c alone.
+ *   destination.c          beginning and end, the threads' mail, parameters
+ *   destination_actions.c  what the state table's actions do
+ *   destination_session.c  whose hello is accepted, and what a session is made of
+ *   destination_frames.c   what the source says and is told
+ *   destination_news.c     what its threads tell that belongs to no connection
+ *   destination_vmm.c      what the VMM says
+ *   destination_status.c   what query-migrate shows
  */
 #ifndef PF_MIGRATE_DESTINATION_ENGINE_H
 #define PF_MIGRATE_DESTINATION_ENGINE_H
@@ -39,6 +44,34 @@ struct destination {
 	char address[PF_ENDPOINT_TEXT_MAX], cipher[64];
 };
 
+/* ---- destination_actions.c: struct pf_agent_ops ---- */
+void pf_destination_act(void *engine, uint8_t action);
+
+/* ---- destination_frames.c ---- */
+
+/* -1: it breaks the protocol. */
+PF_MUST_USE int pf_destination_frame(struct destination *destination, const struct pf_mail *mail,
+				     struct pf_err *err);
+/* Dropped while there is no connection; a verdict names the record. */
+void pf_destination_send(struct destination *destination, enum pf_frame_type type,
+			 const void *body, size_t length);
+void pf_destination_verdict(struct destination *destination, enum pf_frame_type type,
+			    const char *reason);
+
+/* ---- destination_news.c ---- */
+
+/* false: the mail is from a connection's thread. */
+bool pf_destination_news(struct destination *destination, struct pf_mail *mail);
+/* If every page is FILLED, and the guest runs here. */
+void pf_destination_maybe_filled(struct destination *destination);
+
+/* ---- destination_vmm.c ---- */
+extern const struct pf_vmm_callbacks pf_destination_vmm;
+void pf_destination_vmm_refused(void *engine, const char *reason);
+void pf_destination_vmm_lost(void *engine, const struct pf_err *why);
+
+/* ---- destination_session.c ---- */
+
 /* Judges a hello and either makes its connection part of the session or refuses it. */
 void pf_session_greeting(struct destination *destination, struct pf_greeting *greeting);
 /* A connection is gone, or has to go: the session ends, the migration may not. */
@@ -49,6 +82,7 @@ void pf_session_stranger(struct destination *destination, const char *address,
 /* Joins the bulk threads; goodbye: what was posted is sent first. */
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
 
+/* ---- destination_status.c ---- */
 /* For query-migrate: struct pf_agent_ops. */
 void pf_destination_status(void *engine, json_t *status);
 

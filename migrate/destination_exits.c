@@ -20,9 +20,9 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "memory/trap.h"
+#include "migrate/destination_pager.h"
 #include "wire/vmm_msg.h"
 
-#define OUTSIDE_BURST_NS (16 * PF_NS_PER_S) /* this many at once, then one a second */
 #define PAGE_MASK (~UINT64_C(4095)) /* a stage-2 exit is about 4 KiB, whatever a region's pages are */
 
 _Static_assert(PF_SLOTS == PF_VMM_VCPUS_MAX, "a slot for each vCPU");
@@ -257,18 +257,7 @@ bool pf_exits_poll(const struct pf_pager *pager, struct pollfd *out)
 	return events != 0;
 }
 
-/* ---- who faulted, and where ---- */
-
-/* A VMM that traps where nothing is must not fill main's box. */
-void pf_pager_outside(struct pf_pager *pager, uint64_t address)
-{
-	uint64_t now = pf_now_ns();
-
-	if (pager->outside_ns > now + OUTSIDE_BURST_NS)
-		return;
-	pager->outside_ns = (pager->outside_ns > now ? pager->outside_ns : now) + PF_NS_PER_S;
-	(void)pf_mail_post(pager->inbox, 0, PF_MAIL_OUTSIDE, 0, &address, sizeof(address));
-}
+/* ---- who faulted ---- */
 
 static int compare_tids(const void *a, const void *b)
 {

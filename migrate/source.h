@@ -2,7 +2,7 @@
 /*
  * migrate/source.h - the source's engine: its parts and who owns them.
  *
- *   main thread           source.c          state, record, VMM, orchestrator
+ *   main thread           source_engine.h   state, record, VMM, orchestrator
  *   "connect" thread      source_connect.c  connecting and shaking hands, in set-up only
  *   "urgent" thread       source_urgent.c   the urgent channel: answers requests
  *   "bulk-N" threads      source_push.c     a bulk channel each: device state, then push

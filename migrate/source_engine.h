@@ -2,8 +2,12 @@
 /*
  * migrate/source_engine.h - the source's engine as its main thread sees it.
  *
- * For source.c (what the state table's actions do) and source_status.c (what query-migrate shows)
- * alone.
+ *   source.c          beginning and end, the threads' mail, parameters
+ *   source_actions.c  what the state table's actions do
+ *   source_session.c  the connections
+ *   source_frames.c   what the destination says and is told
+ *   source_vmm.c      what the VMM says
+ *   source_status.c   what query-migrate shows
  */
 #ifndef PF_MIGRATE_SOURCE_ENGINE_H
 #define PF_MIGRATE_SOURCE_ENGINE_H
@@ -32,6 +36,34 @@ struct source {
 	char cipher[64];
 };
 
+/* ---- source_actions.c: struct pf_agent_ops ---- */
+void pf_source_act(void *engine, uint8_t action);
+/* What the bulk threads waited for may be otherwise now: they push. */
+void pf_source_wake_pushers(struct source *source);
+
+/* ---- source_session.c ---- */
+
+/* Connects until --connect-timeout has passed since the deadline was set; again: a moment later. */
+void pf_source_connect(struct source *source, bool again);
+/* The connection was lost in set-up. */
+void pf_source_connect_again(struct source *source);
+void pf_source_give_up(struct source *source, const struct pf_err *err);
+/* From the connect thread: every connection stands and is greeted. */
+void pf_source_connected(struct source *source, struct pf_connected *connected);
+/* Joins the threads of the connections; goodbye: what was posted is sent first. */
+void pf_source_part(struct source *source, bool goodbye);
+/* A connection is gone, or has to go: the session ends, the migration may not. */
+void pf_source_down(struct source *source, const struct pf_err *err);
+
+/* ---- source_frames.c ---- */
+void pf_source_frame(struct source *source, const struct pf_mail *mail);
+/* A frame that names the record; dropped while there is no connection. */
+void pf_source_verdict(struct source *source, enum pf_frame_type type, const char *reason);
+
+/* ---- source_vmm.c ---- */
+extern const struct pf_vmm_callbacks pf_source_vmm;
+
+/* ---- source_status.c ---- */
 /* Adds the source's members to the object that query-migrate returns. */
 void pf_source_status(void *engine, json_t *status);
 

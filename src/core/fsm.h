@@ -4,8 +4,8 @@
  *
  * For every state and event there is exactly one row that says what follows, or one line in the
  * list of what is ignored, with the reason.  Looking a pair up is pure.  Only the main thread of an
- * agent changes its state; the rows' actions are carried out by migrate/source.c and
- * migrate/destination.c.
+ * agent changes its state; the rows' actions are carried out by migrate/source_actions.c
+ * and migrate/destination_actions.c.
  */
 #ifndef PF_CORE_FSM_H
 #define PF_CORE_FSM_H

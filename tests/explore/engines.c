@@ -2,7 +2,7 @@
 /*
  * tests/explore/engines.c - see tests/explore/engines.h.
  *
- * Mirrors migrate/source.c and migrate/destination.c, and goes beyond them where they do not connect
+ * Mirrors migrate/source_actions.c and migrate/destination_actions.c, and goes beyond them where they do not connect
  * again yet.
  */
 #include "tests/explore/engines.h"

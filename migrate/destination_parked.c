@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_parked.c - pages that somebody waits for and that can be neither placed nor mapped now.
+ *
+ * For want of memory, mostly, which may come from a madvise(2) that stands until its event is read: so the
+ * urgent thread never waits for it, but tries again later.  Its own; does not block.
+ */
+#include "base/clock.h"
+#include "migrate/destination_exits.h"
+#include "migrate/destination_pager.h"
+
+#define RETRY_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
+
+void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page)
+{
+	uint64_t now = pf_now_ns();
+
+	pf_requests_park(&pager->requests, region, page, now);
+	if (pager->retry_ns == 0)
+		pager->retry_ns = now + RETRY_NS;
+}
+
+/* A parked page that has come meanwhile, by whichever way, only has to be mapped. */
+static enum pf_retry judge_parked(void *opaque, const struct pf_request *request)
+{
+	struct pf_pager *pager = opaque;
+	struct pf_run run = {.region = request->region, .first = request->page, .count = 1};
+
+	switch (pf_journal_state(&pager->guest->journal, run.region, run.first)) {
+	case PF_PAGE_ABSENT:
+		return PF_RETRY_SEND;
+	case PF_PAGE_FILLING:
+		return PF_RETRY_KEEP;
+	case PF_PAGE_FILLED:
+		break;
+	}
+	if (!pf_pager_map(pager, &run))
+		return PF_RETRY_KEEP;
+	pf_exits_answer(pager, &run);
+	pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
+	return PF_RETRY_DONE;
+}
+
+void pf_pager_retry(struct pf_pager *pager)
+{
+	if (pager->retry_ns == 0 || pf_now_ns() < pager->retry_ns)
+		return;
+	pf_requests_retry(&pager->requests, judge_parked, pager);
+	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_vmm.c - what the destination VMM says.
+ *
+ * Main thread, called by the dialect (migrate/vmm.h).  -1: the VMM has broken the rules, and is hung up on.
+ */
+#include "migrate/destination_engine.h"
+
+#include "base/fault.h"
+
+static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
+		       struct pf_err *err)
+{
+	struct destination *destination = engine;
+	struct pf_agent *agent = &destination->agent;
+	struct pf_guest *guest = &destination->guest;
+	const uint32_t *tids;
+	uint32_t vcpus;
+
+	if (destination->armed)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
+		pf_guest_done(guest);
+		return pf_err_prefix(err, "its memory");
+	}
+	destination->armed = true;
+	pf_fault(PF_FAULT_ARMED);
+	tids = pf_vmm_vcpus(agent->vmm, &vcpus);
+	pf_pager_know_vcpus(&destination->pager, tids, vcpus);
+	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
+	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	return 0;
+}
+
+/* Every LOAD has one READY; that of a load which was dropped must not pass for the next one's. */
+static int vmm_ready(void *engine, struct pf_err *err)
+{
+	struct destination *destination = engine;
+	struct pf_err failed = {0};
+
+	if (destination->readies == destination->loads)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said READY without LOAD");
+	destination->readies++;
+	if (destination->readies != destination->loads)
+		return 0;
+	pf_fault(PF_FAULT_LOADED);
+	if (pf_agent_raise_in_turn(&destination->agent, PF_DE_VMM_READY, &failed) &&
+	    failed.class != PF_ERR_STATE)
+		pf_agent_fail(&destination->agent, PF_DE_FAILED, &failed);
+	return 0;
+}
+
+static void vmm_resumed(void *engine)
+{
+	pf_agent_note(&((struct destination *)engine)->agent, PF_DE_VMM_RESUMED);
+}
+
+void pf_destination_vmm_refused(void *engine, const char *reason)
+{
+	struct destination *destination = engine;
+	struct pf_err err;
+
+	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination VMM refused to resume: %s", reason);
+	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
+}
+
+void pf_destination_vmm_lost(void *engine, const struct pf_err *why)
+{
+	pf_agent_vmm_lost(&((struct destination *)engine)->agent, PF_DE_VMM_LOST, why);
+}
+
+const struct pf_vmm_callbacks pf_destination_vmm = {
+	.regions = vmm_regions,
+	.ready = vmm_ready,
+	.resumed = vmm_resumed,
+	.refused = pf_destination_vmm_refused,
+	.lost = pf_destination_vmm_lost,
+};

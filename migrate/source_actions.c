@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source_actions.c - the actions of core/source_table.c.
+ *
+ * Main thread; none blocks.  What the source says about the guest is its record's word: nothing here
+ * resumes the guest but CONTINUE_SOURCE in KEPT, or in NONE after giving the attempt up.
+ */
+#include "migrate/source_engine.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "core/switchover.h"
+#include "migrate/report.h"
+
+/* false: its guest stands, and there is nobody to be told that it may run. */
+static bool continue_guest(struct source *source)
+{
+	if (!source->guest_paused)
+		return true;
+	/* The rule of DESIGN.md section 4.1, asked once more where it matters. */
+	if (!pf_source_may_run(source->agent.record, true) || source->stood_vmm_gone)
+		return false;
+	source->guest_paused = false;
+	return pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
+}
+
+static void act_propose(struct source *source)
+{
+	uint8_t body[PF_URGENT_BODY_MAX];
+	size_t length;
+
+	if (!source->link_up || !source->vmm_described)
+		return;
+	length = pf_msg_pack_regions(&source->service.reader.table, body, sizeof(body));
+	pf_link_agree(&source->urgent, &source->service.reader.table);
+	pf_link_send(&source->urgent, PF_FRAME_REGIONS, body, length);
+}
+
+static void act_adopt(struct source *source)
+{
+	(void)pf_agent_mark(&source->agent, PF_MARK_SEEN);
+	act_propose(source);
+}
+
+static void act_pause(struct source *source)
+{
+	pf_fault(PF_FAULT_PAUSE);
+	source->pauses_asked++;
+	source->guest_paused = true;
+	pf_agent_emit(&source->agent, "NEED_PAUSE", NULL);
+	pf_vmm_say(source->agent.vmm, PF_VMM_PAUSE);
+}
+
+static void act_send_state(struct source *source)
+{
+	pf_fault(PF_FAULT_STANDS);
+	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
+	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
+}
+
+/* Wakes them too: what they waited for may be otherwise now. */
+void pf_source_wake_pushers(struct source *source)
+{
+	pf_fault(PF_FAULT_GONE);
+	for (uint32_t i = 0; i < source->agent.options->channels; i++)
+		pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
+}
+
+static void act_gone(struct source *source)
+{
+	pf_source_wake_pushers(source);
+	pf_agent_outcome(&source->agent, NULL, "destination", false);
+}
+
+static void act_downtime(struct source *source)
+{
+	source->downtime_ns = pf_now_ns() - source->paused_ns;
+}
+
+static void act_complete(struct source *source)
+{
+	if (source->link_up)
+		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
+	pf_fault(PF_FAULT_RELEASE);
+	/* A later process must not keep a guest whose memory may be gone. */
+	if (pf_agent_mark(&source->agent, PF_MARK_COMPLETE) == 0)
+		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
+	pf_agent_finish(&source->agent, 0, "completed", "destination");
+}
+
+/* The VMM of this process has described its memory, or nothing would have been offered.  Is it gone, the
+ * guest that both records leave here went with it. */
+static void act_keep(struct source *source)
+{
+	struct pf_agent *agent = &source->agent;
+	struct pf_err err;
+
+	pf_fault(PF_FAULT_KEPT);
+	if (continue_guest(source)) {
+		pf_agent_note(agent, PF_SE_VMM_TOLD);
+		return;
+	}
+	pf_err_set(&err, PF_ERR_SYSTEM,
+		   "nobody has the guest: its destination will not run it, and the source VMM was "
+		   "lost while it stood");
+	pf_report("source", &err);
+	agent->failed = true;
+	pf_agent_fail(agent, PF_SE_VMM_LOST, &err);
+}
+
+static void act_settle(struct source *source)
+{
+	pf_agent_finish(&source->agent, 130, "source-intact", "source");
+}
+
+static void act_cancel(struct source *source)
+{
+	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+	continue_guest(source);
+	pf_agent_finish(&source->agent, 130, "source-intact", "source");
+}
+
+static void fail(struct source *source, const char *outcome, const char *owner)
+{
+	pf_source_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
+	continue_guest(source);
+	pf_agent_finish_failed(&source->agent, outcome, owner);
+}
+
+static void act_fail(struct source *source)
+{
+	fail(source, "source-intact", "source");
+}
+
+/* No VMM has come: whether the guest is here, a new state directory cannot tell. */
+static void act_fail_new(struct source *source)
+{
+	fail(source, NULL, NULL);
+}
+
+static void act_withdraw(struct source *source)
+{
+	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+	pf_agent_finish(&source->agent, 130, NULL, NULL);
+}
+
+static void act_outage(struct source *source)
+{
+	pf_agent_outage(&source->agent);
+}
+
+/* RUN was heard, but the record could not be written before the connection went. */
+static void act_gone_cut(struct source *source)
+{
+	pf_fault(PF_FAULT_GONE);
+	pf_agent_outage(&source->agent);
+}
+
+static void act_doubt(struct source *source)
+{
+	pf_agent_emit(&source->agent, "IN_DOUBT",
+		      json_pack("{s:s, s:s}", "question",
+				"Does the destination's record say RUN? If it runs there, leave this "
+				"side alone; if it cannot run there any more, resolve "
+				"--destination-fenced",
+				"reason", source->agent.why.text));
+	pf_agent_outcome(&source->agent, "in-doubt", NULL, false);
+}
+
+static void act_commit(struct source *source)
+{
+	pf_fault(PF_FAULT_OFFERED);
+	pf_source_verdict(source, PF_FRAME_COMMIT, "");
+}
+
+static void act_ask_abort(struct source *source)
+{
+	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+}
+
+static void act_take_back(struct source *source)
+{
+	continue_guest(source);
+	pf_source_connect_again(source);
+}
+
+static void act_lose(struct source *source)
+{
+	pf_agent_finish(&source->agent, 65, "lost", NULL);
+}
+
+static void act_leave_doubt(struct source *source)
+{
+	pf_agent_finish(&source->agent, 72, "in-doubt", NULL);
+}
+
+static void act_leave_paused(struct source *source)
+{
+	pf_agent_finish(&source->agent, 75, "paused", "destination");
+}
+
+/* RETAKE, ADMIT, REJOIN, GO_ON, INTACT and CONFLICT wait for the engine that connects again after OFFERED and
+ * takes a record of an earlier process up: nothing raises their events yet. */
+static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
+	[PF_SA_ADOPT] = act_adopt,
+	[PF_SA_PROPOSE] = act_propose,
+	[PF_SA_RECONNECT] = pf_source_connect_again,
+	[PF_SA_TAKE_BACK] = act_take_back,
+	[PF_SA_PAUSE] = act_pause,
+	[PF_SA_SEND_STATE] = act_send_state,
+	[PF_SA_COMMIT] = act_commit,
+	[PF_SA_ASK_ABORT] = act_ask_abort,
+	[PF_SA_GONE] = act_gone,
+	[PF_SA_GONE_CUT] = act_gone_cut,
+	[PF_SA_DOWNTIME] = act_downtime,
+	[PF_SA_KEEP] = act_keep,
+	[PF_SA_SETTLE] = act_settle,
+	[PF_SA_OUTAGE] = act_outage,
+	[PF_SA_DOUBT] = act_doubt,
+	[PF_SA_COMPLETE] = act_complete,
+	[PF_SA_RELEASE] = act_complete,
+	[PF_SA_CANCEL] = act_cancel,
+	[PF_SA_WITHDRAW] = act_withdraw,
+	[PF_SA_FAIL] = act_fail,
+	[PF_SA_FAIL_NEW] = act_fail_new,
+	[PF_SA_LOSE] = act_lose,
+	[PF_SA_LEAVE_DOUBT] = act_leave_doubt,
+	[PF_SA_LEAVE_PAUSED] = act_leave_paused,
+};
+
+void pf_source_act(void *engine, uint8_t action)
+{
+	if (acts[action])
+		acts[action](engine);
+}

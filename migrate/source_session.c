@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source_session.c - the source's connections: made, started, ended.
+ *
+ * Main thread; never blocks but for joining threads that were told to end.  A session is one urgent and
+ * N bulk threads of one epoch; they end together.
+ */
+#include "migrate/source_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#define STOOD_NS (5 * PF_NS_PER_S) /* a link that stood so long was a good one */
+
+/* Urgent first: a destination that saw a bulk connection close would not wait for the last word.
+ * Then all the others at once: a peer that does not part costs one patience, not eight. */
+void pf_source_part(struct source *source, bool goodbye)
+{
+	uint32_t channels = source->agent.options->channels;
+
+	source->link_up = false;
+	if (source->urgent.started) {
+		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
+		source->received_before += pf_channel_bytes(source->urgent.channel, true);
+	}
+	pf_link_stop(&source->urgent, goodbye);
+	for (uint32_t i = 0; i < channels; i++)
+		pf_link_end(&source->bulk[i], goodbye);
+	for (uint32_t i = 0; i < channels; i++) {
+		if (source->bulk[i].started) {
+			source->sent_before += pf_channel_bytes(source->bulk[i].channel, false);
+			source->received_before += pf_channel_bytes(source->bulk[i].channel, true);
+		}
+		pf_link_stop(&source->bulk[i], goodbye);
+	}
+}
+
+void pf_source_give_up(struct source *source, const struct pf_err *err)
+{
+	pf_agent_fail(&source->agent, PF_SE_GIVE_UP, err);
+}
+
+void pf_source_connect(struct source *source, bool again)
+{
+	struct pf_err err;
+
+	pf_connector_stop(&source->connector);
+	if (pf_connector_start(&source->connector, source->agent.options, &source->agent.inbox,
+			       source->deadline_ns, again, &err))
+		pf_source_give_up(source, &err);
+}
+
+/* A destination that takes the connection and drops it at once gets no new --connect-timeout. */
+void pf_source_connect_again(struct source *source)
+{
+	uint64_t now = pf_now_ns();
+
+	if (now - source->connected_ns > STOOD_NS)
+		source->deadline_ns =
+			now + source->agent.options->connect_timeout_s * PF_NS_PER_S;
+	pf_source_connect(source, true);
+}
+
+static int start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
+		      struct pf_err *err)
+{
+	struct pf_pusher *pusher = source->pusher[i];
+	char name[16];
+
+	if (!pusher)
+		pusher = source->pusher[i] = malloc(sizeof(*pusher));
+	if (!pusher) {
+		pf_channel_free(channel);
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for a bulk thread");
+	}
+	memset(pusher, 0, sizeof(*pusher));
+	pusher->service = &source->service;
+	pf_credit_begin(&pusher->credit);
+	pusher->state_fd = -1;
+	snprintf(name, sizeof(name), "bulk-%u", i + 1);
+	return pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
+			     source->agent.epoch, &pf_pusher_user, pusher, name, err);
+}
+
+static int start_links(struct source *source, struct pf_connected *connected, struct pf_err *err)
+{
+	struct pf_channel *urgent = pf_steal(&connected->channel[0]);
+
+	/* What an earlier connection carried, the destination has dropped. */
+	if (source->vmm_described)
+		pf_push_reset(&source->service.push);
+	pf_gate_reset(&source->service.gate);
+	memset(&source->answers, 0, sizeof(source->answers));
+	source->answers.service = &source->service;
+	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
+			  &pf_answers_user, &source->answers, "urgent", err))
+		return -1;
+	atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
+	for (uint32_t i = 0; i < source->agent.options->channels; i++)
+		if (start_bulk(source, i, pf_steal(&connected->channel[i + 1]), err))
+			return -1;
+	return 0;
+}
+
+void pf_source_connected(struct source *source, struct pf_connected *connected)
+{
+	struct pf_agent *agent = &source->agent;
+	struct pf_err err;
+
+	pf_connector_stop(&source->connector);
+	snprintf(source->address, sizeof(source->address), "%s", connected->address);
+	snprintf(source->cipher, sizeof(source->cipher), "%s",
+		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
+	agent->epoch = connected->welcome.epoch;
+	if (pf_statedir_write(&agent->dir, "secret", connected->secret, PF_SECRET_BYTES, &err) ||
+	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, &err) ||
+	    start_links(source, connected, &err)) {
+		pf_source_part(source, false);
+		pf_source_give_up(source, &err);
+	} else {
+		source->link_up = true;
+		source->connected_ns = pf_now_ns();
+		pf_agent_note(agent, PF_SE_LINK_UP);
+	}
+	pf_connected_free(connected);
+}
+
+/* What the destination had said before the connection ended, and main had not read yet. */
+static void take_last_words(struct source *source)
+{
+	struct pf_mail mail;
+
+	while (!source->agent.ending && pf_mailbox_take(&source->agent.inbox, &mail)) {
+		if (mail.kind == PF_MAIL_FRAME && mail.origin == source->agent.epoch)
+			pf_source_frame(source, &mail);
+		free(mail.data);
+	}
+}
+
+void pf_source_down(struct source *source, const struct pf_err *err)
+{
+	if (!source->link_up)
+		return;
+	pf_source_part(source, false);
+	take_last_words(source);
+	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
+	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)
+		pf_agent_fail(&source->agent, PF_SE_FAILURE, err);
+	else
+		pf_agent_cut(&source->agent, PF_SE_LINK_DOWN, err);
+}
