@@ -101,12 +101,25 @@ static uint64_t last_unsent_end(const struct pf_push *push, uint32_t region, uin
 	return 0;
 }
 
-static bool take_page(struct pf_push *push, uint32_t region, uint64_t page)
+/* Takes unsent pages from `first` upwards, as far as its word goes; a whole word at once, since a hole of
+ * a terabyte is extended over in one go. */
+static uint32_t take_in_word(struct pf_push *push, uint32_t region, uint64_t first, uint64_t most)
 {
-	uint64_t bit = UINT64_C(1) << page % 64;
+	_Atomic uint64_t *word = &push->sent[region][first / 64];
+	uint64_t sent = atomic_load_explicit(word, memory_order_relaxed), take;
+	unsigned at = first % 64, count;
 
-	return !(atomic_fetch_or_explicit(&push->sent[region][page / 64], bit,
-					  memory_order_relaxed) & bit);
+	do {
+		uint64_t here = sent >> at;
+
+		count = here ? (unsigned)__builtin_ctzll(here) : 64 - at;
+		count = count < most ? count : (unsigned)most;
+		if (count == 0)
+			return 0;
+		take = UINT64_MAX >> (64 - count) << at;
+	} while (!atomic_compare_exchange_weak_explicit(word, &sent, sent | take,
+							memory_order_relaxed, memory_order_relaxed));
+	return count;
 }
 
 /* Takes pages from `first` upwards while they are unsent; the first one may be gone meanwhile. */
@@ -114,10 +127,15 @@ static bool take_run(struct pf_push *push, uint32_t region, uint64_t first, uint
 		     struct pf_run *out)
 {
 	uint64_t pages = pages_of(push, region);
-	uint32_t count = 0;
+	uint64_t left = first < pages ? pages - first : 0;
+	uint32_t count = 0, took;
 
-	while (count < most && first + count < pages && take_page(push, region, first + count))
-		count++;
+	left = left < most ? left : most;
+	do {
+		took = left ? take_in_word(push, region, first + count, left) : 0;
+		count += took;
+		left -= took;
+	} while (took > 0 && (first + count) % 64 == 0);
 	*out = (struct pf_run){.region = region, .first = first, .count = count};
 	return count > 0;
 }

@@ -12,6 +12,36 @@
 
 #include "core/push.h"
 
+/* Every look into the bitmap is counted: the module itself is compiled in below, with these. */
+static _Atomic uint64_t looks;
+
+static uint64_t counted_load(const _Atomic uint64_t *word, memory_order order)
+{
+	atomic_fetch_add(&looks, 1);
+	return atomic_load_explicit(word, order);
+}
+
+static uint64_t counted_or(_Atomic uint64_t *word, uint64_t bits, memory_order order)
+{
+	atomic_fetch_add(&looks, 1);
+	return atomic_fetch_or_explicit(word, bits, order);
+}
+
+static bool counted_exchange(_Atomic uint64_t *word, uint64_t *seen, uint64_t wanted,
+			     memory_order done, memory_order failed)
+{
+	atomic_fetch_add(&looks, 1);
+	return atomic_compare_exchange_weak_explicit(word, seen, wanted, done, failed);
+}
+
+#undef atomic_load_explicit
+#undef atomic_fetch_or_explicit
+#undef atomic_compare_exchange_weak_explicit
+#define atomic_load_explicit counted_load
+#define atomic_fetch_or_explicit counted_or
+#define atomic_compare_exchange_weak_explicit counted_exchange
+#include "core/push.c"
+
 #define PAGE UINT32_C(4096)
 #define FRAME (64u * 1024)
 
@@ -184,6 +214,27 @@ static void a_stretch_is_extended_up_to_what_was_sent(void **unused)
 	assert_false(pf_push_extend(&push, &run, 1));
 }
 
+/* A hole of a terabyte is one run: a word of the bitmap at a time, 64 pages, and not a page. */
+static void a_hole_of_a_terabyte_is_taken_by_words(void **unused)
+{
+	static const struct pf_region_table large = {
+		.count = 1, .region = {{.size = UINT64_C(1) << 40, .page_size = PAGE}}};
+	const uint64_t pages = (UINT64_C(1) << 40) / PAGE;
+	struct pf_push own = {0};
+	struct pf_run run;
+	struct pf_err err;
+
+	(void)unused;
+	assert_int_equal(pf_push_init(&own, &large, &err), 0);
+	assert_true(pf_push_next(&own, FRAME, &run));
+	atomic_store(&looks, 0);
+	assert_true(pf_push_extend(&own, &run, UINT64_MAX));
+	assert_int_equal(run.count, pages);
+	assert_true(atomic_load(&looks) <= 2 * (pages / 64 + 1));
+	assert_false(pf_push_extend(&own, &run, UINT64_MAX));
+	pf_push_done(&own);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +249,7 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(a_stretch_is_extended_up_to_what_was_sent, begin,
 						end),
+		cmocka_unit_test(a_hole_of_a_terabyte_is_taken_by_words),
 		cmocka_unit_test_setup_teardown(threads_take_each_page_at_most_once, begin, end),
 	};
 
