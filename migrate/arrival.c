@@ -39,7 +39,9 @@ static bool failed(struct pf_arrival *arrival, const struct pf_run *run,
 		tell_trouble(arrival, run, ENOMEM);
 		return true;
 	case PF_PLACE_FAILED:
-		tell_trouble(arrival, run, err->sys);
+		/* Which page it is of several, shows when a bulk thread goes through them. */
+		if (!arrival->told && !(arrival->maps && run->count > 1))
+			tell_trouble(arrival, run, err->sys);
 		return true;
 	case PF_PLACE_GONE:
 		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_VMM_GONE, 0, NULL, 0);
@@ -53,6 +55,28 @@ static bool stopped_while_waiting(const struct pf_arrival *arrival, int ms)
 {
 	(void)poll(NULL, 0, ms);
 	return atomic_load(arrival->stop);
+}
+
+/* A bulk thread's page; false: as many are waited for as may be. */
+static bool hand_on(const struct pf_arrival *arrival, const struct pf_run *page)
+{
+	if (!pf_requests_reserve(arrival->owed))
+		return false;
+	if (!pf_mail_post_surely(arrival->maps, 0, PF_MAIL_STUCK, 0, page, sizeof(*page),
+				 arrival->stop))
+		pf_requests_release(arrival->owed);
+	return true;
+}
+
+/* It did not work, and main is told why; true: it is to be tried again at once. */
+static bool again_after_waiting(struct pf_arrival *arrival, const struct pf_run *run,
+				enum pf_place_result result, const struct pf_err *err)
+{
+	if (!failed(arrival, run, result, err) || !arrival->maps)
+		return false;
+	if (result == PF_PLACE_FAILED && (run->count > 1 || hand_on(arrival, run)))
+		return false;
+	return !stopped_while_waiting(arrival, RETRY_MS);
 }
 
 /*
@@ -90,8 +114,8 @@ void pf_arrival_tell_unexpected(const struct pf_arrival *arrival)
 		(void)pf_mail_post(arrival->inbox, 0, PF_MAIL_UNEXPECTED, 0, &mail, sizeof(mail));
 }
 
-static enum pf_place_result place_run(struct pf_arrival *arrival, const struct pf_run *run,
-				      const uint8_t *bytes)
+static enum pf_place_result try_run(struct pf_arrival *arrival, const struct pf_run *run,
+				    const uint8_t *bytes)
 {
 	enum pf_place_result result = PF_PLACE_OK;
 	struct pf_run left = *run;
@@ -108,8 +132,7 @@ static enum pf_place_result place_run(struct pf_arrival *arrival, const struct p
 		if (result == PF_PLACE_BUSY)
 			again = again_when_busy(arrival, &tries);
 		else
-			again = failed(arrival, run, result, &err) && arrival->maps &&
-				!stopped_while_waiting(arrival, RETRY_MS);
+			again = again_after_waiting(arrival, run, result, &err);
 		if (again)
 			skip_placed(arrival->guest, &left, &bytes);
 		if (again && left.count == 0)
@@ -127,6 +150,30 @@ static enum pf_place_result place_run(struct pf_arrival *arrival, const struct p
 	/* Its box can be full for a moment, never for long: it takes all of it each time around. */
 	pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop);
 	return PF_PLACE_OK;
+}
+
+/* A bulk thread goes on behind a page that cannot be written: the run's other pages need not wait for it. */
+static enum pf_place_result place_run(struct pf_arrival *arrival, const struct pf_run *run,
+				      const uint8_t *bytes)
+{
+	enum pf_place_result result = try_run(arrival, run, bytes);
+	struct pf_run left = *run;
+
+	if (result != PF_PLACE_FAILED || !arrival->maps || run->count == 1)
+		return result;
+	for (skip_placed(arrival->guest, &left, &bytes); left.count > 0;
+	     skip_placed(arrival->guest, &left, &bytes)) {
+		const struct pf_run page = {.region = run->region, .first = left.first, .count = 1};
+
+		result = try_run(arrival, &page, bytes);
+		if (result != PF_PLACE_OK && result != PF_PLACE_FAILED)
+			break;
+		left.first++;
+		left.count--;
+		if (bytes)
+			bytes += arrival->guest->region[run->region].shape.page_size;
+	}
+	return result;
 }
 
 /* true: this page is lost now.  As place_run(): a bulk thread tries until it is known. */
@@ -147,8 +194,7 @@ static bool lose_page(struct pf_arrival *arrival, uint32_t region, uint64_t page
 		if (result == PF_PLACE_BUSY)
 			again = again_when_busy(arrival, &tries);
 		else
-			again = failed(arrival, &run, result, &err) && arrival->maps &&
-				!stopped_while_waiting(arrival, RETRY_MS);
+			again = again_after_waiting(arrival, &run, result, &err);
 	}
 	return lost;
 }
@@ -179,9 +225,12 @@ enum pf_place_result pf_arrival_map(struct pf_arrival *arrival, const struct pf_
 
 void pf_arrival_tell_filled(struct pf_arrival *arrival)
 {
-	if (pf_journal_complete(&arrival->guest->journal) &&
-	    !atomic_exchange(arrival->filled_told, true))
-		pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0, arrival->stop);
+	if (!pf_journal_complete(&arrival->guest->journal) ||
+	    atomic_exchange(arrival->filled_told, true))
+		return;
+	/* Stopped meanwhile: whoever stops a thread asks the journal, and others may tell it still. */
+	if (!pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_FILLED, 0, NULL, 0, arrival->stop))
+		atomic_store(arrival->filled_told, false);
 }
 
 enum pf_place_result pf_arrival_place(struct pf_arrival *arrival, const struct pf_frame *frame,

@@ -22,7 +22,8 @@ void pf_pager_publish(struct pf_pager *pager)
 		sent += pf_channel_bytes(pager->channel, false);
 		received += pf_channel_bytes(pager->channel, true);
 	}
-	atomic_store_explicit(&pager->count.open, pager->requests.open, memory_order_relaxed);
+	atomic_store_explicit(&pager->count.open, pager->requests.open - pager->requests.handed,
+			      memory_order_relaxed);
 	atomic_store_explicit(&pager->count.sent, sent, memory_order_relaxed);
 	atomic_store_explicit(&pager->count.received, received, memory_order_relaxed);
 }
@@ -97,7 +98,7 @@ static void settle(struct pf_pager *pager, const struct pf_frame *frame, bool ma
 	for (uint32_t i = 0; i < frame->count; i++) {
 		if (!mapped || pf_journal_state(&pager->guest->journal, frame->region,
 						frame->page + i) == PF_PAGE_ABSENT)
-			pf_pager_park(pager, frame->region, frame->page + i);
+			pf_pager_keep(pager, frame->region, frame->page + i);
 		else
 			close_request(pager, frame->region, frame->page + i);
 	}
@@ -139,7 +140,7 @@ static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 
 		if (state == PF_PAGE_ABSENT ? pager->guest->region[frame->region].poisons
 					    : !mapped && state == PF_PAGE_FILLED)
-			pf_pager_park(pager, frame->region, frame->page + i);
+			pf_pager_keep(pager, frame->region, frame->page + i);
 		else
 			(void)pf_requests_close(&pager->requests, frame->region, frame->page + i,
 						&since);
@@ -149,17 +150,20 @@ static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,
 		       struct pf_err *err)
 {
-	int whole;
+	int whole = 0;
 
 	if (check_owed(pager, frame, err))
 		return -1;
+	/* Of what was handed on, main was told; that it is tried once more, is no news. */
+	pager->arrival.told = pf_requests_handed(&pager->requests, frame->region, frame->page);
 	if (frame->type == PF_FRAME_PAGE_ERROR) {
 		lose_pages(pager, frame);
-		return 0;
+	} else {
+		whole = pf_arrival_gather(&pager->arrival, frame, &body, err);
+		if (whole > 0) /* a page in parts stays owed until the last of them */
+			place_answer(pager, frame, body);
 	}
-	whole = pf_arrival_gather(&pager->arrival, frame, &body, err);
-	if (whole > 0) /* a page in parts stays owed until the last of them */
-		place_answer(pager, frame, body);
+	pager->arrival.told = false;
 	return whole < 0 ? -1 : 0;
 }
 

@@ -38,6 +38,10 @@ void pf_pager_outside(struct pf_pager *pager, uint64_t address);
 
 /* Somebody waits for the page, and it can neither be placed nor mapped now.  The window has room. */
 void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page);
+/* The same of a page that is owed, whether somebody waits or not. */
+void pf_pager_keep(struct pf_pager *pager, uint32_t region, uint64_t page);
+/* A bulk thread could not place it, and has reserved room for it. */
+void pf_pager_take_stuck(struct pf_pager *pager, const struct pf_run *page);
 /* Tries them again, if it is time. */
 void pf_pager_retry(struct pf_pager *pager);
 

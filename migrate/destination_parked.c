@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * migrate/destination_parked.c - pages that somebody waits for and that can be neither placed nor mapped now.
+ * migrate/destination_parked.c - pages that can be neither placed nor mapped now.
  *
  * For want of memory, mostly, which may come from a madvise(2) that stands until its event is read: so the
- * urgent thread never waits for it, but tries again later.  Its own; does not block.
+ * urgent thread never waits for it, but tries again later.  And what a bulk thread could not write and has
+ * handed on, so that the pages behind it need not wait.  The urgent thread's own; does not block.
  */
 #include "base/clock.h"
 #include "migrate/destination_exits.h"
@@ -11,13 +12,37 @@
 
 #define RETRY_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
 
-void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page)
+static void retry_later(struct pf_pager *pager, uint64_t now)
+{
+	if (pager->retry_ns == 0)
+		pager->retry_ns = now + RETRY_NS;
+}
+
+void pf_pager_keep(struct pf_pager *pager, uint32_t region, uint64_t page)
 {
 	uint64_t now = pf_now_ns();
 
 	pf_requests_park(&pager->requests, region, page, now);
-	if (pager->retry_ns == 0)
-		pager->retry_ns = now + RETRY_NS;
+	retry_later(pager, now);
+}
+
+void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page)
+{
+	pf_requests_open(&pager->requests, region, page, pf_now_ns());
+	pf_pager_keep(pager, region, page);
+}
+
+void pf_pager_take_stuck(struct pf_pager *pager, const struct pf_run *page)
+{
+	uint64_t now = pf_now_ns();
+
+	/* Else it came on urgent meanwhile: whoever filled it has mapped it, or will. */
+	if (pf_journal_state(&pager->guest->journal, page->region, page->first) == PF_PAGE_FILLED) {
+		pf_requests_release(&pager->requests);
+		return;
+	}
+	pf_requests_hand_on(&pager->requests, page->region, page->first, now);
+	retry_later(pager, now);
 }
 
 /* A parked page that has come meanwhile, by whichever way, only has to be mapped. */
@@ -34,17 +59,22 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	case PF_PAGE_FILLED:
 		break;
 	}
+	pager->arrival.told = request->handed;
 	if (!pf_pager_map(pager, &run))
 		return PF_RETRY_KEEP;
 	pf_exits_answer(pager, &run);
-	pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
+	if (!request->handed)
+		pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
 	return PF_RETRY_DONE;
 }
 
 void pf_pager_retry(struct pf_pager *pager)
 {
-	if (pager->retry_ns == 0 || pf_now_ns() < pager->retry_ns)
+	uint64_t now;
+
+	if (pager->retry_ns == 0 || (now = pf_now_ns()) < pager->retry_ns)
 		return;
-	pf_requests_retry(&pager->requests, judge_parked, pager);
+	pf_requests_retry(&pager->requests, now, judge_parked, pager);
+	pager->arrival.told = false;
 	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
 }

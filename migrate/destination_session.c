@@ -61,6 +61,8 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);
+	/* A bulk thread that has filled the last page may have been told to stop before it could say so. */
+	pf_destination_maybe_filled(destination);
 }
 
 void pf_session_stranger(struct destination *destination, const char *address,
@@ -246,6 +248,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		.filled_told = &destination->filled_told,
 		.assembly = &destination->assembly[i + 1],
 		.maps = &destination->pager.maps,
+		.owed = &destination->pager.requests,
 	};
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
 	return pf_link_start(&destination->bulk[i], pf_steal(&greeting->channel),

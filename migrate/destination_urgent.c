@@ -143,8 +143,8 @@ static void take_mail(struct pf_pager *pager)
 	}
 }
 
-/* Pages that bulk threads have filled and could not map, or that vCPUs may wait for; a box of its own, so that main's mail
- * always finds room in the other. */
+/* Pages that bulk threads have filled and could not map, or that vCPUs may wait for, or that they could not
+ * fill; a box of its own, so that main's mail always finds room in the other. */
 static void take_maps(struct pf_pager *pager)
 {
 	struct pf_mail mail;
@@ -153,6 +153,8 @@ static void take_maps(struct pf_pager *pager)
 		/* Woken, whoever waits traps again, and that trap is parked. */
 		if (mail.kind == PF_MAIL_ANSWER)
 			pf_exits_answer_pushed(pager, mail.data);
+		else if (mail.kind == PF_MAIL_STUCK)
+			pf_pager_take_stuck(pager, mail.data);
 		else if (!pf_pager_map(pager, mail.data))
 			pf_pager_wake(pager, mail.data);
 		else

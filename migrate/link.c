@@ -30,7 +30,7 @@ bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kin
 	return pf_mailbox_post(box, &mail);
 }
 
-void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
+bool pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop)
 {
@@ -38,10 +38,12 @@ void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_k
 	 * Half of the box is left to those who cannot wait: a source that has a thousand pages to
 	 * call lost must not make its next control frame look like a flood.
 	 */
-	while ((pf_mailbox_half_full(box) ||
-		!pf_mail_post(box, origin, kind, number, data, length)) &&
-	       !atomic_load(stop))
+	while (pf_mailbox_half_full(box) || !pf_mail_post(box, origin, kind, number, data, length)) {
+		if (atomic_load(stop))
+			return false;
 		(void)poll(NULL, 0, FULL_BOX_MS);
+	}
+	return true;
 }
 
 /* Main posts a handful of mails in a migration: an outbox cannot be full. */

@@ -35,6 +35,7 @@ enum pf_mail_kind {
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
 	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */
 	PF_MAIL_ANSWER,	  /* the same, and mapped: a vCPU may wait for it */
+	PF_MAIL_STUCK,	  /* the same way: data: struct pf_run of one page, ABSENT: cannot be placed now */
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
@@ -120,8 +121,8 @@ void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data
 /* Any thread: posts mail with a copy of data.  false: the box is full, or there is no memory. */
 bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind, uint32_t number,
 		  const void *data, size_t length);
-/* The same for mail that must not get lost: waits while the box is half full, unless *stop is set. */
-void pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
+/* The same for mail that must not get lost: waits while the box is half full.  false: *stop was set. */
+bool pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop);
 /* A thread: passes a control frame on to main.  -1: main does not keep up with the peer's flood. */

@@ -3,7 +3,8 @@
 #include "migrate/requests.h"
 
 #include <stddef.h>
-#include <string.h>
+
+#define AGAIN_DOUBLED 6u
 
 static uint32_t home_of(uint32_t region, uint64_t page)
 {
@@ -23,13 +24,39 @@ static uint32_t find(const struct pf_requests *requests, uint32_t region, uint64
 	return at;
 }
 
+bool pf_requests_reserve(struct pf_requests *requests)
+{
+	if (atomic_fetch_add(&requests->reserved, 1) < PF_REQUESTS_HANDED_MAX)
+		return true;
+	pf_requests_release(requests);
+	return false;
+}
+
+void pf_requests_release(struct pf_requests *requests)
+{
+	atomic_fetch_sub(&requests->reserved, 1);
+}
+
+/* Somebody waits for it now, or it is closed. */
+static void stop_handing(struct pf_requests *requests, struct pf_request *slot, uint64_t now_ns)
+{
+	if (!slot->handed)
+		return;
+	slot->handed = 0;
+	slot->since_ns = now_ns;
+	requests->handed--;
+	pf_requests_release(requests);
+}
+
 void pf_requests_open(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
 {
 	uint32_t at = find(requests, region, page);
 	struct pf_request *slot = &requests->slot[at];
 
-	if (slot->used)
+	if (slot->used) {
+		stop_handing(requests, slot, now_ns);
 		return;
+	}
 	requests->scan = at;
 	*slot = (struct pf_request){
 		.used = true, .region = region, .page = page, .since_ns = now_ns};
@@ -62,8 +89,9 @@ static void close_hole(struct pf_requests *requests, uint32_t hole)
 
 static void drop(struct pf_requests *requests, uint32_t at)
 {
-	const struct pf_request *slot = &requests->slot[at];
+	struct pf_request *slot = &requests->slot[at];
 
+	stop_handing(requests, slot, 0);
 	requests->open--;
 	requests->parked -= slot->parked;
 	requests->unsent -= !slot->sent && !slot->parked;
@@ -81,35 +109,77 @@ bool pf_requests_close(struct pf_requests *requests, uint32_t region, uint64_t p
 		       uint64_t *out_since_ns)
 {
 	uint32_t at = find(requests, region, page);
+	bool awaited = !requests->slot[at].handed;
 
 	if (!requests->slot[at].used)
 		return false;
 	*out_since_ns = requests->slot[at].since_ns;
 	drop(requests, at);
-	return true;
+	return awaited;
 }
 
-void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
+static uint64_t again_ns(const struct pf_request *slot, uint64_t now_ns)
 {
-	struct pf_request *slot;
+	unsigned doubled = slot->handed - 1u;
 
-	pf_requests_open(requests, region, page, now_ns);
-	slot = &requests->slot[find(requests, region, page)];
+	return now_ns + (PF_REQUESTS_AGAIN_NS << (doubled < AGAIN_DOUBLED ? doubled : AGAIN_DOUBLED));
+}
+
+static void park(struct pf_requests *requests, struct pf_request *slot, uint64_t now_ns)
+{
 	if (slot->parked)
 		return;
 	requests->unsent -= !slot->sent;
 	requests->parked++;
 	slot->sent = false;
 	slot->parked = true;
+	if (slot->handed)
+		slot->since_ns = again_ns(slot, now_ns);
 }
 
-void pf_requests_retry(struct pf_requests *requests,
+void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
+{
+	struct pf_request *slot = &requests->slot[find(requests, region, page)];
+
+	if (!slot->used)
+		pf_requests_open(requests, region, page, now_ns);
+	else if (slot->handed && !slot->parked && slot->handed <= AGAIN_DOUBLED)
+		slot->handed++;
+	park(requests, slot, now_ns);
+}
+
+void pf_requests_hand_on(struct pf_requests *requests, uint32_t region, uint64_t page,
+			 uint64_t now_ns)
+{
+	struct pf_request *slot = &requests->slot[find(requests, region, page)];
+
+	if (slot->used) { /* it is owed, and tried again, anyway */
+		pf_requests_release(requests);
+		return;
+	}
+	pf_requests_open(requests, region, page, now_ns);
+	slot->handed = 1;
+	requests->handed++;
+	park(requests, slot, now_ns);
+}
+
+bool pf_requests_handed(const struct pf_requests *requests, uint32_t region, uint64_t page)
+{
+	return requests->slot[find(requests, region, page)].handed;
+}
+
+static bool due(const struct pf_request *slot, uint64_t now_ns)
+{
+	return slot->parked && (!slot->handed || slot->since_ns <= now_ns);
+}
+
+void pf_requests_retry(struct pf_requests *requests, uint64_t now_ns,
 		       enum pf_retry (*judge)(void *opaque, const struct pf_request *request),
 		       void *opaque)
 {
 	for (uint32_t at = 0; at < PF_REQUESTS_SLOTS && requests->parked > 0;) {
 		struct pf_request *slot = &requests->slot[at];
-		enum pf_retry verdict = slot->parked ? judge(opaque, slot) : PF_RETRY_KEEP;
+		enum pf_retry verdict = due(slot, now_ns) ? judge(opaque, slot) : PF_RETRY_KEEP;
 
 		if (verdict == PF_RETRY_DONE) {
 			drop(requests, at); /* another may be in its place now */
@@ -126,7 +196,9 @@ void pf_requests_retry(struct pf_requests *requests,
 
 struct pf_request *pf_requests_next(struct pf_requests *requests)
 {
-	if (requests->unsent == 0)
+	/* What is handed on can make more of them than the source takes at once. */
+	if (requests->unsent == 0 ||
+	    requests->open - requests->unsent - requests->parked >= PF_REQUESTS_OPEN_MAX)
 		return NULL;
 	while (!requests->slot[requests->scan].used || requests->slot[requests->scan].sent ||
 	       requests->slot[requests->scan].parked)
@@ -146,9 +218,4 @@ void pf_requests_resend(struct pf_requests *requests)
 		requests->slot[i].sent = requests->slot[i].parked = false;
 	requests->unsent = requests->open;
 	requests->parked = 0;
-}
-
-void pf_requests_clear(struct pf_requests *requests)
-{
-	memset(requests, 0, sizeof(*requests));
 }

@@ -77,6 +77,23 @@ uint64_t pk_request(struct pager_kit *kit)
 	return frame.page;
 }
 
+bool pk_try_request(struct pager_kit *kit, uint64_t *out_page)
+{
+	const uint8_t *body;
+	struct pf_frame frame;
+	struct pf_err err;
+	enum pf_io io = pf_channel_recv(kit->urgent, &frame, &body, &err);
+
+	if (io == PF_IO_AGAIN)
+		return false;
+	if (io == PF_IO_ERROR)
+		fail_msg("%s", err.text);
+	assert_int_equal(io, PF_IO_OK);
+	assert_int_equal(frame.type, PF_FRAME_REQUEST);
+	*out_page = frame.page;
+	return true;
+}
+
 void pk_connect(struct pager_kit *kit)
 {
 	struct pf_channel *theirs;
@@ -107,6 +124,7 @@ void pk_connect_bulk(struct pager_kit *kit, uint32_t i, bool may_push)
 		.stop = &link->stop,
 		.filled_told = &kit->filled_told,
 		.maps = &kit->pager.maps,
+		.owed = &kit->pager.requests,
 		.assembly = &kit->assembly[i + 1],
 	};
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
@@ -131,30 +149,15 @@ void pk_give(struct pager_kit *kit)
 	pf_pager_tell(&kit->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 }
 
-/* A page that is larger than a frame comes in parts: to each connection a buffer for it. */
-static void set_row(struct pager_kit *kit, const struct memory_row *row)
-{
-	struct pf_err err;
-
-	kit->guest.table.region[0].page_size = row->page_size;
-	kit->guest.region[0].kind = row->kind;
-	for (uint32_t i = 0; i <= PK_BULKS; i++)
-		if (pf_assembly_init(&kit->assembly[i], &kit->guest.table, &err))
-			fail_msg("%s", err.text);
-}
-
 void pk_open(struct pager_kit *kit, const struct pk_how *how)
 {
-	uint64_t small = how->row ? how->row->page_size / PAGE : 1;
 	struct pf_err err = {0};
 
 	memset(kit, 0, sizeof(*kit));
 	kit->dirfd = dir_make();
-	vmm_start(&kit->vmm, (how->pages + how->beyond) * small, how->mappings ? how->mappings : 1,
-		  how->features, how->memfd ? how->memfd : -1);
-	guest_fill(&kit->guest, &kit->vmm, how->pages * small);
-	if (how->row)
-		set_row(kit, how->row);
+	vmm_start(&kit->vmm, how->pages + how->beyond, how->mappings ? how->mappings : 1,
+		  how->features, how->memfd > 0 ? how->memfd : -1);
+	guest_fill(&kit->guest, &kit->vmm, how->pages);
 	if (pf_guest_arm(&kit->guest, kit->dirfd, &err) || pf_mailbox_init(&kit->inbox, &err) ||
 	    pf_pager_start(&kit->pager, &kit->inbox, &kit->filled_told, &kit->assembly[0], &err))
 		fail_msg("%s", err.text);
@@ -174,8 +177,6 @@ void pk_close(struct pager_kit *kit)
 	pf_channel_free(kit->urgent);
 	for (uint32_t i = 0; i < PK_BULKS; i++)
 		pf_channel_free(kit->push[i]);
-	for (uint32_t i = 0; i <= PK_BULKS; i++)
-		pf_assembly_done(&kit->assembly[i]);
 	vmm_stop(&kit->vmm);
 	pf_guest_done(&kit->guest);
 	dir_remove(kit->dirfd);

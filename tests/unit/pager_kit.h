@@ -12,18 +12,16 @@
 
 #include "memhelp.h"
 #include "migrate/destination.h"
-#include "rows.h"
 
 #define PK_EPOCH 1u
 #define PK_BULKS 2u
 
 struct pk_how {
-	const struct memory_row *row; /* whose file memfd is; NULL: memfd */
-	uint64_t pages;	    /* of the one region, in the row's size */
+	uint64_t pages;	    /* of the one region */
 	uint64_t beyond;    /* pages of the mapping that are in no region */
 	uint32_t mappings;  /* 0: one */
 	uint64_t features;  /* UFFDIO_API's */
-	int memfd;	    /* 0: a new one; VMM_PRIVATE */
+	int memfd;	    /* 0: a new one */
 	bool hold;	    /* the guest is not the thread's until pk_give() */
 	bool offline;	    /* no connection until pk_connect() */
 };
@@ -58,6 +56,8 @@ void pk_connect_bulk(struct pager_kit *kit, uint32_t i, bool may_push);
 bool pk_is_bulk_thread(void);
 /* The next REQUEST's page; it must be for one page. */
 uint64_t pk_request(struct pager_kit *kit);
+/* The same, if there is one already. */
+bool pk_try_request(struct pager_kit *kit, uint64_t *out_page);
 /* Sends one frame on a channel, to its last byte. */
 void pk_send(struct pf_channel *channel, struct pf_frame frame, const void *body);
 /* The same for any thread: false if the connection is gone, or nobody reads. */

@@ -161,9 +161,25 @@ static void set_file_limit(rlim_t bytes)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-/* pwrite(2) up to the limit is a short write, and then EFBIG, which is no want of memory. */
-static void a_run_that_a_file_limit_cuts_is_placed_once_the_limit_is_raised(void **state)
+/* Answers what is asked for; true: so many pages are FILLED. */
+static bool answered_until_filled(uint64_t count)
 {
+	uint64_t page;
+
+	while (pk_try_request(&kit, &page))
+		pk_pages(kit.urgent, page, 1);
+	return kit.guest.journal.filled == count;
+}
+
+/*
+ * pwrite(2) up to the limit is a short write, and then EFBIG, which is no want of memory: such a page is
+ * asked for again and again, and what is behind it on its connection does not wait.
+ */
+static void pages_that_cannot_be_written_keep_no_others_waiting(void **state)
+{
+	struct pf_mail_page stuck;
+	struct pf_mail mail;
+
 	(void)state;
 	pk_open(&kit, &(struct pk_how){.pages = PAGES});
 	pk_connect_bulk(&kit, 0, true);
@@ -171,17 +187,78 @@ static void a_run_that_a_file_limit_cuts_is_placed_once_the_limit_is_raised(void
 	read_page(101);
 	assert_int_equal(pk_request(&kit), 101);
 	pk_pages(kit.push[0], 96, 16);
-	assert_int_equal(trouble_errno(), EFBIG);
+	mail = pk_mail(&kit, PF_MAIL_TROUBLE);
+	memcpy(&stuck, mail.data, sizeof(stuck));
+	free(mail.data);
+	assert_int_equal(stuck.sys, EFBIG);
+	assert_int_equal(stuck.page, 100);
+	pk_pages(kit.push[0], 20, 16);
+	pk_await_state(&kit, 35, PF_PAGE_FILLED);
 	pk_pages(kit.urgent, 101, 1);
 	assert_int_equal(trouble_errno(), EFBIG);
-	pk_barrier(&kit, 50);
+	for (unsigned i = 0; i < 3 * 12; i++)
+		pk_pages(kit.urgent, pk_request(&kit), 1);
 	assert_true(vmm_is_silent(&kit.vmm));
+	assert_int_equal(kit.guest.journal.filled, 16 + 4);
 	set_file_limit(RLIM_INFINITY);
+	WAIT_UNTIL(answered_until_filled(2 * 16));
 	pk_reply_word(&kit, 101, page_word(101));
-	pk_await_state(&kit, 111, PF_PAGE_FILLED);
 	for (uint64_t page = 96; page < 112; page++)
 		assert_int_equal(vmm_word(&kit.vmm, page), page_word(page));
-	assert_int_equal(kit.guest.journal.filled, 16 + 1);
+	assert_int_equal(kit.guest.count.duplicates, 0);
+	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == 0);
+	assert_int_equal(kit.pager.latency_ns.count, 1); /* of the one that somebody waited for */
+	pk_close(&kit);
+}
+
+/* As many as may be handed on: then the connection waits, as for want of memory, and loses none. */
+static void a_file_that_cannot_be_written_at_all_stops_push_at_half_a_window(void **state)
+{
+	enum { STUCK = PF_REQUESTS_HANDED_MAX + 64 };
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = STUCK + 16});
+	pk_connect_bulk(&kit, 0, true);
+	set_file_limit(16 * PAGE);
+	for (uint64_t page = 16; page < STUCK + 16; page += 16)
+		pk_pages(kit.push[0], page, 16);
+	pk_pages(kit.push[0], 0, 16);
+	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) >= PF_REQUESTS_HANDED_MAX);
+	for (unsigned i = 0; i < PF_REQUESTS_HANDED_MAX; i++)
+		(void)pk_request(&kit); /* each is asked for once, and the next only when it is answered */
+	assert_int_equal(kit.guest.journal.filled, 0);
+	assert_int_equal(atomic_load(&kit.pager.count.open), 0);
+	set_file_limit(RLIM_INFINITY);
+	for (uint64_t page = 16; page < PF_REQUESTS_HANDED_MAX + 16; page++)
+		pk_pages(kit.urgent, page, 1);
+	pk_await_state(&kit, 0, PF_PAGE_FILLED);
+	WAIT_UNTIL(kit.guest.journal.filled == STUCK + 16);
+	free(pk_mail(&kit, PF_MAIL_FILLED).data);
+	pk_close(&kit);
+}
+
+/* Main has much to read, and stops the threads: then it asks the journal, and must be able to hear it too. */
+static void news_of_the_last_page_that_found_no_room_may_be_told_again(void **state)
+{
+	uint32_t told = 0;
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	pk_connect_bulk(&kit, 0, true);
+	while (!pf_mailbox_half_full(&kit.inbox))
+		assert_true(pf_mail_post(&kit.inbox, 0, PF_MAIL_PAGE_LOST, 0, NULL, 0));
+	for (uint64_t page = 0; page < PAGES; page += 16)
+		pk_pages(kit.push[0], page, 16);
+	WAIT_UNTIL(atomic_load(&kit.filled_told));
+	pf_link_stop(&kit.bulk[0], false);
+	while (pf_mailbox_take(&kit.inbox, &mail)) {
+		told += mail.kind == PF_MAIL_FILLED;
+		free(mail.data);
+	}
+	assert_int_equal(told, 0);
+	assert_true(pf_journal_complete(&kit.guest.journal));
+	assert_false(atomic_load(&kit.filled_told));
 	pk_close(&kit);
 }
 
@@ -370,7 +447,9 @@ int main(void)
 		cmocka_unit_test(what_the_vmm_gives_back_makes_room_for_the_page_that_waits),
 		cmocka_unit_test(a_hole_without_room_waits_and_comes_as_zeros),
 		cmocka_unit_test(a_page_that_waits_for_room_is_taken_from_bulk_too),
-		cmocka_unit_test(a_run_that_a_file_limit_cuts_is_placed_once_the_limit_is_raised),
+		cmocka_unit_test(pages_that_cannot_be_written_keep_no_others_waiting),
+		cmocka_unit_test(a_file_that_cannot_be_written_at_all_stops_push_at_half_a_window),
+		cmocka_unit_test(news_of_the_last_page_that_found_no_room_may_be_told_again),
 		cmocka_unit_test(while_the_vmm_discards_every_page_that_arrives_is_mapped),
 		cmocka_unit_test(without_poison_a_lost_page_is_told_and_a_second_access_asks_again),
 		cmocka_unit_test(an_error_for_a_page_that_has_come_loses_nothing),

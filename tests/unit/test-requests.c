@@ -16,7 +16,7 @@ static struct pf_requests requests;
 static int begin(void **unused)
 {
 	(void)unused;
-	pf_requests_clear(&requests);
+	memset(&requests, 0, sizeof(requests));
 	return 0;
 }
 
@@ -97,7 +97,7 @@ static void a_parked_one_is_held_back_until_it_is_judged(void **unused)
 	pf_requests_park(&requests, 2, 7, 99); /* was not open: a page that could not be mapped */
 	assert_int_equal(requests.parked, PARKED + 1);
 	assert_null(pf_requests_next(&requests));
-	pf_requests_retry(&requests, judge_by_page, &judged);
+	pf_requests_retry(&requests, 99, judge_by_page, &judged);
 	assert_true(judged >= PARKED + 1);
 	assert_int_equal(requests.parked, PARKED / 3 + 1);
 	assert_int_equal(requests.unsent, PARKED / 3);
@@ -112,6 +112,84 @@ static void a_parked_one_is_held_back_until_it_is_judged(void **unused)
 	pf_requests_resend(&requests);
 	assert_int_equal(requests.parked, 0);
 	assert_int_equal(requests.unsent, requests.open);
+}
+
+static enum pf_retry send_it(void *opaque, const struct pf_request *request)
+{
+	(void)request;
+	(*(unsigned *)opaque)++;
+	return PF_RETRY_SEND;
+}
+
+static void one_that_is_handed_on_is_tried_less_and_less_often_and_has_no_latency(void **unused)
+{
+	uint64_t now = 1000, wait = PF_REQUESTS_AGAIN_NS, since;
+	unsigned judged = 0;
+
+	(void)unused;
+	assert_true(pf_requests_reserve(&requests));
+	pf_requests_hand_on(&requests, 0, 9, now);
+	for (unsigned round = 0; round < 10; round++) {
+		assert_true(pf_requests_handed(&requests, 0, 9));
+		pf_requests_retry(&requests, now + wait - 1, send_it, &judged);
+		assert_int_equal(judged, round);
+		pf_requests_retry(&requests, now += wait, send_it, &judged);
+		assert_int_equal(judged, round + 1);
+		pf_requests_sent(&requests, pf_requests_next(&requests));
+		pf_requests_park(&requests, 0, 9, now);
+		wait = round < 6 ? wait * 2 : wait;
+	}
+	assert_int_equal(wait, PF_REQUESTS_AGAIN_NS << 6);
+	assert_false(pf_requests_close(&requests, 0, 9, &since));
+	assert_int_equal(requests.open + requests.parked + requests.handed, 0);
+	assert_int_equal(requests.reserved, 0);
+}
+
+static void one_that_is_handed_on_is_like_any_other_once_somebody_waits(void **unused)
+{
+	unsigned judged = 0;
+	uint64_t since;
+
+	(void)unused;
+	assert_true(pf_requests_reserve(&requests));
+	pf_requests_hand_on(&requests, 0, 9, 1000);
+	pf_requests_open(&requests, 0, 9, 2000);
+	assert_int_equal(requests.handed + requests.reserved, 0);
+	pf_requests_retry(&requests, 2000, send_it, &judged);
+	assert_int_equal(judged, 1);
+	assert_true(pf_requests_close(&requests, 0, 9, &since));
+	assert_int_equal(since, 2000);
+	/* And what somebody waits for is not handed on. */
+	pf_requests_open(&requests, 0, 9, 3000);
+	assert_true(pf_requests_reserve(&requests));
+	pf_requests_hand_on(&requests, 0, 9, 4000);
+	assert_int_equal(requests.reserved, 0);
+	assert_int_equal(requests.parked, 0);
+	assert_true(pf_requests_close(&requests, 0, 9, &since));
+	assert_int_equal(since, 3000);
+}
+
+static void half_a_window_is_handed_on_and_no_more_sent_than_the_source_takes(void **unused)
+{
+	unsigned judged = 0, sent = 0;
+	struct pf_request *request;
+
+	(void)unused;
+	for (uint64_t page = 0; page + 1 < PF_REQUESTS_OPEN_MAX; page++)
+		pf_requests_open(&requests, 1, page, 1);
+	for (uint64_t page = 0; page < PF_REQUESTS_HANDED_MAX; page++) {
+		assert_true(pf_requests_reserve(&requests));
+		pf_requests_hand_on(&requests, 0, page, 1);
+	}
+	assert_false(pf_requests_reserve(&requests));
+	assert_true(pf_requests_full(&requests));
+	pf_requests_retry(&requests, 1 + PF_REQUESTS_AGAIN_NS, send_it, &judged);
+	assert_int_equal(judged, PF_REQUESTS_HANDED_MAX);
+	while ((request = pf_requests_next(&requests))) {
+		pf_requests_sent(&requests, request);
+		sent++;
+	}
+	assert_int_equal(sent, PF_REQUESTS_OPEN_MAX);
 }
 
 static void the_window_fills_and_empties(void **unused)
@@ -173,6 +251,12 @@ int main(void)
 		cmocka_unit_test_setup(one_that_was_opened_is_sent_once_and_closed_once, begin),
 		cmocka_unit_test_setup(after_a_cut_all_open_ones_are_sent_again, begin),
 		cmocka_unit_test_setup(a_parked_one_is_held_back_until_it_is_judged, begin),
+		cmocka_unit_test_setup(
+			one_that_is_handed_on_is_tried_less_and_less_often_and_has_no_latency, begin),
+		cmocka_unit_test_setup(
+			one_that_is_handed_on_is_like_any_other_once_somebody_waits, begin),
+		cmocka_unit_test_setup(
+			half_a_window_is_handed_on_and_no_more_sent_than_the_source_takes, begin),
 		cmocka_unit_test_setup(the_window_fills_and_empties, begin),
 		cmocka_unit_test_setup(random_use_agrees_with_a_plain_list, begin),
 	};
