@@ -161,6 +161,7 @@ static int put_welcome(struct destination *destination, struct pf_greeting *gree
 		.protocol = PF_WIRE_PROTOCOL,
 		.epoch = destination->agent.epoch,
 		.record = destination->agent.record,
+		.has_proof = true,
 		.software = PACKAGE_STRING,
 	};
 	struct pf_frame frame = {.type = PF_FRAME_WELCOME};

@@ -113,6 +113,8 @@ static int recv_welcome(const struct attempt *attempt, uint32_t number, struct p
 				  "the destination (%s) speaks protocol %u with features 0x%llx; "
 				  "this side speaks %u", welcome.software, welcome.protocol,
 				  (unsigned long long)welcome.features, PF_WIRE_PROTOCOL);
+	if (!welcome.has_proof)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a WELCOME without a proof");
 	/* A destination that has decided already is not one to start with (DESIGN.md section 4.1). */
 	if (pf_record_meet(PF_RECORD_NONE, welcome.record) != PF_MEET_FRESH)
 		return pf_err_set(err, PF_ERR_PROTOCOL,

@@ -66,8 +66,10 @@
 	FRAME(COMPLETE,       "complete",     DST,  SRC) \
 	FRAME(COMPLETE_ACK,   "complete-ack", SRC,  DST) \
 	FRAME(FAILURE,        "failure",      BOTH, BOTH) \
+	FRAME(HEARTBEAT,      "heartbeat",    BOTH, BOTH) \
 	FRAME(REQUEST,        "request",      DST,  SRC) \
 	FRAME(CREDIT,         "credit",       DST,  SRC) \
+	FRAME(RECEIVED,       "received",     DST,  SRC) \
 	FRAME_WAY(PAGES,      "pages",        SRC,  DST) \
 	FRAME_WAY(ZERO,       "zero",         SRC,  DST) \
 	FRAME_WAY(PAGE_ERROR, "page-error",   SRC,  DST) \

@@ -36,6 +36,7 @@ enum body {
 	PAGES,	 /* `count` pages, or a part of one large page */
 	DEVICE,	 /* device state; `page` is the offset of the first byte */
 	LIMIT,	 /* none; `page` is a number of bytes, never 0 */
+	RUNS,	 /* lengths of runs of pages, not empty: wire/received.c judges them */
 };
 
 enum extra {
@@ -72,11 +73,13 @@ static const struct kind kinds[] = {
 	KIND(COMPLETE,	   DST, URGENT, SERVE, NO_BODY, 0, 0, UNUSED),
 	KIND(COMPLETE_ACK, SRC, URGENT, SERVE, NO_BODY, 0, 0, UNUSED),
 	KIND(FAILURE, SRC | DST, BOTH, GREET | SERVE, MESSAGE, CONTROL_MAX, 0, UNUSED),
+	KIND(HEARTBEAT, SRC | DST, URGENT, SERVE, NO_BODY, 0, 0, UNUSED),
 	KIND(REQUEST,	   DST, URGENT, SERVE, NO_BODY, 0, RUN_MAX, UNUSED),
 	KIND(PAGES,	   SRC, BOTH,	SERVE, PAGES, PF_BULK_BODY_MAX, PF_RUN_PAGES_MAX, OFFSET),
 	KIND(ZERO,	   SRC, BOTH,	SERVE, NO_BODY, 0, REGION_MAX, UNUSED),
 	KIND(PAGE_ERROR,   SRC, BOTH,	SERVE, NO_BODY, 0, RUN_MAX, ERRNO),
 	KIND(CREDIT,	   DST, BULK,	SERVE, LIMIT, 0, 0, UNUSED),
+	KIND(RECEIVED,	   DST, BULK,	SERVE, RUNS, PF_BULK_BODY_MAX, REGION_MAX, UNUSED),
 };
 #undef KIND
 /* clang-format on */
@@ -315,6 +318,8 @@ int pf_frame_check(const uint8_t in[PF_FRAME_HEADER_BYTES], const struct pf_fram
 		return -1;
 	if (kind->body == DEVICE && check_device(&frame, rules->device_state_size, err))
 		return -1;
+	if (kind->body == RUNS && frame.length == 0)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s frame without a body", kind->name);
 	if (kind->body == LIMIT && frame.page == 0)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s frame of 0 bytes", kind->name);
 	if (kind->extra == ERRNO && check_error_number(&frame, err))

@@ -39,11 +39,13 @@ enum pf_frame_type {
 	PF_FRAME_COMPLETE = 14,	   /* destination: every page is FILLED and mapped */
 	PF_FRAME_COMPLETE_ACK = 15, /* source: heard; both may go */
 	PF_FRAME_FAILURE = 16,	   /* either: protobuf Failure; the sender gives up */
+	PF_FRAME_HEARTBEAT = 17,   /* either, urgent: no body; the sender lives */
 	PF_FRAME_REQUEST = 32,	   /* destination, urgent: region, page, count; no body */
 	PF_FRAME_PAGES = 33,	   /* source: region, page, count; raw page bytes */
 	PF_FRAME_ZERO = 34,	   /* source: region, page, count; no body: those pages are zero */
 	PF_FRAME_PAGE_ERROR = 35,  /* source: region, page, count; `extra` is an errno */
 	PF_FRAME_CREDIT = 36,	   /* destination, bulk: page = bytes that may be sent there in all */
+	PF_FRAME_RECEIVED = 37,	   /* destination, bulk 1: region, page, count; wire/received.h */
 };
 
 struct pf_frame {

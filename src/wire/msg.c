@@ -57,7 +57,8 @@ size_t pf_msg_pack_welcome(const struct pf_msg_welcome *msg, uint8_t *out, size_
 	body.protocol = msg->protocol;
 	body.epoch = msg->epoch;
 	body.record = (Pageferry__Wire__Record)msg->record;
-	body.proof = lend_bytes(msg->proof, sizeof(msg->proof));
+	if (msg->has_proof)
+		body.proof = lend_bytes(msg->proof, sizeof(msg->proof));
 	body.software = lend(msg->software);
 	body.features = msg->features;
 	return pf_body_pack(&body.base, out, size);
@@ -248,18 +249,19 @@ int pf_msg_unpack_welcome(const uint8_t *in, size_t length, struct pf_msg_welcom
 	    check_text("software name", body->software, PF_SOFTWARE_MAX, err) ||
 	    check_record((int)body->record, destinations, "destination", err))
 		return -1;
-	if (body->epoch == 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "a Welcome without an epoch");
-	if (body->proof.len != PF_PROOF_BYTES)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "a Welcome with a proof of %zu bytes",
-				  body->proof.len);
+	if (body->proof.len != (body->epoch == 0 ? 0 : PF_PROOF_BYTES))
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a Welcome of epoch %" PRIu32 " with a proof of %zu bytes",
+				  body->epoch, body->proof.len);
 	*out = (struct pf_msg_welcome){
 		.protocol = body->protocol,
 		.epoch = body->epoch,
 		.record = (enum pf_record)body->record,
+		.has_proof = body->proof.len > 0,
 		.features = body->features,
 	};
-	memcpy(out->proof, body->proof.data, sizeof(out->proof));
+	if (out->has_proof)
+		memcpy(out->proof, body->proof.data, sizeof(out->proof));
 	pf_body_text(body->software, out->software, sizeof(out->software));
 	return 0;
 }

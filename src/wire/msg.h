@@ -38,8 +38,9 @@ struct pf_msg_hello {
 
 struct pf_msg_welcome {
 	uint32_t protocol;
-	uint32_t epoch;	       /* > 0 */
+	uint32_t epoch;	       /* 0: without a proof */
 	enum pf_record record; /* NONE, READY, RUN, REFUSED or ABORTED */
+	bool has_proof;	       /* false: it does not know the session that HELLO is of */
 	uint8_t proof[PF_PROOF_BYTES];
 	char software[PF_SOFTWARE_MAX + 1];
 	uint64_t features;

@@ -23,7 +23,7 @@ static const struct pf_region_table table = {
 
 static bool names_pages(uint8_t type)
 {
-	return type >= PF_FRAME_REQUEST && type <= PF_FRAME_PAGE_ERROR;
+	return (type >= PF_FRAME_REQUEST && type <= PF_FRAME_PAGE_ERROR) || type == PF_FRAME_RECEIVED;
 }
 
 static void check_run(const struct pf_frame *frame, const struct pf_frame_rules *rules)
@@ -41,6 +41,8 @@ static void check_run(const struct pf_frame *frame, const struct pf_frame_rules 
 	else if (frame->type == PF_FRAME_PAGES)
 		FUZZ_ASSERT(frame->length > 0 && frame->count == 1 &&
 			    (uint64_t)frame->extra + frame->length <= shape->page_size);
+	else if (frame->type == PF_FRAME_RECEIVED)
+		FUZZ_ASSERT(frame->length > 0 && !rules->urgent && !rules->from_source);
 	else
 		FUZZ_ASSERT(frame->length == 0);
 }

@@ -53,7 +53,7 @@ static void try_welcome(const uint8_t *data, size_t size)
 	if (pf_msg_unpack_welcome(data, size, &msg, &err))
 		return;
 	check_text(msg.software, PF_SOFTWARE_MAX);
-	FUZZ_ASSERT(msg.epoch > 0);
+	FUZZ_ASSERT(msg.has_proof == (msg.epoch > 0));
 	length = pf_msg_pack_welcome(&msg, once, sizeof(once));
 	FUZZ_ASSERT(pf_msg_unpack_welcome(once, length, &back, &err) == 0);
 	check_same(length, pf_msg_pack_welcome(&back, twice, sizeof(twice)));

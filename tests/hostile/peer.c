@@ -158,6 +158,7 @@ static void do_welcome(struct peer *peer, struct connection *connection, const s
 		.protocol = (uint32_t)words_number(words, "protocol", PF_WIRE_PROTOCOL),
 		.epoch = (uint32_t)words_number(words, "epoch", peer->epoch + (channel == 0)),
 		.record = pf_record_parse(words_text(words, "record", "NONE")),
+		.has_proof = strcmp(words_text(words, "proof", ""), "none") != 0,
 		.software = "pageferry-peer",
 		.features = words_number(words, "features", 0),
 	};

@@ -63,6 +63,7 @@ static int welcome(struct handler *handler, struct pf_greeting *greeting, struct
 	struct pf_msg_welcome body = {.protocol = PF_WIRE_PROTOCOL,
 				      .epoch = handler->epoch,
 				      .record = PF_RECORD_NONE,
+				      .has_proof = true,
 				      .software = "handler"};
 	struct pf_frame frame = {.type = PF_FRAME_WELCOME};
 	uint8_t bytes[512];

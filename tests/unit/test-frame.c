@@ -65,6 +65,7 @@ static const struct good {
 	{"complete-ack", &src_urgent, {.type = PF_FRAME_COMPLETE_ACK, .epoch = 7}},
 	{"failure", &src_urgent, {.type = PF_FRAME_FAILURE, .epoch = 7, .length = 512}},
 	{"failure-bulk", &dst_bulk, {.type = PF_FRAME_FAILURE, .epoch = 7}},
+	{"heartbeat", &dst_urgent, {.type = PF_FRAME_HEARTBEAT, .epoch = 7}},
 	{"request", &dst_urgent,
 	 {.type = PF_FRAME_REQUEST, .epoch = 7, .page = 0x123, .count = 64}},
 	{"pages-urgent", &src_urgent,
@@ -80,6 +81,8 @@ static const struct good {
 	{"page-error", &src_urgent,
 	 {.type = PF_FRAME_PAGE_ERROR, .epoch = 7, .page = 4095, .count = 1, .extra = 5}},
 	{"credit", &dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 524288}},
+	{"received", &dst_bulk,
+	 {.type = PF_FRAME_RECEIVED, .epoch = 7, .length = 3, .page = 2048, .count = 2048}},
 };
 
 static const struct bad {
@@ -89,8 +92,8 @@ static const struct bad {
 } bads[] = {
 	/* types */
 	{&src_urgent, {.type = 0, .epoch = 7}, "a frame of the unknown type 0"},
-	{&src_urgent, {.type = 17, .epoch = 7}, "a frame of the unknown type 17"},
-	{&src_urgent, {.type = 37, .epoch = 7}, "a frame of the unknown type 37"},
+	{&src_urgent, {.type = 18, .epoch = 7}, "a frame of the unknown type 18"},
+	{&src_urgent, {.type = 38, .epoch = 7}, "a frame of the unknown type 38"},
 	{&src_urgent, {.type = 255, .epoch = 7}, "a frame of the unknown type 255"},
 	/* sender, connection, phase, epoch */
 	{&greet_dst, {.type = PF_FRAME_HELLO}, "a HELLO frame from the destination"},
@@ -120,6 +123,22 @@ static const struct bad {
 	 "a CREDIT frame with `region`, which it does not use"},
 	{&dst_bulk, {.type = PF_FRAME_CREDIT, .epoch = 7, .page = 1, .extra = 1},
 	 "a CREDIT frame with `extra`, which it does not use"},
+	{&dst_bulk, {.type = PF_FRAME_HEARTBEAT, .epoch = 7},
+	 "a HEARTBEAT frame on a bulk connection"},
+	{&src_urgent, {.type = PF_FRAME_HEARTBEAT, .epoch = 7, .length = 1},
+	 "a HEARTBEAT frame of 1 bytes; 0 are allowed here"},
+	{&greet_src, {.type = PF_FRAME_HEARTBEAT},
+	 "a HEARTBEAT frame before the connection is set up"},
+	{&src_bulk, {.type = PF_FRAME_RECEIVED, .epoch = 7, .length = 1, .count = 1},
+	 "a RECEIVED frame from the source"},
+	{&dst_urgent, {.type = PF_FRAME_RECEIVED, .epoch = 7, .length = 1, .count = 1},
+	 "a RECEIVED frame on the urgent connection"},
+	{&dst_bulk, {.type = PF_FRAME_RECEIVED, .epoch = 7, .count = 1},
+	 "a RECEIVED frame without a body"},
+	{&dst_bulk, {.type = PF_FRAME_RECEIVED, .epoch = 7, .length = 1},
+	 "a RECEIVED frame of 0 pages; 1 to 4294967295 are allowed"},
+	{&dst_bulk, {.type = PF_FRAME_RECEIVED, .epoch = 7, .length = 1, .page = 4095, .count = 2},
+	 "a RECEIVED frame for pages 4095 to 4096 of region 0, which has 4096"},
 	{&greet_src, {.type = PF_FRAME_REGIONS},
 	 "a REGIONS frame before the connection is set up"},
 	{&greet_src, {.type = PF_FRAME_PAGES, .length = 4096, .count = 1},
@@ -367,9 +386,9 @@ static void each_type_passes_on_no_other_way_than_its_own(void **state)
 			pf_frame_encode(&goods[i].frame, bytes);
 			passed += pf_frame_check(bytes, &rules, &frame, &err) == 0;
 		}
-	/* By the table in WIRE.md: one way each for 17 vectors; two for HELLO, WELCOME, the two of
-	 * ZERO, PAGE_ERROR, pages-urgent; four for the three of FAILURE. */
-	assert_int_equal(passed, 17 * 1 + 6 * 2 + 3 * 4);
+	/* By the table in WIRE.md: one way each for 18 vectors; two for HELLO, WELCOME, HEARTBEAT, the
+	 * two of ZERO, PAGE_ERROR, pages-urgent; four for the three of FAILURE. */
+	assert_int_equal(passed, 18 * 1 + 7 * 2 + 3 * 4);
 }
 
 int main(void)

@@ -96,16 +96,18 @@ static void hellos_have_their_golden_bytes_and_come_back(void **state)
 	check_hello("hello-gone", hello(0, 8, UINT32_MAX, PF_RECORD_GONE));
 }
 
-static void check_welcome(const char *name, uint32_t epoch, enum pf_record record)
+static void check_welcome(const char *name, uint32_t epoch, enum pf_record record, bool proves)
 {
 	struct pf_msg_welcome back, msg = {.protocol = 1,
 					   .epoch = epoch,
 					   .record = record,
+					   .has_proof = proves,
 					   .software = "pageferry 0.1.0"};
 	struct pf_err err = {0};
 	size_t length;
 
-	fill(msg.proof, 32);
+	if (proves)
+		fill(msg.proof, 32);
 	length = pf_msg_pack_welcome(&msg, bytes, sizeof(bytes));
 	assert_golden(name, length);
 	if (pf_msg_unpack_welcome(bytes, length, &back, &err))
@@ -113,6 +115,7 @@ static void check_welcome(const char *name, uint32_t epoch, enum pf_record recor
 	assert_int_equal(back.protocol, 1);
 	assert_int_equal(back.epoch, epoch);
 	assert_int_equal(back.record, record);
+	assert_int_equal(back.has_proof, proves);
 	assert_memory_equal(back.proof, msg.proof, sizeof(msg.proof));
 	assert_string_equal(back.software, msg.software);
 	assert_int_equal(back.features, 0);
@@ -121,8 +124,9 @@ static void check_welcome(const char *name, uint32_t epoch, enum pf_record recor
 static void welcomes_have_their_golden_bytes_and_come_back(void **state)
 {
 	(void)state;
-	check_welcome("welcome", 1, PF_RECORD_NONE);
-	check_welcome("welcome-run", 300, PF_RECORD_RUN);
+	check_welcome("welcome", 1, PF_RECORD_NONE, true);
+	check_welcome("welcome-run", 300, PF_RECORD_RUN, true);
+	check_welcome("welcome-stranger", 0, PF_RECORD_NONE, false);
 }
 
 static void a_region_table_has_its_golden_bytes_and_comes_back(void **state)
@@ -367,9 +371,9 @@ static void bad_welcomes_are_refused_with_their_reason(void **state)
 		    "the peer requires the features 0x1, which are unknown here");
 	BAD_WELCOME(body.record = PAGEFERRY__WIRE__RECORD__GONE,
 		    "3 (GONE) is not a record of the destination");
-	BAD_WELCOME(body.epoch = 0, "a Welcome without an epoch");
-	BAD_WELCOME(body.proof.len = 0, "a Welcome with a proof of 0 bytes");
-	BAD_WELCOME(body.proof.len = 31, "a Welcome with a proof of 31 bytes");
+	BAD_WELCOME(body.epoch = 0, "a Welcome of epoch 0 with a proof of 32 bytes");
+	BAD_WELCOME(body.proof.len = 0, "a Welcome of epoch 1 with a proof of 0 bytes");
+	BAD_WELCOME(body.proof.len = 31, "a Welcome of epoch 1 with a proof of 31 bytes");
 }
 
 static void bad_region_tables_are_refused_with_their_reason(void **state)
