@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -419,13 +420,54 @@ static int read_marks(struct pf_agent *agent, unsigned *out, struct pf_err *err)
 	return 0;
 }
 
+static int open_statedir(struct pf_agent *agent, struct pf_err *err)
+{
+	const struct pf_options *options = agent->options;
+	int lock_fd = pf_kept_take(agent->kept, "lock");
+
+	if (pf_statedir_open_kept(&agent->dir, options->state_dir, options->side, options->id,
+				  lock_fd, err))
+		return -1;
+	return pf_kept_store(agent->kept, "lock", agent->dir.lock_fd, err);
+}
+
+/* fd:N is a number of the keeper's, which has kept the descriptor for this process. */
+static int open_events(struct pf_agent *agent, struct pf_err *err)
+{
+	pf_auto_fd int fd = pf_kept_take(agent->kept, "events");
+	const char *sink = agent->options->events;
+	char kept[16];
+
+	snprintf(kept, sizeof(kept), "fd:%d", fd);
+	return pf_events_open(&agent->dir, fd >= 0 ? kept : sink, &agent->events, err);
+}
+
+static int open_sockets(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm,
+			struct pf_err *err)
+{
+	const struct pf_options *options = agent->options;
+	int fd = pf_kept_listen(agent->kept, "vmm-listen", options->vmm_socket, SOCK_SEQPACKET,
+				err);
+
+	if (fd < 0)
+		return pf_err_prefix(err, "--vmm-socket");
+	if (pf_vmm_open(agent->loop, fd, options->vmm_socket, options->side, vmm, agent->engine,
+			&agent->vmm, err))
+		return -1;
+	fd = pf_kept_listen(agent->kept, "control-listen", options->control, SOCK_STREAM, err);
+	if (fd < 0)
+		return pf_err_prefix(err, "--control");
+	return pf_control_open(agent->loop, fd, options->control, options->side, options->id,
+			       pf_commands, agent, agent->events, &agent->control, err);
+}
+
 static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	const struct pf_options *options = agent->options;
 	unsigned held = 0;
 
 	if (check_credentials(options, err) || open_loop(agent, err) ||
-	    pf_statedir_open(&agent->dir, options->state_dir, options->side, options->id, err) ||
+	    open_statedir(agent, err) ||
 	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err) ||
 	    read_marks(agent, &held, err))
 		return -1;
@@ -437,21 +479,17 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 					"fresh --state-dir and --id for a new one");
 	}
 	agent->state = pf_machine_start(agent->machine, agent->record, held)->state;
-	if (pf_events_open(&agent->dir, options->events, &agent->events, err) ||
-	    pf_vmm_open(agent->loop, options->vmm_socket, options->side, vmm, agent->engine,
-			&agent->vmm, err))
-		return -1;
-	return pf_control_open(agent->loop, options->control, options->side, options->id,
-			       pf_commands, agent, agent->events, &agent->control, err);
+	return open_events(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }
 
 int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
-		  const struct pf_machine *machine, const struct pf_agent_ops *ops, void *engine,
+		  struct pf_kept *kept, const struct pf_machine *machine, const struct pf_agent_ops *ops, void *engine,
 		  const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	memset(agent, 0, sizeof(*agent));
 	agent->spin_ns = PF_SPIN_US_DEFAULT * PF_NS_PER_US;
 	agent->options = options;
+	agent->kept = kept;
 	agent->machine = machine;
 	agent->ops = ops;
 	agent->engine = engine;
@@ -484,7 +522,9 @@ int pf_agent_run(struct pf_agent *agent)
 	if (code < 0)
 		fprintf(stderr, "pageferry %s: the event loop: %s\n", pf_agent_role(agent),
 			strerror(-code));
-	return code < 0 ? 71 : code;
+	code = code < 0 ? 71 : code;
+	pf_kept_stopping(agent->kept, code);
+	return code;
 }
 
 void pf_agent_close(struct pf_agent *agent)

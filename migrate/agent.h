@@ -18,6 +18,7 @@
 #include "core/fsm.h"
 #include "migrate/control.h"
 #include "migrate/events.h"
+#include "migrate/kept.h"
 #include "migrate/options.h"
 #include "migrate/progress.h"
 #include "migrate/statedir.h"
@@ -36,6 +37,7 @@ struct pf_agent_ops {
 
 struct pf_agent {
 	const struct pf_options *options;
+	struct pf_kept *kept; /* borrowed */
 	const struct pf_machine *machine;
 	const struct pf_agent_ops *ops;
 	void *engine;
@@ -68,13 +70,13 @@ struct pf_agent {
  * SIGINT for the loop (so before any thread is started).  On -1 whatever was opened is closed.
  */
 PF_MUST_USE int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
-			      const struct pf_machine *machine, const struct pf_agent_ops *ops,
+			      struct pf_kept *kept, const struct pf_machine *machine, const struct pf_agent_ops *ops,
 			      void *engine, const struct pf_vmm_callbacks *vmm,
 			      struct pf_err *err);
 /* Gives up what the agent does not need from here on (migrate/sandbox.h), for good: before the first
  * thread is started. */
 PF_MUST_USE int pf_agent_confine(struct pf_agent *agent, struct pf_err *err);
-/* Runs the loop until the migration has ended; returns the exit code. */
+/* Runs the loop until the migration has ended; returns the exit code, of which the keeper knows then. */
 int pf_agent_run(struct pf_agent *agent);
 void pf_agent_close(struct pf_agent *agent);
 

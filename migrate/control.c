@@ -337,20 +337,22 @@ static int add_sources(struct pf_control *control, sd_event *loop, struct pf_err
 	return pf_err_sys(err, "adding the control socket to the event loop");
 }
 
-int pf_control_open(sd_event *loop, const char *path, enum pf_side side, const char *id,
+int pf_control_open(sd_event *loop, int fd, const char *path, enum pf_side side, const char *id,
 		    const struct pf_command *table, void *agent, struct pf_events *events,
 		    struct pf_control **out, struct pf_err *err)
 {
 	struct pf_control *control = calloc(1, sizeof(*control));
 
-	if (!control)
+	if (!control) {
+		pf_close_fd(&fd);
 		return pf_err_sys(err, "opening the control socket");
+	}
 	control->side = side;
 	control->id = id;
 	control->table = table;
 	control->agent = agent;
 	control->events = events;
-	control->fd = pf_unix_listen(path, SOCK_STREAM, err);
+	control->fd = fd >= 0 ? fd : pf_unix_listen(path, SOCK_STREAM, err);
 	if (control->fd < 0) {
 		free(control);
 		return pf_err_prefix(err, "--control");

@@ -33,8 +33,9 @@ struct pf_command {
 
 struct pf_control;
 
-/* table ends with a NULL name; table, events and agent are borrowed and must outlive it. */
-PF_MUST_USE int pf_control_open(sd_event *loop, const char *path, enum pf_side side,
+/* fd: listens on path already, taken over; -1: it is made.  table ends with a NULL name; table, events
+ * and agent are borrowed and must outlive it. */
+PF_MUST_USE int pf_control_open(sd_event *loop, int fd, const char *path, enum pf_side side,
 				const char *id, const struct pf_command *table, void *agent,
 				struct pf_events *events, struct pf_control **out,
 				struct pf_err *err);

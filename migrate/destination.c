@@ -105,18 +105,20 @@ static int open_door(struct destination *destination, struct sockaddr_storage *o
 	if (sd_event_add_io(agent->loop, NULL, destination->door.event_fd, EPOLLIN, on_door,
 			    destination) < 0)
 		return pf_err_set(err, PF_ERR_SYSTEM, "watching the mailbox of the accept thread");
-	return pf_acceptor_open(agent->options, &destination->door, &destination->acceptor,
-				out_bound, err);
+	if (pf_acceptor_open(agent->options, pf_kept_take(agent->kept, "listen"),
+			     &destination->door, &destination->acceptor, out_bound, err))
+		return -1;
+	return pf_kept_store(agent->kept, "listen", pf_acceptor_fd(destination->acceptor), err);
 }
 
 static int destination_open(struct destination *destination, const struct pf_options *options,
-			    struct pf_err *err)
+			    struct pf_kept *kept, struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
 	struct sockaddr_storage bound;
 	char address[PF_ENDPOINT_TEXT_MAX];
 
-	if (pf_agent_open(agent, options, &pf_destination_machine, &destination_ops, destination,
+	if (pf_agent_open(agent, options, kept, &pf_destination_machine, &destination_ops, destination,
 			  &pf_destination_vmm, err))
 		return -1;
 	agent->spin_limit_ns = &destination->pager.spin.limit_ns;
@@ -134,10 +136,11 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	}
 	pf_sockaddr_print(&bound, address);
 	pf_agent_emit(agent, "LISTENING", json_pack("{s:s}", "address", address));
+	pf_kept_ready(kept);
 	return 0;
 }
 
-int pf_destination_main(const struct pf_options *options)
+int pf_destination_main(const struct pf_options *options, struct pf_kept *kept)
 {
 	struct destination *destination = calloc(1, sizeof(*destination));
 	struct pf_err err;
@@ -149,7 +152,7 @@ int pf_destination_main(const struct pf_options *options)
 		return pf_err_exit_code(&err);
 	}
 	destination->state.fd = -1;
-	if (destination_open(destination, options, &err)) {
+	if (destination_open(destination, options, kept, &err)) {
 		free(destination);
 		pf_report("destination", &err);
 		return pf_err_exit_code(&err);

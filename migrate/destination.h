@@ -42,11 +42,13 @@ struct pf_stranger {
 
 struct pf_acceptor;
 
-/* Listens; *out_bound is the address with its real port.  Nobody is accepted yet.
- * The inbox outlives it, and lets go of greetings that nobody took. */
-PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
-				 struct pf_acceptor **out, struct sockaddr_storage *out_bound,
+/* Listens, on listen_fd if that is not -1 (taken over); *out_bound is the address with its real port.
+ * Nobody is accepted yet.  The inbox outlives it, and lets go of greetings that nobody took. */
+PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, int listen_fd,
+				 struct pf_mailbox *inbox, struct pf_acceptor **out, struct sockaddr_storage *out_bound,
 				 struct pf_err *err);
+/* The socket that it listens on; borrowed. */
+int pf_acceptor_fd(const struct pf_acceptor *acceptor);
 /*
  * Starts the thread.  Every connection that passes TLS, names and HELLO within 5 s comes as PF_MAIL_GREETING, any other as
  * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -224,6 +225,8 @@ static void *acceptor_thread(void *opaque)
 static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_bound,
 		    struct pf_err *err)
 {
+	socklen_t length = sizeof(*out_bound);
+
 	acceptor->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	acceptor->settled_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (acceptor->cancel_fd < 0 || acceptor->settled_fd < 0)
@@ -233,7 +236,12 @@ static int open_fds(struct pf_acceptor *acceptor, struct sockaddr_storage *out_b
 		if (acceptor->greeter[i].leave_fd < 0)
 			return pf_err_sys(err, "creating an eventfd");
 	}
-	return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound, err);
+	if (acceptor->listen_fd < 0)
+		return pf_tcp_listen(&acceptor->options->listen, &acceptor->listen_fd, out_bound,
+				     err);
+	if (getsockname(acceptor->listen_fd, (struct sockaddr *)out_bound, &length) != 0)
+		return pf_err_sys(err, "asking where it listens");
+	return 0;
 }
 
 /* Who was greeted, and not judged before the agent ended. */
@@ -243,18 +251,21 @@ static void drop_greeting(const struct pf_mail *mail)
 		pf_channel_free(((struct pf_greeting *)mail->data)->channel);
 }
 
-int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
+int pf_acceptor_open(const struct pf_options *options, int listen_fd, struct pf_mailbox *inbox,
 		     struct pf_acceptor **out, struct sockaddr_storage *out_bound,
 		     struct pf_err *err)
 {
 	struct pf_acceptor *acceptor = calloc(1, sizeof(*acceptor));
 
-	if (!acceptor)
+	if (!acceptor) {
+		pf_close_fd(&listen_fd);
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+	}
 	acceptor->options = options;
 	acceptor->inbox = inbox;
 	inbox->drop = drop_greeting;
-	acceptor->listen_fd = acceptor->cancel_fd = acceptor->settled_fd = -1;
+	acceptor->listen_fd = listen_fd;
+	acceptor->cancel_fd = acceptor->settled_fd = -1;
 	for (unsigned i = 0; i < GREETERS; i++)
 		acceptor->greeter[i].leave_fd = -1;
 	if (open_fds(acceptor, out_bound, err)) {
@@ -263,6 +274,11 @@ int pf_acceptor_open(const struct pf_options *options, struct pf_mailbox *inbox,
 	}
 	*out = acceptor;
 	return 0;
+}
+
+int pf_acceptor_fd(const struct pf_acceptor *acceptor)
+{
+	return acceptor->listen_fd;
 }
 
 int pf_acceptor_start(struct pf_acceptor *acceptor, struct pf_err *err)

@@ -16,15 +16,19 @@
 #include "migrate/agent_main.h"
 #include "migrate/demo/demo.h"
 #include "migrate/faults.h"
+#include "migrate/keeper.h"
 #include "migrate/options.h"
 #include "migrate/probe/probe.h"
 #include "migrate/report.h"
 #include "migrate/verbs.h"
 
+/* The agent is started twice: first as its keeper, which starts it again as its worker. */
 static int run_agent(int argc, char **argv, enum pf_side side)
 {
 	struct pf_options options;
+	struct pf_kept kept;
 	struct pf_err err;
+	int code;
 
 	if (pf_options_parse(argc, argv, side, &options, &err)) {
 		pf_report(argv[0], &err);
@@ -34,7 +38,16 @@ static int run_agent(int argc, char **argv, enum pf_side side)
 		pf_options_help(side, stdout);
 		return 0;
 	}
-	return side == PF_SOURCE ? pf_source_main(&options) : pf_destination_main(&options);
+	if (pf_kept_open(&kept, &err)) {
+		pf_report(argv[0], &err);
+		return pf_err_exit_code(&err);
+	}
+	if (kept.keeper_fd < 0)
+		return pf_keeper_main(argv - 1, &options, &kept);
+	code = side == PF_SOURCE ? pf_source_main(&options, &kept)
+				 : pf_destination_main(&options, &kept);
+	pf_kept_close(&kept);
+	return code;
 }
 
 static int run_source(int argc, char **argv)

@@ -92,9 +92,10 @@ static void source_close(struct source *source, bool goodbye)
 	free(source);
 }
 
-static int source_open(struct source *source, const struct pf_options *options, struct pf_err *err)
+static int source_open(struct source *source, const struct pf_options *options,
+		       struct pf_kept *kept, struct pf_err *err)
 {
-	if (pf_agent_open(&source->agent, options, &pf_source_machine, &source_ops, source,
+	if (pf_agent_open(&source->agent, options, kept, &pf_source_machine, &source_ops, source,
 			  &pf_source_vmm, err))
 		return -1;
 	if (pf_agent_confine(&source->agent, err) == 0)
@@ -103,7 +104,7 @@ static int source_open(struct source *source, const struct pf_options *options, 
 	return -1;
 }
 
-int pf_source_main(const struct pf_options *options)
+int pf_source_main(const struct pf_options *options, struct pf_kept *kept)
 {
 	struct source *source = calloc(1, sizeof(*source));
 	struct pf_err err;
@@ -115,12 +116,13 @@ int pf_source_main(const struct pf_options *options)
 		return pf_err_exit_code(&err);
 	}
 	source->state.fd = -1;
-	if (source_open(source, options, &err)) {
+	if (source_open(source, options, kept, &err)) {
 		free(source);
 		pf_report("source", &err);
 		return pf_err_exit_code(&err);
 	}
 	pf_pace_set(&source->service.pace, options->max_bandwidth, pf_now_ns());
+	pf_kept_ready(kept);
 	source->agent.spin_limit_ns = &source->urgent.spin.limit_ns;
 	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
 	pf_source_connect(source, false);

@@ -52,9 +52,11 @@ static int open_directory(struct pf_statedir *dir, const char *path, struct pf_e
 	return 0;
 }
 
+/* One that was kept for this process is locked already: its lock is that of the open file. */
 static int take_lock(struct pf_statedir *dir, struct pf_err *err)
 {
-	dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (dir->lock_fd < 0)
+		dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (dir->lock_fd < 0)
 		return pf_err_sys(err, "creating %s/lock", dir->path);
 	if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0)
@@ -162,7 +164,13 @@ static int blame_directory(struct pf_err *err)
 int pf_statedir_open(struct pf_statedir *dir, const char *path, enum pf_side side, const char *id,
 		     struct pf_err *err)
 {
-	*dir = (struct pf_statedir){.fd = -1, .lock_fd = -1};
+	return pf_statedir_open_kept(dir, path, side, id, -1, err);
+}
+
+int pf_statedir_open_kept(struct pf_statedir *dir, const char *path, enum pf_side side,
+			  const char *id, int lock_fd, struct pf_err *err)
+{
+	*dir = (struct pf_statedir){.fd = -1, .lock_fd = lock_fd};
 	if (open_directory(dir, path, err) == 0 && take_lock(dir, err) == 0 &&
 	    check_identity(dir, side, id, err) == 0)
 		return 0;

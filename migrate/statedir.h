@@ -29,6 +29,9 @@ struct pf_statedir {
  */
 PF_MUST_USE int pf_statedir_open(struct pf_statedir *dir, const char *path, enum pf_side side,
 				 const char *id, struct pf_err *err);
+/* The same with the lock that a process before had, kept for this one; taken over.  -1: none. */
+PF_MUST_USE int pf_statedir_open_kept(struct pf_statedir *dir, const char *path, enum pf_side side,
+				      const char *id, int lock_fd, struct pf_err *err);
 void pf_statedir_close(struct pf_statedir *dir);
 
 /* File `record`: "RECORD EPOCH\n".  Reading an absent one gives NONE, epoch 0. */

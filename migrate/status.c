@@ -13,7 +13,7 @@ json_t *pf_status(struct pf_agent *agent)
 		pf_phase_name(agent->machine->phase[agent->state]), "outcome", agent->outcome,
 		"owner", agent->owner, "record", pf_record_name(agent->record), "epoch",
 		(int)agent->epoch, "id", agent->options->id, "role", pf_agent_role(agent),
-		"keeper-pid", (int)getpid(), "worker-pid", (int)getpid(), "blocked-vcpus");
+		"keeper-pid", (int)agent->kept->keeper, "worker-pid", (int)getpid(), "blocked-vcpus");
 
 	agent->ops->status(agent->engine, status);
 	return status;

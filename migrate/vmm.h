@@ -35,7 +35,8 @@ struct pf_vmm_callbacks {
 
 struct pf_vmm;
 
-PF_MUST_USE int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
+/* listen_fd: on path, taken over. */
+PF_MUST_USE int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side side,
 			    const struct pf_vmm_callbacks *callbacks, void *engine,
 			    struct pf_vmm **out, struct pf_err *err);
 void pf_vmm_close(struct pf_vmm *vmm);

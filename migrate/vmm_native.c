@@ -202,25 +202,23 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, v
 	return 0;
 }
 
-int pf_vmm_open(sd_event *loop, const char *path, enum pf_side side,
+int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side side,
 		const struct pf_vmm_callbacks *callbacks, void *engine, struct pf_vmm **out,
 		struct pf_err *err)
 {
 	struct pf_vmm *vmm = calloc(1, sizeof(*vmm));
 	int r;
 
-	if (!vmm)
+	if (!vmm) {
+		pf_close_fd(&listen_fd);
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+	}
 	vmm->loop = loop;
 	vmm->side = side;
 	vmm->callbacks = callbacks;
 	vmm->engine = engine;
 	vmm->fd = -1;
-	vmm->listen_fd = pf_unix_listen(path, SOCK_SEQPACKET, err);
-	if (vmm->listen_fd < 0) {
-		free(vmm);
-		return pf_err_prefix(err, "--vmm-socket");
-	}
+	vmm->listen_fd = listen_fd;
 	memcpy(vmm->path, path, strnlen(path, sizeof(vmm->path) - 1));
 	r = sd_event_add_io(loop, &vmm->listen_source, vmm->listen_fd, EPOLLIN, on_connect, vmm);
 	if (r < 0) {

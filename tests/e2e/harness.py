@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import re
 import select
+import signal
 import time
 
 from control import Control
@@ -23,19 +25,60 @@ def program(variable):
     return path
 
 
+def state_of(pid):
+    """proc(5): R, S, T and so on; None: it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 class Agent(Child):
+    """A keeper and its worker: `pid` is the keeper's, as an orchestrator knows it."""
+
     def __init__(self, side, folder, options):
         self.side = side
         self.control_path = pathlib.Path(folder, side + ".ctl")
         self.vmm_socket = pathlib.Path(folder, side + ".vmm")
         self.state_dir = pathlib.Path(folder, side + ".state")
         argv = [program("PAGEFERRY"), side]
-        fault = options.pop("fault", None)
+        fault, pass_fds = options.pop("fault", None), options.pop("pass_fds", ())
         for name, value in options.items():
             for one in value if isinstance(value, list) else [value]:
                 argv += ["--" + name.replace("_", "-"), one]
-        super().__init__(side, argv, folder, env={"PAGEFERRY_FAULT": fault} if fault else None)
+        super().__init__(side, argv, folder, pass_fds=pass_fds,
+                         env={"PAGEFERRY_FAULT": fault} if fault else None)
         self.control = None
+
+    def worker(self):
+        """The pid of the keeper's only child; None before the first and between two of them."""
+        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0]) if children else None
+
+    @property
+    def serving_pid(self):
+        return self.worker()
+
+    def wait_stopped(self, seconds=DEADLINE):
+        """Until SIGSTOP has stopped the worker; nothing tells who is not its parent."""
+        until, ended = time.monotonic() + seconds, select.poll()
+        ended.register(self.pidfd, select.POLLIN)
+        while (worker := self.worker()) is None or state_of(worker) != "T":
+            assert not ended.poll(2), (self.name, self.log_text())
+            assert time.monotonic() < until, f"{self.name} was not stopped"
+
+    def terminate(self):
+        """SIGTERM to the keeper; returns once a worker that is stopped has it waiting for it."""
+        self.signal(signal.SIGTERM)
+        status = pathlib.Path(f"/proc/{self.worker()}/status")
+        until, ended = time.monotonic() + DEADLINE, select.poll()
+        ended.register(self.pidfd, select.POLLIN)
+        while not int(re.search(r"ShdPnd:\s*(\w+)", status.read_text())[1], 16) >> 14 & 1:
+            assert not ended.poll(2) and time.monotonic() < until, f"{self.name} did not pass it on"
+
+    def resume(self):
+        """A worker that a fault point has stopped goes on."""
+        os.kill(self.worker(), signal.SIGCONT)
 
     def connect(self, seconds=DEADLINE):
         """A control connection, as soon as the agent listens."""

@@ -39,6 +39,11 @@ class Child:
     def pid(self):
         return self.process.pid
 
+    @property
+    def serving_pid(self):
+        """Of the process that does the work: for an agent its worker."""
+        return self.pid
+
     def alive(self):
         return self.process.poll() is None
 
@@ -50,15 +55,10 @@ class Child:
             raise Late(f"{self.name} (pid {self.pid}) did not end within {seconds} s")
         return self.process.wait()
 
-    def wait_stopped(self):
-        """Until SIGSTOP has stopped it; the test's own time limit is the deadline."""
-        happened = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert happened.si_code == os.CLD_STOPPED, (self.name, happened, self.log_text())
-
     def busy_seconds(self):
         """Processor time of each thread so far, by its name (proc(5), stat fields 14 and 15)."""
         busy = {}
-        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+        for task in pathlib.Path(f"/proc/{self.serving_pid}/task").iterdir():
             name = (task / "comm").read_text().strip()
             fields = (task / "stat").read_text().rpartition(")")[2].split()
             ticks = int(fields[11]) + int(fields[12])
@@ -69,16 +69,16 @@ class Child:
         """Bytes that this process alone takes (proc(5), RssAnon); peak: the most that was resident
         at once since reset_peak(), whatever kind."""
         name = "VmHWM:" if peak else "RssAnon:"
-        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+        for line in pathlib.Path(f"/proc/{self.serving_pid}/status").read_text().splitlines():
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"{self.name} has no {name}")
 
     def reset_peak(self):
-        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
+        pathlib.Path(f"/proc/{self.serving_pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.serving_pid}/fd"))
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -8,7 +8,6 @@ can be on its way, which of the two comes first decides: one side has the guest,
 import contextlib
 import dataclasses
 import json
-import signal
 import socket
 
 import pytest
@@ -154,7 +153,7 @@ def test_cancel_at_a_point(migration, point, by, ends):
     if by == "other":
         agent.control.command("cancel", {})
     with order(agent, "cancel") if by == "own" else contextlib.nullcontext():
-        standing.signal(signal.SIGCONT)
+        standing.resume()
         check_ends(migration, ends, cancelled, point)
 
 
@@ -164,6 +163,6 @@ def test_cancel_at_a_point(migration, point, by, ends):
 def test_sigterm_at_a_point(migration, point):
     """It waits as the order does."""
     standing = bring(migration, point, BOTH)
-    standing.signal(signal.SIGTERM)
-    standing.signal(signal.SIGCONT)
+    standing.terminate()
+    standing.resume()
     check_ends(migration, BOTH, point.side, point)

@@ -45,7 +45,7 @@ def test_stop_between_offered_and_commit(migration):
     assert migration.source.record() == "OFFERED"
     assert migration.destination.record() == "READY"
     assert migration.destination.control.command("query-migrate")["record"] == "READY"
-    migration.source.signal(signal.SIGCONT)
+    migration.source.resume()
     migration.destination_guest.wait_word("complete")
     assert migration.source.wait() == 0
     assert migration.destination.wait() == 0
@@ -94,7 +94,7 @@ def test_a_vmm_that_dies_before_it_is_told_resume_lets_the_guest_go_back(migrati
     migration.destination.wait_stopped()
     assert migration.destination.record() == "READY"
     migration.destination_guest.kill()
-    migration.destination.signal(signal.SIGCONT)
+    migration.destination.resume()
     assert migration.destination.wait() == migration.source.wait() == 130
     assert migration.destination.record() == "REFUSED"
     assert migration.source.record() == "KEPT"

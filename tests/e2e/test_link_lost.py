@@ -4,7 +4,6 @@
 Before the offer the source connects again.  From OFFERED on that is not built yet: a lost connection
 ends in postcopy-paused or in-doubt, with its event, and the process stays.
 """
-import signal
 
 import pytest
 
@@ -281,7 +280,7 @@ def test_destination_vmm_killed_in_ready(migration, point):
     migration.destination_guest.kill()
     assert migration.destination.wait() == 71
     assert migration.destination.record() == "ABORTED"
-    migration.source.signal(signal.SIGCONT)
+    migration.source.resume()
     assert migration.source.wait() == 130
     assert migration.source.record() == "KEPT"
     for agent in (migration.source, migration.destination):

@@ -111,7 +111,7 @@ def test_query_migrate_while_active(migration):
         assert status["role"] == role
         assert status["id"] == "vm7"
         assert status["record"] == "NONE"
-        assert status["worker-pid"] == agent.pid
+        assert status["worker-pid"] == agent.worker()
         assert status["pages"]["total"] == SIZES["64M"] // PAGE
 
 

@@ -10,7 +10,6 @@ has been told to pause or to resume, however slow it is.
 """
 import dataclasses
 import json
-import signal
 
 import pytest
 
@@ -171,7 +170,7 @@ def test_who_runs_while_one_side_stands(migration, stop):
     other = "source" if stop.side == "destination" else "destination"
     wait_rest(migration, getattr(migration, other), getattr(migration, other + "_guest"), stop.rest)
     check_stand(migration, stop.records, stop.source, stop.destination)
-    standing.signal(signal.SIGCONT)
+    standing.resume()
     assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
     report = migration.destination_guest.finish()
     assert (report["status"], report["verdict"][:9]) == (0, "identical"), report
@@ -192,7 +191,7 @@ def test_who_runs_while_one_side_stands_in_set_up(migration, stop):
     standing = getattr(migration, stop.side)
     standing.wait_stopped()
     check_stand(migration, stop.records, stop.source, stop.destination)
-    standing.signal(signal.SIGCONT)
+    standing.resume()
     source.open()
     migration.wait_state("active")
     source.control.command("switchover")
@@ -227,7 +226,7 @@ def test_who_runs_while_a_refusal_is_told(migration, stop):
     if stop.rest:
         wait_rest(migration, None, getattr(migration, other + "_guest"), stop.rest)
     check_records(migration, stop.records, stop.source)
-    standing.signal(signal.SIGCONT)
+    standing.resume()
     assert (migration.source.wait(), migration.destination.wait()) == (130, 130)
     assert (migration.source.record(), migration.destination.record()) == ("KEPT", "REFUSED")
     client.close()
@@ -244,13 +243,13 @@ def test_nobody_runs_between_aborted_and_kept(migration):
     destination.control.send_line(json.dumps({"execute": "cancel", "arguments": {}}).encode())
     destination.wait_stopped()
     check_stand(migration, "OFFERED ABORTED", STANDS, STANDS)
-    source.signal(signal.SIGCONT)
+    source.resume()
     source.control.command("query-migrate")
     check_stand(migration, "OFFERED ABORTED", STANDS, STANDS)
-    destination.signal(signal.SIGCONT)
+    destination.resume()
     source.wait_stopped()
     check_stand(migration, "KEPT ABORTED", STANDS, STANDS)
-    source.signal(signal.SIGCONT)
+    source.resume()
     migration.source_guest.wait_word("continued")
     check_stand(migration, "KEPT ABORTED", MOVES, STANDS)
     assert (source.wait(), destination.wait()) == (130, 130)

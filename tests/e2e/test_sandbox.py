@@ -16,7 +16,7 @@ def status_of(task):
 def test_every_thread_of_a_serving_agent_is_confined(migration):
     migration.start_serving()
     for agent in (migration.source, migration.destination):
-        tasks = [status_of(task) for task in pathlib.Path(f"/proc/{agent.pid}/task").iterdir()]
+        tasks = [status_of(task) for task in pathlib.Path(f"/proc/{agent.worker()}/task").iterdir()]
         names = {task["Name"] for task in tasks}
         assert {"pageferry", "urgent", "bulk-1"} <= names, names
         for task in tasks:
@@ -43,8 +43,8 @@ def undumped_bytes(pid):
 def test_page_buffers_are_kept_out_of_core_dumps(migration):
     migration.start_serving()
     for agent in (migration.source, migration.destination):
-        assert pathlib.Path(f"/proc/{agent.pid}/coredump_filter").read_text() == "00000000\n"
+        assert pathlib.Path(f"/proc/{agent.worker()}/coredump_filter").read_text() == "00000000\n"
         # A bulk channel's two buffers alone hold several frames of 64 KiB each.
-        assert undumped_bytes(agent.pid) > 2 * (64 << 10), agent.side
+        assert undumped_bytes(agent.worker()) > 2 * (64 << 10), agent.side
     migration.relay.release()
     migration.wait_state("completed")

@@ -240,7 +240,7 @@ static int open_handler(struct handler *handler, char *tls_dir, struct pf_err *e
 			   &handler->assembly[0], err))
 		return -1;
 	pf_pager_tell(&handler->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
-	if (pf_acceptor_open(&handler->options, &handler->inbox, &handler->acceptor, &bound, err) ||
+	if (pf_acceptor_open(&handler->options, -1, &handler->inbox, &handler->acceptor, &bound, err) ||
 	    pf_acceptor_start(handler->acceptor, err))
 		return -1;
 	pf_sockaddr_print(&bound, address);

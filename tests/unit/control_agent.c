@@ -117,7 +117,7 @@ int control_start(void **state)
 	if (sd_event_new(&agent->loop) < 0 ||
 	    pf_statedir_open(&agent->dir, scratch_path(path, "state"), PF_SOURCE, "vm-1", &err) ||
 	    pf_events_open(&agent->dir, NULL, &agent->events, &err) ||
-	    pf_control_open(agent->loop, agent->path, PF_SOURCE, "vm-1", control_commands, agent,
+	    pf_control_open(agent->loop, -1, agent->path, PF_SOURCE, "vm-1", control_commands, agent,
 			    agent->events, &agent->control, &err) ||
 	    pthread_create(&agent->thread, NULL, serve, agent)) {
 		fprintf(stderr, "%s\n", err.text);

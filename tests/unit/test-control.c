@@ -181,7 +181,7 @@ static void a_second_agent_on_the_path_is_refused(void **state)
 	struct pf_control *second;
 	struct pf_err err = {0};
 
-	assert_int_equal(pf_control_open(agent->loop, agent->path, PF_SOURCE, "vm-2",
+	assert_int_equal(pf_control_open(agent->loop, -1, agent->path, PF_SOURCE, "vm-2",
 					 control_commands, agent, agent->events, &second, &err),
 			 -1);
 	assert_int_equal(err.class, PF_ERR_CONFIG);

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/keeper.c - see migrate/keeper.h; signalfd(2), waitpid(2), execve(2).
+ *
+ * A worker is executed and not only forked: its address space is laid out anew, so that what somebody
+ * has learnt of one that he brought down is of no use against the next.  waitpid(2) returns once the last of its threads
+ * is gone and its descriptors are closed: two of them are never at work at once.
+ */
+#include "migrate/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "base/unixsock.h"
+#include "migrate/report.h"
+
+#define TALK_BYTES (1 << 20) /* what a guest's descriptors, all at once, need of a socket's buffer */
+
+struct keeper {
+	char **argv;
+	const char *role;
+	struct pf_fdstore store;
+	sigset_t before; /* signals that were blocked when the program began */
+	int signals;	 /* signalfd */
+	int talk;	 /* the worker's messages come here */
+	pid_t worker;
+	bool ready; /* some worker has been */
+	bool stopping; /* this one has said that it ends, with this status */
+	int status;
+};
+
+/* ---- the worker's start ---- */
+
+static void child_fail(const struct keeper *keeper, const struct pf_err *err)
+{
+	pf_report(keeper->role, err);
+	_exit(71);
+}
+
+/*
+ * In the child.  SIGTERM and SIGINT stay blocked until its event loop reads them: one that comes early
+ * waits, instead of ending it.  It has a process group of its own, since the terminal's keys are the keeper's to hear.
+ */
+static void run_worker(struct keeper *keeper, int talk)
+{
+	sigset_t mask = keeper->before;
+	struct pf_err err;
+
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	(void)setpgid(0, 0);
+	if (pf_fdstore_put(&keeper->store, PF_KEPT_KEEPER, talk, &err) ||
+	    pf_fdstore_hand_on(&keeper->store, &err))
+		child_fail(keeper, &err);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	execv("/proc/self/exe", keeper->argv);
+	pf_err_sys(&err, "running this program again as the worker");
+	child_fail(keeper, &err);
+}
+
+static int open_talk(int out[2], struct pf_err *err)
+{
+	int bytes = TALK_BYTES;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, out) != 0)
+		return pf_err_sys(err, "making the worker's socket");
+	/* Best effort: the kernel takes what net.core.wmem_max allows. */
+	(void)setsockopt(out[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	return 0;
+}
+
+static int start_worker(struct keeper *keeper, struct pf_err *err)
+{
+	int pair[2];
+
+	if (open_talk(pair, err))
+		return -1;
+	keeper->stopping = false;
+	keeper->worker = fork();
+	if (keeper->worker == 0)
+		run_worker(keeper, pair[1]);
+	close(pair[1]);
+	if (keeper->worker < 0) {
+		close(pair[0]);
+		return pf_err_sys(err, "starting the worker");
+	}
+	keeper->talk = pair[0];
+	return 0;
+}
+
+/* ---- what it says ---- */
+
+static void heed(struct keeper *keeper, const struct pf_notice *notice, int *fds, size_t count)
+{
+	struct pf_err err;
+
+	if (notice->remove)
+		pf_fdstore_remove(&keeper->store, notice->name);
+	if (notice->store && count == 1 &&
+	    pf_fdstore_put(&keeper->store, notice->name, pf_steal_fd(&fds[0]), &err))
+		pf_report(keeper->role, &err);
+	if (notice->ready)
+		keeper->ready = true;
+	if (notice->stopping && notice->has_status) {
+		keeper->stopping = true;
+		keeper->status = notice->status;
+	}
+}
+
+/* Everything that waits.  What cannot be understood changes nothing. */
+static void hear(struct keeper *keeper)
+{
+	char text[PF_NOTICE_MAX];
+	int fds[PF_UNIX_FDS_MAX];
+	struct pf_notice notice;
+	size_t count = 0;
+	struct pf_err err;
+	ssize_t length;
+
+	/* -1 is also a message that is too long, and was taken off the socket. */
+	while ((length = pf_unix_recv(keeper->talk, text, sizeof(text), MSG_DONTWAIT, fds, &count,
+				      &err)) != 0) {
+		if (length < 0 && errno == EAGAIN)
+			return;
+		if (length > 0 && pf_notice_parse(text, (size_t)length, &notice, &err) == 0)
+			heed(keeper, &notice, fds, count);
+		else
+			pf_report(keeper->role, &err);
+		for (size_t i = 0; i < count; i++)
+			pf_close_fd(&fds[i]);
+	}
+}
+
+/* ---- its life and end ---- */
+
+/* true: the worker is gone, all of it, and *out_how is how it ended. */
+static bool take_signals(struct keeper *keeper, int *out_how)
+{
+	struct signalfd_siginfo info;
+	bool gone = false;
+
+	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGCHLD)
+			(void)kill(keeper->worker, (int)info.ssi_signo);
+		else if (waitpid(keeper->worker, out_how, WNOHANG) == keeper->worker)
+			gone = true;
+	}
+	return gone;
+}
+
+static int serve(struct keeper *keeper)
+{
+	int how = 0;
+
+	for (;;) {
+		struct pollfd pfd[2] = {{.fd = keeper->signals, .events = POLLIN},
+					{.fd = keeper->talk, .events = POLLIN}};
+
+		(void)poll(pfd, 2, -1);
+		if (pfd[1].revents & POLLIN)
+			hear(keeper);
+		if (pfd[0].revents && take_signals(keeper, &how))
+			break;
+		/* Its end of the socket is closed: the next thing is SIGCHLD. */
+		if ((pfd[1].revents & POLLHUP) && !(pfd[1].revents & POLLIN))
+			pf_close_fd(&keeper->talk);
+	}
+	if (keeper->talk >= 0)
+		hear(keeper); /* its last words */
+	pf_close_fd(&keeper->talk);
+	return how;
+}
+
+/* As the worker ended, to whoever waits for this process. */
+static int end_like(const struct keeper *keeper, int how)
+{
+	struct sigaction as_usual = {.sa_handler = SIG_DFL};
+
+	if (WIFEXITED(how))
+		return WEXITSTATUS(how);
+	if (keeper->stopping) /* killed behind its last word */
+		return keeper->status;
+	sigaction(WTERMSIG(how), &as_usual, NULL);
+	sigprocmask(SIG_SETMASK, &keeper->before, NULL);
+	raise(WTERMSIG(how));
+	return 71;
+}
+
+static int open_signals(struct keeper *keeper, struct pf_err *err)
+{
+	sigset_t mine;
+
+	sigemptyset(&mine);
+	sigaddset(&mine, SIGTERM);
+	sigaddset(&mine, SIGINT);
+	sigaddset(&mine, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &mine, &keeper->before);
+	keeper->signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
+	return keeper->signals < 0 ? pf_err_sys(err, "making a signalfd") : 0;
+}
+
+/* --events fd:N is a number of this process's; the worker's are others. */
+static int keep_sink(struct keeper *keeper, const char *sink, struct pf_err *err)
+{
+	struct pf_err ignored;
+	uint64_t number;
+	int fd;
+
+	if (!sink || strncmp(sink, "fd:", 3) != 0 || pf_fdstore_look(&keeper->store, "events") >= 0)
+		return 0;
+	/* The worker says what is wrong with it, as with any other sink. */
+	if (pf_number_parse(sink + 3, 0, INT_MAX, &number, &ignored))
+		return 0;
+	fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? 0 : pf_fdstore_put(&keeper->store, "events", fd, err);
+}
+
+static int keep(struct keeper *keeper, const struct pf_options *options, struct pf_err *err)
+{
+	/* What it holds is the guest's memory. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+		return pf_err_sys(err, "becoming non-dumpable");
+	if (open_signals(keeper, err) || keep_sink(keeper, options->events, err) ||
+	    start_worker(keeper, err))
+		return -1;
+	return serve(keeper);
+}
+
+int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept *kept)
+{
+	struct keeper keeper = {
+		.argv = argv,
+		.role = options->side == PF_SOURCE ? "source" : "destination",
+		.store = kept->store,
+		.signals = -1,
+		.talk = -1,
+	};
+	struct pf_err err;
+	int how = keep(&keeper, options, &err);
+
+	if (how < 0)
+		pf_report(keeper.role, &err);
+	pf_fdstore_close(&keeper.store);
+	pf_close_fd(&keeper.signals);
+	return how < 0 ? pf_err_exit_code(&err) : end_like(&keeper, how);
+}

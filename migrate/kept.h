@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/kept.h - what is kept for a worker by the keeper that started it, and how it says so.
+ *
+ * Main thread; never blocks.  A descriptor is kept from the return of pf_kept_store() on, whatever
+ * becomes of this process: it is in the keeper's socket then, or in its store.
+ */
+#ifndef PF_MIGRATE_KEPT_H
+#define PF_MIGRATE_KEPT_H
+
+#include <sys/types.h>
+
+#include "migrate/fdstore.h"
+
+#define PF_KEPT_KEEPER "keeper"		     /* the socket to the keeper */
+#define PF_KEPT_RESTARTED "PAGEFERRY_RESTARTED" /* environment: why there was need of this worker */
+
+struct pf_kept {
+	struct pf_fdstore store; /* what was kept, as far as nobody has taken it */
+	int keeper_fd;
+	pid_t keeper;
+	const char *restarted; /* why the worker before has ended; NULL: there was none */
+};
+
+/* From what this process was started with; its keeper_fd is -1 in the keeper itself. */
+PF_MUST_USE int pf_kept_open(struct pf_kept *kept, struct pf_err *err);
+void pf_kept_close(struct pf_kept *kept);
+/* The caller's from here on, and still in the store; -1: there is none. */
+int pf_kept_take(struct pf_kept *kept, const char *name);
+/* Borrowed: the keeper gets a duplicate, in the place of what had the name before. */
+PF_MUST_USE int pf_kept_store(struct pf_kept *kept, const char *name, int fd, struct pf_err *err);
+void pf_kept_forget(struct pf_kept *kept, const char *name);
+/* A socket that listens on the path, from the store or made and stored; -1. */
+PF_MUST_USE int pf_kept_listen(struct pf_kept *kept, const char *name, const char *path, int type,
+			       struct pf_err *err);
+/* From here on the agent's end is said by pf_kept_stopping(), and any other is an accident. */
+void pf_kept_ready(struct pf_kept *kept);
+void pf_kept_stopping(struct pf_kept *kept, int exit_code);
+
+#endif
