@@ -119,7 +119,7 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 	pf_pager_add(&pager->count.requested, arrival->placed - placed);
 	pf_pager_add(&pager->count.zero, arrival->zero - zero);
 	settle(pager, frame, mapped);
-	pf_exits_answer(pager, &run);
+	(void)pf_exits_answer(pager, &run);
 }
 
 /*

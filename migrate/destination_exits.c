@@ -64,16 +64,20 @@ static void try_later(struct pf_pager *pager, const struct pf_run *page)
 		pf_pager_park(pager, page->region, page->first);
 }
 
-static void let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t vcpu, uint64_t gpa)
+/* false: not yet; it is tried again, and then main is told. */
+static bool let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t vcpu, uint64_t gpa)
 {
 	struct pf_err err;
 
-	if (pf_let_in(pager->guest, page, &err) == PF_PLACE_OK)
+	if (pf_let_in(pager->guest, page, &err) == PF_PLACE_OK) {
 		answer(pager, vcpu, gpa);
-	else if (pf_requests_full(&pager->requests))
+		return true;
+	}
+	if (pf_requests_full(&pager->requests))
 		pager->exits.repeat = true;
 	else
-		try_later(pager, page); /* and then main is told */
+		try_later(pager, page);
+	return false;
 }
 
 /* Its slot is set.  The window has room. */
@@ -102,7 +106,7 @@ static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 		break;
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:
-		let_in(pager, &page, vcpu, gpa);
+		(void)let_in(pager, &page, vcpu, gpa);
 		break;
 	}
 }
@@ -125,6 +129,14 @@ static ssize_t receive(int fd, void *bytes, size_t size, int flags)
 	return length;
 }
 
+/* What reads as the end may be a message of no bytes. */
+static bool hung_up(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&pfd, 1, 0) != 0;
+}
+
 /* true: one was taken, and dealt with. */
 static bool take_one(struct pf_pager *pager)
 {
@@ -136,7 +148,8 @@ static bool take_one(struct pf_pager *pager)
 
 	if (length < 0 && errno == EAGAIN)
 		return false;
-	if (length <= 0) { /* the VMM has hung up, here; main hears of it there */
+	/* The VMM has hung up, here; main hears of it there. */
+	if (length < 0 || (length == 0 && hung_up(fd))) {
 		pager->exits.over = true;
 		return false;
 	}
@@ -154,10 +167,14 @@ static bool take_one(struct pf_pager *pager)
 
 /* ---- slots ---- */
 
-/* Answers who waits for a page of the run, or of any if it is NULL, if that page is FILLED. */
-static void answer_filled(struct pf_pager *pager, const struct pf_run *run)
+/*
+ * Answers who waits for a page of the run, or of any if it is NULL, if that page is FILLED.  false: one of
+ * them could not be let in.
+ */
+static bool answer_filled(struct pf_pager *pager, const struct pf_run *run)
 {
 	struct pf_guest *guest = pager->guest;
+	bool all = true;
 	uint64_t gpa;
 
 	for (uint32_t vcpu = 0; pf_slots_next(&guest->slots, &vcpu, &gpa); vcpu++) {
@@ -169,14 +186,14 @@ static void answer_filled(struct pf_pager *pager, const struct pf_run *run)
 				   page.first - run->first < run->count)) &&
 			 pf_journal_state(&guest->journal, page.region, page.first) ==
 				 PF_PAGE_FILLED)
-			let_in(pager, &page, vcpu, gpa);
+			all &= let_in(pager, &page, vcpu, gpa);
 	}
+	return all;
 }
 
-void pf_exits_answer(struct pf_pager *pager, const struct pf_run *run)
+bool pf_exits_answer(struct pf_pager *pager, const struct pf_run *run)
 {
-	if (pager->guest->has_faults)
-		answer_filled(pager, run);
+	return !pager->guest->has_faults || answer_filled(pager, run);
 }
 
 /*
@@ -193,7 +210,7 @@ void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run)
 		    pf_requests_close(&pager->requests, run->region, page, &since))
 			pf_hist_record(&pager->latency_ns, pf_now_ns() - since);
 	/* Last: who cannot be let in is parked, and must stay so. */
-	pf_exits_answer(pager, run);
+	(void)pf_exits_answer(pager, run);
 }
 
 void pf_exits_answer_all(struct pf_guest *guest)
@@ -211,6 +228,11 @@ void pf_exits_answer_all(struct pf_guest *guest)
 void pf_exits_repeat(struct pf_pager *pager)
 {
 	pager->exits.repeat = true;
+}
+
+bool pf_exits_left(const struct pf_pager *pager)
+{
+	return pager->exits.repeat && pager->guest && pager->guest->has_faults;
 }
 
 static void repeat_all(struct pf_pager *pager)
@@ -237,7 +259,7 @@ void pf_exits_serve(struct pf_pager *pager)
 		return;
 	if (pager->exits.unanswered) {
 		pager->exits.unanswered = false;
-		answer_filled(pager, NULL);
+		(void)answer_filled(pager, NULL);
 	}
 	/* Not for ever: a vCPU that faults where nothing is would come again at once. */
 	for (unsigned i = 0; i < PF_FRAMES_AT_ONCE && !pager->exits.over; i++)

@@ -138,6 +138,8 @@ bool pf_pager_left(const struct pf_pager *pager)
 {
 	if (!pager->guest || pf_requests_full(&pager->requests))
 		return false;
+	if (pf_exits_left(pager))
+		return true;
 	for (uint32_t i = 0; i < pager->guest->uffds; i++)
 		if (pf_ring_peek(&pager->guest->uffd[i].ring))
 			return true;

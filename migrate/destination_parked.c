@@ -50,6 +50,7 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 {
 	struct pf_pager *pager = opaque;
 	struct pf_run run = {.region = request->region, .first = request->page, .count = 1};
+	bool mapped, let_in;
 
 	switch (pf_journal_state(&pager->guest->journal, run.region, run.first)) {
 	case PF_PAGE_ABSENT:
@@ -60,9 +61,11 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 		break;
 	}
 	pager->arrival.told = request->handed;
-	if (!pf_pager_map(pager, &run))
+	mapped = pf_pager_map(pager, &run);
+	/* Whatever the mapping does: vCPUs do not go through it. */
+	let_in = pf_exits_answer(pager, &run);
+	if (!mapped || !let_in)
 		return PF_RETRY_KEEP;
-	pf_exits_answer(pager, &run);
 	if (!request->handed)
 		pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);
 	return PF_RETRY_DONE;

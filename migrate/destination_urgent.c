@@ -150,15 +150,16 @@ static void take_maps(struct pf_pager *pager)
 	struct pf_mail mail;
 
 	while (!atomic_load(&pager->stop) && pf_mailbox_take(&pager->maps, &mail)) {
-		/* Woken, whoever waits traps again, and that trap is parked. */
-		if (mail.kind == PF_MAIL_ANSWER)
+		if (mail.kind == PF_MAIL_ANSWER) {
 			pf_exits_answer_pushed(pager, mail.data);
-		else if (mail.kind == PF_MAIL_STUCK)
+		} else if (mail.kind == PF_MAIL_STUCK) {
 			pf_pager_take_stuck(pager, mail.data);
-		else if (!pf_pager_map(pager, mail.data))
-			pf_pager_wake(pager, mail.data);
-		else
-			pf_exits_answer(pager, mail.data);
+		} else {
+			/* Woken, whoever waits traps again, and that trap is parked. */
+			if (!pf_pager_map(pager, mail.data))
+				pf_pager_wake(pager, mail.data);
+			(void)pf_exits_answer(pager, mail.data);
+		}
 		free(mail.data);
 	}
 }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
@@ -151,13 +152,17 @@ static int check_roles(const struct pf_vmm_regions *regions, struct pf_err *err)
 static int check_fault_socket(int fd, struct pf_err *err)
 {
 	int domain = 0, type = 0;
-	socklen_t length = sizeof(int);
+	struct sockaddr_un peer;
+	socklen_t length = sizeof(int), peer_length = sizeof(peer);
+	bool right = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+		     getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+		     domain == AF_UNIX && type == SOCK_SEQPACKET;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && domain == AF_UNIX &&
-	    type == SOCK_SEQPACKET)
+	/* One that listens, or was never connected: nothing would ever come from it, and nobody would know. */
+	if (right && getpeername(fd, (struct sockaddr *)&peer, &peer_length) == 0)
 		return 0;
-	pf_err_set(err, PF_ERR_PROTOCOL, "its fault socket is no AF_UNIX socket of SOCK_SEQPACKET");
+	pf_err_set(err, PF_ERR_PROTOCOL, "its fault socket is %s",
+		   right ? "connected to nobody" : "no AF_UNIX socket of SOCK_SEQPACKET");
 	return pf_err_hint(err, "socketpair(2), and one end of it");
 }
 

@@ -482,9 +482,9 @@ int pf_vmm_fault_unpack(const uint8_t *in, size_t length, enum pf_vmm_type type,
 	struct pf_body_room room;
 	const Pageferry__Vmm__Envelope *body;
 
-	if (length > PF_VMM_FAULT_BYTES)
+	if (length == 0 || length > PF_VMM_FAULT_BYTES)
 		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "a message of %zu bytes on the fault socket; %u are allowed",
+				  "a message of %zu bytes on the fault socket; 1 to %u are allowed",
 				  length, PF_VMM_FAULT_BYTES);
 	body = pf_body_unpack_into(&room, &pageferry__vmm__envelope__descriptor, in, length, err);
 	if (!body)

@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import mmap
 import os
+import socket
 import subprocess
 import sys
 
@@ -105,7 +106,7 @@ def unwritable(memory):
     return plain(memory, mapping=[(memory.uffd, address_of(view))])
 
 
-LIVING = []  # mappings that must outlast their test's VMM
+LIVING = []  # what must outlast its test's VMM: mappings, sockets
 
 
 def address_of(view):
@@ -144,6 +145,20 @@ def of_a_dead_process(memory):
     return plain(memory, mapping=[(uffd, memory.address)])
 
 
+def with_bitmap(memory):
+    return plain(memory, kind=GUEST_MEMFD, bitmap_fd=os.memfd_create("bitmap"))
+
+
+def unheard(bound):
+    """A fault socket that listens, or that nobody was ever connected to."""
+    fault_socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if bound:
+        fault_socket.bind("")  # unix(7), autobind
+        fault_socket.listen()
+    LIVING.append(fault_socket)
+    return fault_socket.fileno()
+
+
 @dataclasses.dataclass
 class Row:
     name: str
@@ -152,6 +167,7 @@ class Row:
     hint: str  # what to do, on the destination's stderr and in its outcome
     uffd: dict = dataclasses.field(default_factory=dict)  # how the userfaultfd is made
     other_mappings: bool = False
+    fault_socket: object = lambda: None
 
 
 RULES = "WIRE.md, section 8, has the rules"
@@ -192,9 +208,13 @@ ROWS = [
         "leave it out"),
     Row("memfd_said_to_be_a_guest_memfd", lambda m: plain(m, kind=GUEST_MEMFD),
         "is said to be a guest_memfd, but is /memfd:", "KVM_CREATE_GUEST_MEMFD"),
-    Row("bitmap_without_a_fault_socket", lambda m: plain(
-        m, kind=GUEST_MEMFD, bitmap_fd=os.memfd_create("bitmap")), "there is no fault socket",
-        "socketpair"),
+    Row("bitmap_without_a_fault_socket", with_bitmap, "there is no fault socket", "socketpair"),
+    Row("fault_socket_that_listens", with_bitmap, "its fault socket is connected to nobody",
+        "one end of it", fault_socket=lambda: unheard(True)),
+    Row("fault_socket_without_another_end", with_bitmap, "its fault socket is connected to nobody",
+        "one end of it", fault_socket=lambda: unheard(False)),
+    Row("fault_socket_that_is_a_file", with_bitmap, "its fault socket is no AF_UNIX socket",
+        "one end of it", fault_socket=lambda: os.memfd_create("no socket")),
     Row("bitmap_that_is_the_memory", lambda m: plain(m, kind=GUEST_MEMFD, bitmap_fd=m.fd),
         "both the memory of region 0 and the userfault bitmap", "a descriptor of its own"),
     Row("private_memory_with_two_mappings", lambda m: plain(
@@ -253,7 +273,8 @@ def test_memory_that_is_refused(migration, row):
     memory = Memory(SIZE, **row.uffd)
     client = Client(migration.destination.vmm_socket)
     client.hello(DESTINATION)
-    client.regions(row.describe(memory), no_other_mappings=not row.other_mappings)
+    client.regions(row.describe(memory), no_other_mappings=not row.other_mappings,
+                   fault_socket=row.fault_socket())
     error = client.wait("ERROR")
     assert row.words in error.reason
     assert client.receive() is None

@@ -219,7 +219,7 @@ class Client:
         packed = b"".join(varint(tid) for tid in tids)
         self.say("HELLO", message(f1=version, f2=role, f3=packed))
 
-    def regions(self, regions, no_other_mappings=True):
+    def regions(self, regions, no_other_mappings=True, fault_socket=None):
         fds = []
 
         def index_of(fd):
@@ -227,7 +227,9 @@ class Client:
                 fds.append(fd)
             return fds.index(fd)
 
-        body = message(f1=[region.encode(index_of) for region in regions], f2=no_other_mappings)
+        encoded = [region.encode(index_of) for region in regions]
+        body = message(f1=encoded, f2=no_other_mappings, f3=fault_socket is not None,
+                       f4=index_of(fault_socket) if fault_socket is not None else 0)
         self.say("REGIONS", body, fds)
 
     def paused(self, state_fd, size):

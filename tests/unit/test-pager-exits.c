@@ -25,13 +25,17 @@
 #include "pager_kit.h"
 #include "wire/vmm_msg.h"
 
-#define PAGES 2048u
+#define PAGES 8192u
 #define GPA (UINT64_C(3) << 32)
+#define NO_PAGE UINT64_MAX
 
 static struct pager_kit kit;
 static int vcpus_end; /* of the fault socket */
 static _Atomic uint64_t traps[PAGES]; /* 1: a vCPU traps there */
 static _Atomic int broken;	      /* errno of touching the bitmap, 0 */
+static _Atomic uint64_t stuck;	      /* a page that cannot be mapped; NO_PAGE */
+static enum pf_map_result (*map_really)(const struct pf_guest *, uint32_t, uint32_t, uint64_t, uint32_t,
+					uint32_t *);
 
 static int set_traps(const struct pf_guest *guest, uint32_t region, uint64_t first, uint64_t count,
 		     bool on)
@@ -43,6 +47,16 @@ static int set_traps(const struct pf_guest *guest, uint32_t region, uint64_t fir
 	for (uint64_t page = first; page < first + count; page++)
 		atomic_store(&traps[page], on);
 	return 0;
+}
+
+static enum pf_map_result map_but(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				  uint64_t first, uint32_t count, uint32_t *out_pages)
+{
+	*out_pages = 0;
+	errno = EIO;
+	return first == atomic_load(&stuck)
+		       ? PF_MAP_FAILED
+		       : map_really(guest, region, mapping, first, count, out_pages);
 }
 
 /* A guest whose vCPUs trap, not yet the thread's. */
@@ -57,6 +71,9 @@ static void open_held(uint64_t features, bool offline)
 			      .pages = PAGES, .features = features, .hold = true, .offline = offline});
 	row = *guest->region[0].placer;
 	row.set_traps = set_traps;
+	map_really = row.map;
+	row.map = map_but;
+	atomic_store(&stuck, NO_PAGE);
 	guest->region[0].placer = &row;
 	guest->table.region[0].gpa = GPA;
 	guest->region[0].has_bitmap = true;
@@ -244,6 +261,68 @@ static void a_page_that_was_being_filled_is_answered_when_it_is(void **state)
 	close_kit();
 }
 
+static void fill(uint64_t page)
+{
+	static uint8_t bytes[PAGE];
+
+	page_fill(bytes, page, 1);
+	assert_int_equal(pwrite(kit.guest.region[0].fd, bytes, PAGE, (off_t)(page * PAGE)), PAGE);
+	assert_int_equal(pf_journal_fill(&kit.guest.journal, 0, page, 1), 1);
+}
+
+/* The VMM's mapping cannot be served, and nobody knows when: a vCPU that left before the page came goes on. */
+static void a_mapping_that_is_stuck_holds_up_no_vcpu(void **state)
+{
+	(void)state;
+	open_kit();
+	atomic_store(&stuck, 70);
+	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 70, 1), 1);
+	leave_for(4, 70);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 1);
+	fill(70);
+	enters(4, 70);
+	atomic_store(&stuck, NO_PAGE);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	close_kit();
+}
+
+/* The same for one whose page is pushed, before the source has answered. */
+static void a_pushed_page_whose_mapping_is_stuck_holds_up_no_vcpu(void **state)
+{
+	(void)state;
+	open_kit();
+	pk_connect_bulk(&kit, 0, true);
+	leave_for(4, 71);
+	assert_int_equal(pk_request(&kit), 71);
+	atomic_store(&stuck, 71);
+	pk_pages(kit.push[0], 71, 1);
+	enters(4, 71);
+	atomic_store(&stuck, NO_PAGE);
+	pk_pages(kit.urgent, 71, 1);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	close_kit();
+}
+
+/* The window is full of what a vCPU has asked for, and left again: the other's page is asked for behind it. */
+static void who_finds_the_window_full_is_asked_for_when_it_has_room(void **state)
+{
+	(void)state;
+	open_held(0, true);
+	pk_give(&kit);
+	for (uint64_t page = 0; page < PF_REQUESTS_OPEN_MAX; page++)
+		leave_for(0, page);
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == PF_REQUESTS_OPEN_MAX);
+	pf_slots_set(&kit.guest.slots, 7, GPA + 5000 * PAGE);
+	pk_connect(&kit);
+	for (uint64_t page = 0; page < PF_REQUESTS_OPEN_MAX; page++)
+		assert_true(pk_request(&kit) < PF_REQUESTS_OPEN_MAX);
+	pk_pages(kit.urgent, 17, 1);
+	assert_int_equal(pk_request(&kit), 5000);
+	pk_pages(kit.urgent, 5000, 1);
+	enters(7, 5000);
+	close_kit();
+}
+
 /* One vCPU has asked, a bulk thread is filling it, another vCPU comes: the source's answer is owed still. */
 static void a_page_that_is_owed_and_being_filled_stays_owed(void **state)
 {
@@ -340,6 +419,12 @@ static void what_is_no_fault_is_told_and_hanging_up_is_not(void **state)
 			    "a READY message on the fault socket");
 	free(mail.data);
 	pk_barrier(&kit, 1000);
+	close_kit();
+	open_kit();
+	assert_int_equal(send(vcpus_end, "", 0, 0), 0); /* which reads as the end of the stream */
+	mail = pk_mail(&kit, PF_MAIL_VMM_WRONG);
+	assert_non_null(strstr(((struct pf_err *)mail.data)->text, "a message of 0 bytes on the fault"));
+	free(mail.data);
 	close_kit();
 	open_kit();
 	shutdown(vcpus_end, SHUT_RDWR);
@@ -499,6 +584,9 @@ int main(void)
 		cmocka_unit_test(a_page_that_is_given_up_half_way_is_asked_for),
 		cmocka_unit_test(a_page_that_was_being_filled_is_answered_when_it_is),
 		cmocka_unit_test(a_page_that_is_owed_and_being_filled_stays_owed),
+		cmocka_unit_test(a_mapping_that_is_stuck_holds_up_no_vcpu),
+		cmocka_unit_test(a_pushed_page_whose_mapping_is_stuck_holds_up_no_vcpu),
+		cmocka_unit_test(who_finds_the_window_full_is_asked_for_when_it_has_room),
 		cmocka_unit_test(a_vcpu_waits_for_its_last_page_only),
 		cmocka_unit_test(a_fault_outside_is_told_and_answered),
 		cmocka_unit_test(answers_that_find_no_room_are_given_later),

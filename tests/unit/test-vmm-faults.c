@@ -281,7 +281,7 @@ static void an_agent_that_says_anything_but_resolved_is_refused(void **state)
 		{"\xaa\x01\0", 3, "from the agent: a COMPLETE message on the fault socket"},
 		{"\xa2\x01\x03\x08\x80\x08", 6, "from the agent: a RESOLVED message for vCPU 1024"},
 		{"\xa2\x01\0                                       ", 40,
-		 "from the agent: a message of 40 bytes on the fault socket; 32 are allowed"},
+		 "from the agent: a message of 40 bytes on the fault socket; 1 to 32 are allowed"},
 	};
 
 	for (size_t i = 0; i < PF_ARRAY_LEN(wrongs); i++) {
