@@ -66,15 +66,17 @@ static const struct way *resolved(const struct pf_trial *trial)
 static int try_route(struct pf_trial *trial, struct pf_found *out, struct pf_err *err)
 {
 	const struct way *way = resolved(trial);
+	struct pf_interface interface;
 	struct pf_route route;
 
 	if (!way)
 		return pf_check_untried(err, "it has no address");
-	if (pf_route_to(&way->address[0], &route, err))
+	if (pf_route_to(&way->address[0], &route, &interface, err))
 		return -1;
-	pf_check_says(out, "interface %s, MTU %u, %s%s", route.device, route.mtu,
+	pf_check_says(out, "interface %s, MTU %u, %s%s", interface.name, interface.mtu,
 		      route.gateway[0] ? "gateway " : "on the link", route.gateway);
-	return route.carrier ? 0 : pf_check_no(err, "interface %s has no carrier", route.device);
+	return interface.carrier ? 0 : pf_check_no(err, "interface %s has no carrier",
+						   interface.name);
 }
 
 static int try_tcp(struct pf_trial *trial, struct pf_found *out, struct pf_err *err)

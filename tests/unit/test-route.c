@@ -29,27 +29,29 @@ static struct sockaddr_storage ip4(const char *text)
 static void test_loopback_is_on_the_link(void **state)
 {
 	struct sockaddr_storage to = ip4("127.0.0.1");
+	struct pf_interface interface;
 	struct pf_route route;
 	struct pf_err err;
 
 	(void)state;
-	assert_int_equal(pf_route_to(&to, &route, &err), 0);
-	assert_string_equal(route.device, "lo");
+	assert_int_equal(pf_route_to(&to, &route, &interface, &err), 0);
+	assert_string_equal(interface.name, "lo");
 	assert_string_equal(route.gateway, "");
-	assert_true(route.mtu >= 1280);
-	assert_true(route.carrier);
+	assert_true(interface.mtu >= 1280);
+	assert_true(interface.carrier);
 }
 
 /* In a network namespace of its own, where nothing leads anywhere. */
 static int without_routes(void)
 {
 	struct sockaddr_storage to = ip4("192.0.2.1");
+	struct pf_interface interface;
 	struct pf_route route;
 	struct pf_err err;
 
 	if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
 		return 77;
-	return pf_route_to(&to, &route, &err) == -1 && err.class == PF_ERR_UNREACHABLE ? 0 : 1;
+	return pf_route_to(&to, &route, &interface, &err) == -1 && err.class == PF_ERR_UNREACHABLE ? 0 : 1;
 }
 
 static void test_no_route_is_said(void **state)

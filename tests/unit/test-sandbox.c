@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -30,6 +31,7 @@
 
 #include "base/cleanup.h"
 #include "migrate/sandbox.h"
+#include "net/watch.h"
 
 #define DID_NOT_ENTER 200
 
@@ -251,6 +253,30 @@ static void what_an_agent_does_goes_on(void **unused)
 	assert_int_equal(confined(work_on), 0);
 }
 
+/* Opened there, too: what was opened before needs less. */
+static int watch_the_network(void)
+{
+	struct sockaddr_in loopback = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct pf_flow flow = {0};
+	struct pf_path path = {0};
+	struct pf_watch *watch;
+	struct pf_err err;
+
+	memcpy(&flow.peer, &loopback, sizeof(loopback));
+	if (pf_watch_open(&watch, &err))
+		return err.sys ? err.sys : EIO;
+	pf_watch_drain(watch);
+	pf_watch_look(watch, &flow, &path);
+	pf_watch_close(watch);
+	return path.state == PF_PATH_UNKNOWN ? EIO : 0;
+}
+
+static void the_network_is_watched(void **unused)
+{
+	(void)unused;
+	assert_int_equal(confined(watch_the_network), 0);
+}
+
 /* The value of a line of /proc/self/status. */
 static int status_says(const char *name, const char *value)
 {
@@ -305,6 +331,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_an_agent_never_does_is_refused),
 		cmocka_unit_test(what_an_agent_does_goes_on),
+		cmocka_unit_test(the_network_is_watched),
 		cmocka_unit_test(no_capability_stays),
 		cmocka_unit_test(nothing_goes_into_a_core_dump),
 	};
