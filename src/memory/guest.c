@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "memory/memfile.h"
+#include "memory/proof.h"
 #include "memory/row.h"
 #include "memory/stock.h"
 
@@ -443,6 +444,15 @@ static int take_all_stock(const struct pf_guest *guest, struct pf_err *err)
 	return 0;
 }
 
+/* Once nothing is in the files that should not be there. */
+static int prove_all(struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (pf_proof_check(guest, r, err))
+			return refuse(guest, r, err);
+	return 0;
+}
+
 int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 {
 	struct pf_err ignored;
@@ -454,7 +464,7 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 		return -1;
 	}
 	/* After registering: whatever touches a page from then on traps and leaves it absent. */
-	if (take_all_stock(guest, err)) {
+	if (take_all_stock(guest, err) || prove_all(guest, err)) {
 		(void)!unregister_regions(guest, guest->table.count, &ignored);
 		close_state(guest);
 		return -1;

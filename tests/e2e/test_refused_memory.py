@@ -66,6 +66,13 @@ def anonymous(memory):
     return plain(memory, mapping=[(memory.uffd, vmm_client.ctypes.addressof(first))])
 
 
+def other_file(memory):
+    """The userfaultfd and the address are another memory's."""
+    other = os.memfd_create("other", os.MFD_CLOEXEC)
+    os.ftruncate(other, SIZE)
+    return plain(memory, fd=other)
+
+
 def sealed(memory):
     fcntl.fcntl(memory.fd, fcntl.F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
     return plain(memory)
@@ -200,6 +207,10 @@ ROWS = [
     Row("range_of_another_userfaultfd", trapped_already, "Device or resource busy",
         "another userfaultfd is registered"),
     Row("range_that_cannot_be_written", unwritable, "registering traps", "PROT_WRITE"),
+    Row("mapping_of_another_file", other_file,
+        "mapping 0 does not show page 0, which its memory file has", "mapped shared"),
+    Row("mapping_of_another_part", lambda m: plain(m, size=SIZE // 2, offset=SIZE // 2),
+        "mapping 0 does not show page 0, which its memory file has", "from the region's offset on"),
     Row("region_without_a_mapping", lambda m: plain(m, mapping=[]), "it has no mapping",
         "address of every mapping"),
     Row("region_with_a_bitmap", lambda m: plain(m, bitmap_fd=m.fd), "userfault bitmap",

@@ -483,6 +483,22 @@ static void a_file_that_is_not_what_it_is_said_to_be_is_refused(void **state)
 	refuses_to_arm(&huge, "pages of 4096 bytes, but a hugetlbfs file has pages of 2097152");
 }
 
+/* After which the file has every reservation that it had. */
+static void a_mapping_of_another_file_is_refused(void **state)
+{
+	struct huge huge;
+	int other = huge_file(REGION_PAGES);
+	struct stat st;
+
+	(void)state;
+	huge_describe(&huge, REGION_PAGES, 1);
+	assert_int_equal(dup2(other, huge.guest.region[0].fd), huge.guest.region[0].fd);
+	refuses_to_arm(&huge, "mapping 0 does not show page 0, which its memory file has");
+	assert_int_equal(fstat(other, &st), 0);
+	assert_int_equal(st.st_blocks, 0);
+	close(other);
+}
+
 static void the_source_reads_holes_without_taking_pages(void **state)
 {
 	struct pf_reader reader = {.table = {1, {{0, REGION_PAGES * LARGE, LARGE}}}};
@@ -532,6 +548,7 @@ int main(void)
 		cmocka_unit_test(too_few_pages_are_said_when_it_is_armed),
 		cmocka_unit_test(pages_that_are_there_are_refused),
 		cmocka_unit_test(a_file_that_is_not_what_it_is_said_to_be_is_refused),
+		cmocka_unit_test(a_mapping_of_another_file_is_refused),
 		cmocka_unit_test(the_source_reads_holes_without_taking_pages),
 	};
 

@@ -533,6 +533,27 @@ static void a_memfd_said_to_be_a_guest_memfd_is_refused(void **state)
 	gmem_close(&gmem);
 }
 
+/* Through write(2), and where there is none, through the agent's own mapping. */
+static void a_mapping_of_another_file_is_refused(void **state)
+{
+	for (unsigned writes = 0; writes < 2; writes++) {
+		uint64_t flags = writes ? PF_GUEST_MEMFD_WRITE : 0;
+		struct gmem_bench gmem;
+		const struct pf_guest_region *region = &gmem.bench.guest.region[REGION];
+		pf_auto_fd int other = gmem_create(flags);
+
+		(void)state;
+		gmem_open(&gmem, flags, 1);
+		assert_int_equal(dup3(other, region->fd, O_CLOEXEC), region->fd);
+		gmem_assert_refused(&gmem, PF_ERR_PROTOCOL,
+				    "mapping 0 does not show page 0, which its memory file has");
+		assert_false(file_has_page(other, 0));
+		assert_false(file_has_page(gmem.bench.vmm.memfd, 0));
+		assert_false(gmem_lets_in(&gmem, 0));
+		gmem_close(&gmem);
+	}
+}
+
 static void what_is_private_to_the_guest_is_refused(void **state)
 {
 	struct pf_kvm_guest_memfd create = {.size = PAGES * (uint64_t)PAGE};
@@ -628,6 +649,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_trapped_or_kept_whole_is_refused),
 		cmocka_unit_test(two_regions_with_one_bitmap_are_refused),
 		cmocka_unit_test(a_memfd_said_to_be_a_guest_memfd_is_refused),
+		cmocka_unit_test(a_mapping_of_another_file_is_refused),
 		cmocka_unit_test(what_is_private_to_the_guest_is_refused),
 		cmocka_unit_test(the_source_reads_pages_and_makes_none),
 	};

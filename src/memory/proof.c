@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory/proof.c - see memory/proof.h. */
+#include "memory/proof.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include "memory/row.h"
+
+#define TRIES 64u
+
+static int punch(const struct pf_guest_region *at, uint64_t from, uint64_t length)
+{
+	int failed;
+
+	do
+		failed = fallocate(at->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+				   (off_t)length);
+	while (failed && errno == EINTR);
+	return failed;
+}
+
+/*
+ * guest_memfd does not show what was allocated and never written.  0, or -1 with errno; *out_grown: bytes
+ * that the file has more than before, none if the page was reserved.
+ */
+static int have_page(const struct pf_guest *guest, uint32_t region, uint64_t page,
+		     uint64_t *out_grown)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	struct stat before, after;
+
+	if (at->kind == PF_MEMORY_GUEST_MEMFD) { /* which counts no blocks */
+		*out_grown = at->populated == PF_POPULATED_PREALLOCATED ? 0 : at->shape.page_size;
+		return at->placer->populate(guest, region, page, 1, NULL) == 1 || errno == EEXIST
+			       ? 0
+			       : -1;
+	}
+	if (fstat(at->fd, &before) || pf_row_file_allocate(guest, region, page) ||
+	    fstat(at->fd, &after))
+		return -1;
+	*out_grown = (uint64_t)(after.st_blocks - before.st_blocks) * 512;
+	return 0;
+}
+
+/*
+ * Takes the page from all mappings, and from the file unless it was reserved.  On tmpfs with huge=always
+ * its neighbours came with it, as far as its naturally aligned piece goes, and go with it.
+ */
+static int take_back(struct pf_guest *guest, uint32_t region, uint64_t page, uint64_t grown,
+		     struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	bool is_piece = grown > at->shape.page_size && (grown & (grown - 1)) == 0;
+	uint64_t length = is_piece ? grown : at->shape.page_size;
+	uint64_t offset = pf_row_file_offset(guest, region, page) / length * length;
+
+	/* With a huge page goes its reservation: the row sees to that. */
+	if (at->kind == PF_MEMORY_HUGETLBFS)
+		return at->placer->drop(guest, region, err);
+	if (punch(at, offset, length))
+		return pf_err_sys(err, "dropping page %" PRIu64 " of its memory file again", page);
+	if (grown == 0 && pf_row_file_allocate(guest, region, page))
+		return pf_err_sys(err, "reserving page %" PRIu64 " of its memory file again", page);
+	return 0;
+}
+
+static enum pf_map_result ask_mapping(struct pf_guest *guest, uint32_t region, uint32_t mapping,
+				      uint64_t page)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint32_t uffd = at->mapping[mapping].uffd;
+	enum pf_map_result result = PF_MAP_AGAIN;
+
+	for (unsigned i = 0; i < TRIES && result == PF_MAP_AGAIN; i++) {
+		/* Who touches it all the same, against the rules, must not be let in to zeros. */
+		result = pf_uffd_try_continue(guest->uffd[uffd].fd,
+					      at->mapping[mapping].base + page * at->shape.page_size,
+					      at->shape.page_size);
+		/* The VMM discards something, and goes on once its event is read. */
+		if (result == PF_MAP_AGAIN && pf_guest_read(guest, uffd) == PF_RING_EMPTY)
+			(void)sched_yield();
+	}
+	return result;
+}
+
+static int refuse_mapping(uint32_t mapping, uint64_t page, bool has, struct pf_err *err)
+{
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   has ? "mapping %" PRIu32 " does not show page %" PRIu64
+			 ", which its memory file has: something else is mapped there"
+		       : "mapping %" PRIu32 " shows a page %" PRIu64
+			 ", which its memory file has not: something else is mapped there",
+		   mapping, page);
+	return pf_err_hint(err, "name the address where this file is mapped shared, from the region's "
+				"offset on");
+}
+
+/* has: the file has the page. */
+static int ask_all(struct pf_guest *guest, uint32_t region, uint64_t page, bool has,
+		   struct pf_err *err)
+{
+	for (uint32_t m = 0; m < guest->region[region].mappings; m++) {
+		enum pf_map_result result = ask_mapping(guest, region, m, page);
+		bool shows = result == PF_MAP_DONE || result == PF_MAP_EXISTS;
+
+		if (!shows && result != PF_MAP_ABSENT && result != PF_MAP_UNMAPPED)
+			return pf_err_sys(err, "looking whether mapping %" PRIu32
+					  " shows page %" PRIu64 " of its memory file", m, page);
+		if (shows != has)
+			return refuse_mapping(m, page, has, err);
+	}
+	return 0;
+}
+
+static int prove_page(struct pf_guest *guest, uint32_t region, uint64_t page, struct pf_err *err)
+{
+	struct pf_err later;
+	uint64_t grown;
+	int failed;
+
+	if (have_page(guest, region, page, &grown))
+		return pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
+	failed = ask_all(guest, region, page, true, err);
+	if (take_back(guest, region, page, grown, failed ? &later : err))
+		failed = -1;
+	/* Another file may have the page too. */
+	if (failed || grown == 0)
+		return failed;
+	return ask_all(guest, region, page, false, err);
+}
+
+int pf_proof_check(struct pf_guest *guest, uint32_t region, struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t last = pf_region_pages(&at->shape) - 1;
+
+	if (at->fd < 0)
+		return 0;
+	if (prove_page(guest, region, 0, err))
+		return -1;
+	return last > 0 ? prove_page(guest, region, last, err) : 0;
+}
