@@ -21,6 +21,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
 	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	if (agent->ending)
+		return 0;
 	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
 		pf_guest_done(guest);
 		return pf_err_prefix(err, "its memory");

@@ -150,7 +150,8 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 			link->goodbye = mail.number;
 			break;
 		case PF_MAIL_SEND:
-			failed = put_control(link, &mail, err);
+			if (put_control(link, &mail, err))
+				failed = hear_out(link, err, err);
 			break;
 		case PF_MAIL_DETACH:
 			failed = hear_out(link, mail.data, err);

@@ -59,6 +59,12 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 			set_push(source, json_is_true(value));
 		return 0;
 	}
+	if (strcmp(name, "channels") == 0) {
+		pf_err_set(err, PF_ERR_STATE,
+			   "this agent was started with %u bulk connections, and keeps to that",
+			   source->agent.options->channels);
+		return pf_err_hint(err, "give --channels when the source is started");
+	}
 	if (strcmp(name, "max-bandwidth") != 0)
 		return pf_err_set(err, PF_ERR_USAGE, "'%s' cannot be changed in this version", name);
 	if (!json_is_integer(value) || json_integer_value(value) < 0)

@@ -19,6 +19,8 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
 	/* Before its memory is judged: that its guest runs here is known, also if the memory will not do. */
 	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
+	if (source->agent.ending)
+		return 0;
 	if (pf_vmm_reader(regions, fds, &service->reader, err) ||
 	    pf_reader_check(&service->reader, err) ||
 	    pf_push_init(&service->push, &service->reader.table, err)) {

@@ -247,15 +247,6 @@ int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out, size_
 	return read_all(dir, name, fd, out, length, err);
 }
 
-int pf_statedir_remove(struct pf_statedir *dir, const char *name, struct pf_err *err)
-{
-	if (check_name(name, err))
-		return -1;
-	if (unlinkat(dir->fd, name, 0) != 0 && errno != ENOENT)
-		return pf_err_sys(err, "removing %s/%s", dir->path, name);
-	return 0;
-}
-
 int pf_statedir_write_record(struct pf_statedir *dir, enum pf_record record, uint32_t epoch,
 			     struct pf_err *err)
 {

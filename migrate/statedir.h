@@ -45,7 +45,5 @@ PF_MUST_USE int pf_statedir_write(struct pf_statedir *dir, const char *name, con
 /* Exactly length bytes; 1 if the file is not there, -1 with PF_ERR_CONFIG if its size differs. */
 PF_MUST_USE int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out,
 				 size_t length, struct pf_err *err);
-/* Removes a file if it is there. */
-PF_MUST_USE int pf_statedir_remove(struct pf_statedir *dir, const char *name, struct pf_err *err);
 
 #endif

@@ -53,7 +53,7 @@ void pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
 {
 	if (vcpu >= atomic_load_explicit(&slots->used, memory_order_relaxed))
 		atomic_store(&slots->used, vcpu + 1);
-	atomic_store(&slots->slot[vcpu], (gpa & PAGE_MASK) | WAITS);
+	atomic_store(&slots->slot[vcpu], gpa | WAITS);
 }
 
 bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_gpa)
@@ -73,7 +73,7 @@ bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_g
 
 bool pf_slots_clear(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
 {
-	uint64_t word = (gpa & PAGE_MASK) | WAITS;
+	uint64_t word = gpa | WAITS;
 
 	return atomic_compare_exchange_strong(&slots->slot[vcpu], &word, 0);
 }

@@ -64,6 +64,8 @@ def test_switchover_before_the_agreement_is_refused(migration):
     source = migration.start_source()
     source.open()
     assert refusal(source.control, "switchover").error_class == "WrongState"
+    channels = refusal(source.control, "set-parameters", {"channels": 2})
+    assert (channels.error_class, "--channels" in channels.desc) == ("WrongState", True)
 
 
 @pytest.mark.parametrize(
