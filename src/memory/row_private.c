@@ -43,6 +43,11 @@ static int private_populate(const struct pf_guest *guest, uint32_t region, uint6
 				       &placed);
 		count /= 2;
 	} while (result == PF_MAP_UNMAPPED && placed == 0 && count > 0);
+	/* Poison, perhaps, of a process that died before its page was LOST: COPY takes its place, and
+	 * ZEROPAGE does not.  A page that is there is EEXIST for both. */
+	if (result == PF_MAP_EXISTS && placed == 0 && !bytes && guest->taken_up)
+		(void)pf_uffd_place(region_uffd(guest, region), page_address(guest, region, first),
+				    page_size, pf_row_zeros, &placed);
 	return placed > 0 ? (int)(placed / page_size) : -1;
 }
 

@@ -273,6 +273,23 @@ static void a_crash_before_it_was_lost_leaves_room_for_the_page(void **state)
 	bench_close(&bench);
 }
 
+/* ZEROPAGE does not take poison's place. */
+static void a_crash_before_it_was_lost_leaves_room_for_zeros(void **state)
+{
+	uint32_t placed;
+
+	open_bench(*state);
+	poison_and_die(7);
+	assert_int_equal(place(&bench, 6, 3, NULL, &placed), PF_PLACE_OK);
+	for (uint64_t page = 6; page < 9; page++) {
+		vmm_call(&bench.vmm, touch, 0, page);
+		assert_found(&bench.vmm, 0);
+	}
+	assert_int_equal(placed, 3);
+	assert_int_equal(bench.guest.journal.lost, 0);
+	bench_close(&bench);
+}
+
 static void a_source_that_starts_again_may_have_the_page(void **state)
 {
 	const struct row *row = *state;
@@ -308,6 +325,7 @@ int main(void)
 		ROWS_OF(what_was_lost_is_lost_for_the_next_process),
 		ROWS_OF(a_crash_before_it_was_lost_asks_and_loses_again),
 		ROWS_OF(a_crash_before_it_was_lost_leaves_room_for_the_page),
+		ROWS_OF(a_crash_before_it_was_lost_leaves_room_for_zeros),
 		{"a_source_that_starts_again_may_have_the_page",
 		 a_source_that_starts_again_may_have_the_page, NULL, NULL,
 		 (void *)(uintptr_t)&memfd_row},
