@@ -385,6 +385,24 @@ static int check_credentials(const struct pf_options *options, struct pf_err *er
 	return 0;
 }
 
+static void on_path(void *opaque, unsigned news, const struct pf_path *path)
+{
+	struct pf_agent *agent = opaque;
+
+	if (agent->ending)
+		return;
+	pf_agent_emit(agent, "PATH", pf_paths_json(agent->paths));
+	if (agent->ops->path)
+		agent->ops->path(agent->engine, news, path);
+}
+
+/* Before the sandbox, which needs not let more through for it. */
+static int open_paths(struct pf_agent *agent, struct pf_err *err)
+{
+	agent->paths = pf_paths_open(agent->loop, on_path, agent);
+	return agent->paths ? 0 : pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+}
+
 static const struct {
 	enum pf_mark mark;
 	const char *file;
@@ -479,7 +497,7 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 					"fresh --state-dir and --id for a new one");
 	}
 	agent->state = pf_machine_start(agent->machine, agent->record, held)->state;
-	return open_events(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
+	return open_events(agent, err) || open_paths(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }
 
 int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
@@ -531,6 +549,7 @@ void pf_agent_close(struct pf_agent *agent)
 {
 	pf_control_close(agent->control);
 	pf_vmm_close(agent->vmm);
+	pf_paths_close(agent->paths);
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);

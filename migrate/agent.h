@@ -20,6 +20,7 @@
 #include "migrate/events.h"
 #include "migrate/kept.h"
 #include "migrate/options.h"
+#include "migrate/path.h"
 #include "migrate/progress.h"
 #include "migrate/statedir.h"
 #include "migrate/vmm.h"
@@ -31,6 +32,8 @@ struct pf_agent_ops {
 	/* set-parameters: checks all (apply false), then applies all; PF_ERR_USAGE. */
 	int (*set)(void *engine, const char *name, const json_t *value, bool apply,
 		   struct pf_err *err);
+	/* The way to the peer is otherwise than it was, and that is told; NULL: it is enough to tell. */
+	void (*path)(void *engine, unsigned news, const struct pf_path *path);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 };
@@ -46,6 +49,7 @@ struct pf_agent {
 	struct pf_events *events;
 	struct pf_control *control;
 	struct pf_vmm *vmm;
+	struct pf_paths *paths;
 	struct pf_mailbox inbox; /* every thread -> main */
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */

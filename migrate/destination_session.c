@@ -58,6 +58,7 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	if (!destination->urgent_up)
 		return;
 	drop_links(destination);
+	pf_paths_part(destination->agent.paths);
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);
@@ -192,6 +193,7 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	destination->channels = greeting->hello.channels;
 	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
 	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
+	pf_paths_follow(agent->paths, pf_conn_fd(conn));
 	pf_channel_become_urgent(greeting->channel);
 	pf_tcp_tune(pf_conn_fd(conn), true);
 	if (put_welcome(destination, greeting, err))

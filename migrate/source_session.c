@@ -116,6 +116,7 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 	snprintf(source->cipher, sizeof(source->cipher), "%s",
 		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
 	agent->epoch = connected->welcome.epoch;
+	pf_paths_follow(agent->paths, pf_conn_fd(pf_channel_conn(connected->channel[0])));
 	if (pf_statedir_write(&agent->dir, "secret", connected->secret, PF_SECRET_BYTES, &err) ||
 	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, &err) ||
 	    start_links(source, connected, &err)) {
@@ -146,6 +147,7 @@ void pf_source_down(struct source *source, const struct pf_err *err)
 	if (!source->link_up)
 		return;
 	pf_source_part(source, false);
+	pf_paths_part(source->agent.paths);
 	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)

@@ -16,6 +16,7 @@ json_t *pf_status(struct pf_agent *agent)
 		"keeper-pid", (int)agent->kept->keeper, "worker-pid", (int)getpid(), "blocked-vcpus");
 
 	agent->ops->status(agent->engine, status);
+	json_object_set_new(status, "path", pf_paths_json(agent->paths));
 	return status;
 }
 

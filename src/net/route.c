@@ -227,6 +227,16 @@ int pf_route_ask(struct nl_sock *rtnl, const struct pf_flow *flow, struct pf_rou
 	return failed;
 }
 
+/* Any byte but '/' and white space can be in it, and this one is shown. */
+static void copy_name(const char *name, char out[PF_ROUTE_NAME_MAX])
+{
+	size_t i = 0;
+
+	for (; name && name[i] && i + 1 < PF_ROUTE_NAME_MAX; i++)
+		out[i] = name[i] > ' ' && name[i] <= '~' ? name[i] : '?';
+	out[i] = '\0';
+}
+
 int pf_interface_ask(struct nl_sock *rtnl, int index, struct pf_interface *out, struct pf_err *err)
 {
 	struct rtnl_link *link = NULL;
@@ -242,7 +252,7 @@ int pf_interface_ask(struct nl_sock *rtnl, int index, struct pf_interface *out, 
 					  PF_ERR_UNREACHABLE : PF_ERR_SYSTEM,
 				  "looking at interface %d: %s", index, nl_geterror(code));
 	flags = rtnl_link_get_flags(link);
-	snprintf(out->name, sizeof(out->name), "%s", rtnl_link_get_name(link) ? rtnl_link_get_name(link) : "?");
+	copy_name(rtnl_link_get_name(link), out->name);
 	out->mtu = rtnl_link_get_mtu(link);
 	out->up = (flags & IFF_UP) != 0;
 	out->carrier = rtnl_link_get_carrier(link) != 0;

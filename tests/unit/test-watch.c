@@ -413,6 +413,18 @@ static void test_loopback_is_a_way_from_any_of_its_addresses(void **state)
 	assert_string_equal(scene->path.interface.name, "lo");
 }
 
+static void test_a_name_that_no_text_can_hold_is_shown_without_it(void **state)
+{
+	struct scene *scene = take(state, __func__);
+
+	link_veth("odd\xff\x1b", "end");
+	link_ipv6("end", false);
+	link_set("end", true);
+	link_set("odd\xff\x1b", true);
+	link_route("192.0.2.2/32", NULL, "odd\xff\x1b", 0, true);
+	await_interface(scene, "odd??");
+}
+
 static void test_what_is_no_address_is_unknown_and_no_reason_to_suspect(void **state)
 {
 	struct scene *scene = take(state, __func__);
@@ -511,6 +523,7 @@ int main(void)
 		WATCHED(test_ipv6_is_watched_too),
 		WATCHED(test_ipv4_on_a_socket_of_ipv6_goes_by_the_routes_of_ipv4),
 		WATCHED(test_loopback_is_a_way_from_any_of_its_addresses),
+		WATCHED(test_a_name_that_no_text_can_hold_is_shown_without_it),
 		WATCHED(test_what_is_no_address_is_unknown_and_no_reason_to_suspect),
 		WATCHED(test_what_was_lost_in_an_overrun_is_found),
 		WATCHED(test_it_needs_no_privileges),
