@@ -31,6 +31,7 @@ void pf_destination_status(void *engine, json_t *status)
 		pages.total = destination->guest.journal.total;
 		pages.filled = destination->guest.journal.filled;
 		pages.lost = destination->guest.journal.lost;
+		pages.unasked = destination->guest.count.unasked;
 		pages.duplicates = destination->guest.count.duplicates;
 		/* What was pushed first is owed by the source still, and waited for by nobody. */
 		if (pages.filled == pages.total)

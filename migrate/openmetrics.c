@@ -35,6 +35,8 @@ static const struct row {
 	 "_total", "", "pages", "resent-after-resume", 0},
 	{"lost_pages", "gauge", NULL, "Pages that the source cannot read: D, among the filled; S, as often as it says so.",
 	 "", "", "pages", "lost", 0},
+	{"mapped_unasked_pages", "counter", NULL, "Pages that somebody mapped without a fault that was told, as they came.",
+	 "_total", "", "pages", "mapped-unasked", 0},
 	{"faults", "counter", NULL, "Accesses that waited for a page (destination), requests received (source).",
 	 "_total", "", "faults", "count", 0},
 	{"faults_by", "counter", NULL, "Those whose thread is known, by who waited.",

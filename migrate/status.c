@@ -38,12 +38,13 @@ void pf_status_pages(json_t *status, const struct pf_page_counts *pages)
 {
 	json_object_set_new(
 		status, "pages",
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)pages->total,
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)pages->total,
 			  "filled", (json_int_t)pages->filled, "requested",
 			  (json_int_t)pages->requested, "pushed", (json_int_t)pages->pushed, "zero",
 			  (json_int_t)pages->zero, "duplicates", (json_int_t)pages->duplicates,
 			  "resent-after-resume", (json_int_t)pages->resent_after_resume,
-			  "lost", (json_int_t)pages->lost));
+			  "lost", (json_int_t)pages->lost, "mapped-unasked",
+			  (json_int_t)pages->unasked));
 }
 
 void pf_status_faults(json_t *status, const struct pf_fault_counts *faults,

@@ -11,7 +11,7 @@ json_t *pf_metrics(struct pf_agent *agent);
 
 /* Members of the status object that both engines have. */
 struct pf_page_counts {
-	uint64_t total, filled, requested, pushed, zero, duplicates, resent_after_resume, lost;
+	uint64_t total, filled, requested, pushed, zero, duplicates, resent_after_resume, lost, unasked;
 };
 void pf_status_pages(json_t *status, const struct pf_page_counts *pages);
 struct pf_fault_counts {

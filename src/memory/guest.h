@@ -76,6 +76,9 @@ struct pf_guest {
 		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
 		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE, each mapping counts */
 		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
+		/* Of these, pages that somebody had mapped, without an event, between their being
+		 * written and their being mapped: in the row that allows it */
+		_Atomic uint64_t unasked;
 		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
 		_Atomic uint64_t unmapped;   /* pages that a mapping no longer has, each counts */
 		_Atomic uint64_t unclaimed;  /* pages that could not be written, each time */

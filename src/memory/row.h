@@ -28,6 +28,8 @@ struct pf_placer {
 	 * mapping there is, and map() is only for pages that were taken away again.
 	 */
 	bool visible_at_once;
+	/* A page can be mapped by whoever touches it, without an event, from populate() on. */
+	bool shows_unasked;
 	/*
 	 * Puts bytes, or zeros where they are NULL, into the claimed pages [first, first + count).
 	 * Returns the pages complete, at least one (short counts are progress, called again for the

@@ -221,13 +221,14 @@ static int gmem_take_stock(const struct pf_guest *guest, uint32_t region, uint64
 
 /* ---- which row ---- */
 
-#define ROW(as, traps, needs, fill)                                                                \
+#define ROW(as, traps, needs, fill, ...)                                                           \
 	{                                                                                          \
 		.name = as, .modes = traps, .ioctls = needs, .populate = fill,                     \
 		.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was "      \
 			 "touched, or list it as populated",                                       \
 		.take_stock = gmem_take_stock, .map = pf_row_file_map,                             \
 		.set_traps = gmem_set_traps, .fill_hole = gmem_fill_hole, .drop = gmem_drop,       \
+		__VA_ARGS__                                                                        \
 	}
 
 /* That CONTINUE works without MINOR is found out by trying: it is not among what is offered then. */
@@ -235,7 +236,8 @@ static const struct pf_placer by_write = ROW("guest_memfd", BOTH, PF_ROW_CONTINU
 			      by_copy = ROW("guest_memfd without write", BOTH, PF_ROW_CONTINUE,
 					    gmem_copy),
 			      missing_only = ROW("guest_memfd, MISSING only",
-						 UFFDIO_REGISTER_MODE_MISSING, 0, gmem_write_absent);
+						 UFFDIO_REGISTER_MODE_MISSING, 0, gmem_write_absent,
+						 .shows_unasked = true);
 
 /* Nothing is written: ESPIPE without GUEST_MEMFD_FLAG_WRITE, or on a kernel that has none. */
 static bool takes_writes(int fd)

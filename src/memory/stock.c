@@ -70,6 +70,16 @@ static int check_unlisted(const struct pf_guest *guest, uint32_t region, struct 
 	}
 	if (stock.pages == 0)
 		return 0;
+	/* What fallocate(2) has made of guest_memfd traps like a hole; what holds data is refused, since
+	 * some kernels do not let it be written again. */
+	if (at->populated == PF_POPULATED_PREALLOCATED) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "%" PRIu64 " of its preallocated pages hold data, which not every kernel lets "
+			   "be written again; the first range is pages %" PRIu64 " to %" PRIu64,
+			   stock.pages, stock.first, stock.last);
+		return pf_err_hint(err, "preallocate by fallocate(2) without touching, or declare a list, "
+					"which is punched");
+	}
 	pf_err_set(err, PF_ERR_PROTOCOL,
 		   "%" PRIu64 " pages of its memory file are present already "
 		   "and nobody declared them; the first range is pages %" PRIu64 " to %" PRIu64,
@@ -176,8 +186,6 @@ int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err 
 
 	if (at->fd < 0)
 		return 0; /* only the VMM could look: what is there shows when its copy comes */
-	/* What fallocate(2) has made of guest_memfd traps like a hole; what holds data is refused, since
-	 * some kernels do not let it be written again. */
 	if (at->populated == PF_POPULATED_PREALLOCATED && at->kind == PF_MEMORY_MEMFD)
 		return check_unmapped(guest, region, err);
 	return check_unlisted(guest, region, err);

@@ -31,6 +31,7 @@ def check_ends(migration):
     assert migration.destination.wait() == 0
     assert migration.source.outcome()["outcome"] == "completed"
     assert migration.destination.outcome()["outcome"] == "completed"
+    assert migration.destination.outcome()["migrate"]["faults"]["open"] == 0
 
 
 def usable_backend():

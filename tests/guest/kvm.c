@@ -281,7 +281,10 @@ static int load(struct pf_vcpu *vcpu, const struct pf_registers *in, struct pf_e
 {
 	/* KVM takes what it is told, and a guest of the wrong mode fails far from the cause. */
 	if (!(in->sregs.cr0 & CR0_PE) || in->regs.rip >= PF_GUEST_STACKS)
-		return pf_err_set(err, PF_ERR_STATE, "these registers are not of this guest");
+		return pf_err_set(err, PF_ERR_STATE,
+				  "these registers are not of this guest: eip 0x%llx, cr0 0x%llx",
+				  (unsigned long long)in->regs.rip,
+				  (unsigned long long)in->sregs.cr0);
 	if (ioctl(vcpu->kvm_fd, KVM_SET_SREGS, &in->sregs) != 0)
 		return pf_err_sys(err, "setting special registers");
 	if (ioctl(vcpu->kvm_fd, KVM_SET_REGS, &in->regs) != 0)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -44,6 +45,11 @@ bool gmem_refused(void)
 
 int gmem_create(uint64_t flags)
 {
+	return gmem_create_as(flags, geteuid());
+}
+
+int gmem_create_as(uint64_t flags, uid_t user)
+{
 	struct pf_kvm_guest_memfd create = {
 		.size = PAGES * (uint64_t)PAGE,
 		.flags = PF_GUEST_MEMFD_MMAP | PF_GUEST_MEMFD_INIT_SHARED | flags};
@@ -53,7 +59,9 @@ int gmem_create(uint64_t flags)
 	assert_true(kvm >= 0);
 	vm = ioctl(kvm, KVM_CREATE_VM, 0ul);
 	assert_true(vm >= 0);
+	setfsuid(user); /* of which the file will be */
 	fd = ioctl(vm, PF_KVM_CREATE_GUEST_MEMFD, &create);
+	setfsuid(geteuid());
 	assert_true(fd >= 0);
 	return fd;
 }
@@ -105,6 +113,7 @@ void gmem_close(struct gmem_bench *gmem)
 	if (access("/sys/module/kvm/parameters/gmem_uffd_minor", F_OK) != 0)
 		return; /* a kernel without the patches has neither */
 	kvm_set_parameter("gmem_uffd_minor", "1");
+	kvm_set_parameter("gmem_uffd_missing", "1");
 	kvm_set_parameter("gmem_write_populated", "0");
 }
 

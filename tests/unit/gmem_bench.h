@@ -24,6 +24,8 @@ bool gmem_refused(void);
 bool gmem_is_plain(void);
 /* A guest_memfd of PAGES pages with these flags beside MMAP and INIT_SHARED. */
 int gmem_create(uint64_t flags);
+/* The same of another user's.  As root. */
+int gmem_create_as(uint64_t flags, uid_t user);
 
 /* A VMM, and the guest as a dialect fills it; not armed. */
 void gmem_open(struct gmem_bench *gmem, uint64_t flags, uint32_t mappings);
