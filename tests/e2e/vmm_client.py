@@ -38,6 +38,7 @@ MISSING_SHMEM, MINOR_SHMEM = 1 << 5, 1 << 10
 
 # ctypes lets the interpreter run on while a call blocks: a fault that waits for its page, say.
 LIBC = ctypes.CDLL(None, use_errno=True)
+off_t = ctypes.c_int64
 
 
 # ---- protobuf, as much of it as vmm.proto uses
@@ -145,11 +146,12 @@ def make_uffd(features=MISSING_SHMEM | MINOR_SHMEM, api=True):
 
 
 class Memory:
-    """A memfd, mapped shared, and its userfaultfd: what a destination's VMM hands over."""
+    """A memfd, mapped shared, and its userfaultfd: what a destination's VMM hands over; or another
+    file, which is its own from here on."""
 
-    def __init__(self, size, **uffd):
+    def __init__(self, size, fd=None, **uffd):
         self.size = size
-        self.fd = os.memfd_create("guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd = fd or os.memfd_create("guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, size)
         self.map = mmap.mmap(self.fd, size)
         self.bytes = ctypes.c_char.from_buffer(self.map)
@@ -166,7 +168,8 @@ class Memory:
         os.close(self.uffd)
         del self.bytes
         self.map.close()
-        os.close(self.fd)
+        if self.fd is not None:
+            os.close(self.fd)
 
 
 def device_state(data=b"device state", seals=None):
