@@ -105,6 +105,10 @@ class BothVmms:
         order = {"execute": "set-parameters", "arguments": {"push": True}}
         self.source.control.send_line(json.dumps(order).encode())
 
+    def first_absent_page(self):
+        """Of a file that came from its beginning."""
+        return os.lseek(self.memory.fd, 0, os.SEEK_HOLE) // vmm.PAGE
+
     def source_was_told(self):
         """Has the source's VMM a message that it has not read?"""
         poll = select.poll()

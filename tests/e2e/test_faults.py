@@ -62,6 +62,8 @@ def test_kill_between_run_and_resume(migration):
     assert migration.source.record() == "OFFERED"
     migration.source_guest.wait_word("paused")
     migration.destination_guest.wait_word("ready")
+    migration.source.control.command("quit")
+    assert migration.source.wait() == 72
     assert "continued" not in migration.source_guest.lines
     assert "resumed" not in migration.destination_guest.lines
 

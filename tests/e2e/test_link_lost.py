@@ -64,7 +64,9 @@ def test_connection_cut_after_run_pauses_both_sides(migration):
         agent.control.wait_event("OUTAGE")
         assert agent.control.command("query-migrate")["outcome"] == "paused"
         migration.check_idle(agent)
-    for process in (migration.source, migration.destination, migration.destination_guest):
+    migration.source.control.command("quit")
+    assert migration.source.wait() == 75
+    for process in (migration.destination, migration.destination_guest):
         assert process.alive()
 
 
@@ -252,6 +254,8 @@ def test_destination_vmm_killed_after_run_is_lost(migration):
     destination.control.wait_event("VMM_LOST")
     assert destination.wait() == 65
     assert destination.outcome()["outcome"] == "lost"
+    migration.source.control.wait_state("postcopy-paused")
+    assert migration.source.alive()
 
 
 def test_source_vmm_killed_before_the_switchover(migration):

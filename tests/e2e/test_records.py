@@ -6,7 +6,6 @@ are asked: never do both run, the source's only by NONE or KEPT, the destination
 the migration ends as if nothing had been.  One that is cancelled is looked at in the same way.
 What stands in the way of a page is in test_records_pages.py, cancel and failure in test_records_ends.py.
 """
-
 import pytest
 
 import vmm_client as vmm

@@ -163,9 +163,14 @@ class Memory:
         mapping = [(self.uffd, self.address)] if trapped else []
         return Region(**{"size": self.size, "fd": self.fd, "mapping": mapping, **more})
 
+    def close_uffd(self):
+        """Its last one: whoever is blocked in a fault goes on, and reads zeros."""
+        if self.uffd is not None:
+            os.close(self.uffd)
+        self.uffd = None
+
     def close(self):
-        """The userfaultfd first: whoever is blocked in a fault goes on, and reads zeros."""
-        os.close(self.uffd)
+        self.close_uffd()
         del self.bytes
         self.map.close()
         if self.fd is not None:
