@@ -6,23 +6,21 @@ command to work; `say` returns what became of it.
 """
 from harness import ID, program
 from pki import DESTINATION_NAME, SOURCE_NAME
-from processes import DEADLINE, Guest
+from processes import DEADLINE, Speaker
 
 MIB = 1 << 20
 # What a pageferry-guest of 64 MiB describes: GPA, size and page size of each region.
 GUEST_REGIONS = f"0:{32 * MIB}:4096,{32 * MIB}:{32 * MIB}:4096"
 
 
-class Peer(Guest):
+class Peer(Speaker):
     """One connection is one number, 0 to 15; a source's connection 0 is urgent by habit."""
 
     def __init__(self, side, address, pki, folder, name=None):
         self.side = side
         agent = DESTINATION_NAME if side == "source" else SOURCE_NAME
         argv = [program("PAGEFERRY_PEER"), side, address, pki.folder, agent, ID]
-        # A Guest in that it says a line at a time; not in what it is started with.
-        super(Guest, self).__init__(name or f"hostile-{side}", argv, folder, piped=True)
-        self.lines, self.taken, self.partial = [], 0, b""
+        super().__init__(name or f"hostile-{side}", argv, folder)
         if side == "destination":
             self.address = self.wait_line(lambda line: line.startswith("ok ")).split()[1]
 

@@ -101,13 +101,10 @@ class Child:
         os.close(self.pidfd)
 
 
-class Guest(Child):
-    """pageferry-guest: says a word a line when something happens to it."""
+class Speaker(Child):
+    """A process that reads commands and says lines."""
 
-    def __init__(self, name, program, folder, role, memory, vcpus, vmm_socket=None, more=()):
-        argv = [program, "--role", role, "--memory", memory, "--vcpus", vcpus, *more]
-        if vmm_socket:
-            argv += ["--vmm-socket", vmm_socket]
+    def __init__(self, name, argv, folder):
         super().__init__(name, argv, folder, piped=True)
         self.lines = []
         self.taken = 0
@@ -145,6 +142,16 @@ class Guest(Child):
     def say(self, command):
         self.process.stdin.write(command.encode() + b"\n")
         self.process.stdin.flush()
+
+
+class Guest(Speaker):
+    """pageferry-guest: says a word a line when something happens to it."""
+
+    def __init__(self, name, program, folder, role, memory, vcpus, vmm_socket=None, more=()):
+        argv = [program, "--role", role, "--memory", memory, "--vcpus", vcpus, *more]
+        if vmm_socket:
+            argv += ["--vmm-socket", vmm_socket]
+        super().__init__(name, argv, folder)
 
     def wait_visits(self, count, seconds=DEADLINE):
         """Until the guest has made that many visits more than now."""
