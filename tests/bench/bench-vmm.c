@@ -2,14 +2,16 @@
 /*
  * tests/bench/bench-vmm.c - a VMM whose "guest" touches pages when it is told to, and times it.
  *
- * usage: bench-vmm source|destination VMM-SOCKET MIB ZERO-PERCENT
+ * usage: bench-vmm source|destination VMM-SOCKET MIB ZERO-PERCENT REGIONS
  *   stdin: touch COUNT THREADS   pages that were not touched before, in a random walk
  *          hunt                  one page after the other that is not there yet, until all are
  *          check                 every page is the source's
+ *          own                   how long it was busy itself while its guest stood
  *          quit
  *   stdout: a word for each call of the agent, a JSON object for each command
  *
- * MIB: a power of two, so that the walk comes to every page.
+ * MIB: a power of two, so that the walk comes to every page.  REGIONS: 1, 2 or 4 equal ones, each with a
+ * userfaultfd of its own.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -23,11 +25,14 @@
 
 #define STATE_BYTES ((size_t)64 << 10)
 #define HUNTED_MOST ((size_t)1 << 18)
+#define REGIONS_MOST 4u
 
 static struct {
 	struct pageferry_vmm *agent;
 	struct trapped memory;
-	unsigned zero_percent;
+	unsigned zero_percent, regions;
+	int uffd[REGIONS_MOST]; /* of each region, at the destination; the first is memory.uffd */
+	uint64_t own_ns; /* LOAD to READY and RESUME to RESUMED, without what their ways here take */
 	size_t next; /* of the walk */
 	bool leave;
 } vmm;
@@ -59,15 +64,21 @@ static void on_pause(void *unused)
 
 static void on_load(void *unused, int state_fd, size_t size)
 {
+	uint64_t began = now_ns();
+
 	(void)unused, (void)size;
 	close(state_fd);
 	check_sent(pageferry_vmm_ready(vmm.agent));
+	vmm.own_ns += now_ns() - began;
 }
 
 static void on_resume(void *unused)
 {
+	uint64_t began = now_ns();
+
 	(void)unused;
 	check_sent(pageferry_vmm_resumed(vmm.agent));
+	vmm.own_ns += now_ns() - began;
 	say("resumed");
 }
 
@@ -182,8 +193,27 @@ static void obey(const char *line)
 		hunt();
 	else if (strncmp(line, "check", 5) == 0)
 		check();
+	else if (strncmp(line, "own", 3) == 0)
+		printf("{\"own_us\": %.1f}\n", (double)vmm.own_ns / 1e3);
 	else
 		vmm.leave = true;
+}
+
+static struct pageferry_region region_of(unsigned i, bool source)
+{
+	uint64_t size = vmm.memory.pages * PAGE_BYTES / vmm.regions;
+
+	return (struct pageferry_region){
+		.id = i + 1,
+		.gpa = i * size,
+		.size = size,
+		.page_size = PAGE_BYTES,
+		.kind = PAGEFERRY_MEMFD,
+		.fd = vmm.memory.fd,
+		.offset = i * size,
+		.uffd = source ? -1 : vmm.uffd[i],
+		.base = source ? 0 : (uint64_t)(uintptr_t)vmm.memory.base + i * size,
+	};
 }
 
 static void connect_agent(const char *socket, bool source)
@@ -197,22 +227,16 @@ static void connect_agent(const char *socket, bool source)
 		.release = on_release,
 		.error = on_error,
 	};
-	struct pageferry_region region = {
-		.id = 1,
-		.size = vmm.memory.pages * PAGE_BYTES,
-		.page_size = PAGE_BYTES,
-		.kind = PAGEFERRY_MEMFD,
-		.fd = vmm.memory.fd,
-		.uffd = source ? -1 : vmm.memory.uffd,
-		.base = source ? 0 : (uint64_t)(uintptr_t)vmm.memory.base,
-	};
+	struct pageferry_region region[REGIONS_MOST];
 	char reason[256];
 
 	vmm.agent = pageferry_vmm_connect(socket, source ? PAGEFERRY_SOURCE : PAGEFERRY_DESTINATION,
 					  NULL, 0, &ops, NULL, reason, sizeof(reason));
 	if (!vmm.agent)
 		fail(reason);
-	check_sent(pageferry_vmm_regions(vmm.agent, &region, 1));
+	for (unsigned i = 0; i < vmm.regions; i++)
+		region[i] = region_of(i, source);
+	check_sent(pageferry_vmm_regions(vmm.agent, region, vmm.regions));
 }
 
 static void serve(void)
@@ -240,18 +264,24 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-	bool source = argc == 5 && strcmp(argv[1], "source") == 0;
-	size_t mib = argc == 5 ? strtoul(argv[3], NULL, 10) : 0;
+	bool source = argc == 6 && strcmp(argv[1], "source") == 0;
+	size_t mib = argc == 6 ? strtoul(argv[3], NULL, 10) : 0;
+	unsigned long regions = argc == 6 ? strtoul(argv[5], NULL, 10) : 0;
 
-	if (mib == 0 || (mib & (mib - 1)) != 0) {
-		fprintf(stderr, "usage: %s source|destination VMM-SOCKET MIB ZERO-PERCENT\n",
+	if (mib == 0 || (mib & (mib - 1)) != 0 || regions == 0 || regions > REGIONS_MOST ||
+	    REGIONS_MOST % regions != 0) {
+		fprintf(stderr,
+			"usage: %s source|destination VMM-SOCKET MIB ZERO-PERCENT REGIONS\n",
 			argv[0]);
 		return 64;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setvbuf(stdin, NULL, _IONBF, 0);
 	vmm.zero_percent = (unsigned)strtoul(argv[4], NULL, 10);
+	vmm.regions = (unsigned)regions;
 	trapped_map(&vmm.memory, mib << 20 >> 12);
+	for (unsigned i = 0; i < vmm.regions; i++)
+		vmm.uffd[i] = i == 0 ? vmm.memory.uffd : trapped_uffd();
 	if (source)
 		fill();
 	connect_agent(argv[2], source);

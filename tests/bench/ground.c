@@ -81,10 +81,19 @@ void times_free(struct times *times)
 	free(times->ns);
 }
 
-void trapped_map(struct trapped *memory, size_t pages)
+int trapped_uffd(void)
 {
 	struct uffdio_api api = {.api = UFFD_API,
 				 .features = UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_MISSING_SHMEM};
+	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) != 0)
+		fail("userfaultfd");
+	return uffd;
+}
+
+void trapped_map(struct trapped *memory, size_t pages)
+{
 	size_t bytes = pages * PAGE_BYTES;
 	void *base;
 
@@ -96,9 +105,7 @@ void trapped_map(struct trapped *memory, size_t pages)
 	if (base == MAP_FAILED)
 		fail("mapping a memfd");
 	memory->base = base;
-	memory->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (memory->uffd < 0 || ioctl(memory->uffd, UFFDIO_API, &api) != 0)
-		fail("userfaultfd");
+	memory->uffd = trapped_uffd();
 }
 
 void trapped_make(struct trapped *memory, size_t pages)

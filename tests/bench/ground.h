@@ -44,6 +44,8 @@ struct trapped {
 void trapped_map(struct trapped *memory, size_t pages);
 void trapped_make(struct trapped *memory, size_t pages);
 void trapped_free(struct trapped *memory);
+/* Another userfaultfd of this process, for a part of the memory, not registered. */
+int trapped_uffd(void);
 /* Waits (or spins) for a fault; false: *stop was set. */
 bool trapped_wait(struct trapped *memory, bool spin, const _Atomic bool *stop, size_t *out_page);
 /* pwrite + UFFDIO_CONTINUE. */

@@ -16,7 +16,7 @@ FIRST_STUCK = PAGES // 2
 
 
 def limit_files(agent, size):
-    resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    resource.prlimit(agent.serving_pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def test_what_is_behind_a_page_that_cannot_be_written_arrives_and_then_the_page(scene):
