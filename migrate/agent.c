@@ -275,6 +275,15 @@ void pf_agent_outage(struct pf_agent *agent)
 	watch_outage(agent);
 }
 
+/* Its VMM has heard all that it was told, or is gone. */
+static void leave(void *opaque, bool all)
+{
+	struct pf_agent *agent = opaque;
+
+	(void)all;
+	sd_event_exit(agent->loop, agent->exit_code);
+}
+
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome, const char *owner)
 {
 	if (agent->ending)
@@ -282,7 +291,7 @@ void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 	agent->ending = true;
 	agent->exit_code = exit_code;
 	pf_agent_outcome(agent, outcome, owner, true);
-	sd_event_exit(agent->loop, exit_code);
+	pf_vmm_when_sent(agent->vmm, leave, agent);
 }
 
 void pf_agent_finish_failed(struct pf_agent *agent, const char *outcome, const char *owner)

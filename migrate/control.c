@@ -24,6 +24,8 @@
 #define CLIENTS_MAX 16u
 #define QUEUE_MAX (1024u * 1024)
 #define CLOSE_NS (200 * PF_NS_PER_MS)
+#define AGAIN_US 100000u /* what the kernel had no memory for is sent again */
+#define CLOSE_AGAIN_MS 10
 
 struct client {
 	struct pf_control *control;
@@ -31,6 +33,7 @@ struct client {
 	int fd;
 	bool ending; /* nothing more is read; closed when the queue is empty */
 	bool dead;   /* freed by the reaper */
+	bool starved; /* the kernel has no memory to send with, as at the limit of a control group */
 	char *out;   /* the queue: [out_sent, out_end) of out_size bytes */
 	size_t out_sent, out_end, out_size;
 	size_t in_used;
@@ -40,6 +43,7 @@ struct client {
 struct pf_control {
 	sd_event_source *listener;
 	sd_event_source *reaper;
+	sd_event_source *again; /* a timer; on while somebody is starved */
 	int fd;
 	enum pf_side side;
 	const char *id;
@@ -100,9 +104,20 @@ static int make_room(struct client *client, size_t length)
 	return 0;
 }
 
+/* The socket can be written as far as poll(2) knows: to wait for that would be to turn in circles. */
+static void starve(struct client *client)
+{
+	sd_event_source *again = client->control->again;
+
+	client->starved = true;
+	if (sd_event_source_set_time_relative(again, AGAIN_US) < 0 ||
+	    sd_event_source_set_enabled(again, SD_EVENT_ONESHOT) < 0)
+		mark_dead(client);
+}
+
 static void flush(struct client *client)
 {
-	while (!client->dead && client->out_sent < client->out_end) {
+	while (!client->dead && !client->starved && client->out_sent < client->out_end) {
 		ssize_t sent =
 			send(client->fd, client->out + client->out_sent,
 			     client->out_end - client->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -111,6 +126,8 @@ static void flush(struct client *client)
 			client->out_sent += (size_t)sent;
 		else if (errno == EAGAIN)
 			return;
+		else if (errno == ENOBUFS || errno == ENOMEM)
+			starve(client);
 		else if (errno != EINTR)
 			mark_dead(client);
 	}
@@ -127,7 +144,24 @@ static void settle(struct client *client)
 		mark_dead(client);
 	else
 		sd_event_source_set_io_events(client->source, (client->ending ? 0 : EPOLLIN) |
-								      (waiting ? EPOLLOUT : 0));
+								      (waiting && !client->starved ? EPOLLOUT : 0));
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_control *control = opaque;
+
+	(void)source, (void)usec;
+	for (size_t i = 0; i < CLIENTS_MAX; i++) {
+		struct client *client = control->client[i];
+
+		if (!client || client->dead || !client->starved)
+			continue;
+		client->starved = false;
+		flush(client);
+		settle(client);
+	}
+	return 0;
 }
 
 /* The limit is looked at before the line is added: one long answer to a reader is no offence. */
@@ -332,6 +366,11 @@ static int add_sources(struct pf_control *control, sd_event *loop, struct pf_err
 	if (r >= 0)
 		r = sd_event_source_set_enabled(control->reaper, SD_EVENT_OFF);
 	if (r >= 0)
+		r = sd_event_add_time_relative(loop, &control->again, CLOCK_MONOTONIC, AGAIN_US, 0,
+					       on_again, control);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(control->again, SD_EVENT_OFF);
+	if (r >= 0)
 		return 0;
 	errno = -r;
 	return pf_err_sys(err, "adding the control socket to the event loop");
@@ -374,6 +413,7 @@ static void drain(struct pf_control *control)
 
 	for (uint64_t now = pf_now_ns(); now < deadline; now = pf_now_ns()) {
 		struct pollfd waiting[CLIENTS_MAX];
+		int patience = (int)((deadline - now) / PF_NS_PER_MS) + 1;
 		nfds_t count = 0;
 
 		for (size_t i = 0; i < CLIENTS_MAX; i++) {
@@ -381,14 +421,17 @@ static void drain(struct pf_control *control)
 
 			if (!client)
 				continue;
+			client->starved = false;
 			flush(client);
+			if (client->starved && patience > CLOSE_AGAIN_MS)
+				patience = CLOSE_AGAIN_MS;
 			if (!client->dead && client->out_sent < client->out_end)
-				waiting[count++] =
-					(struct pollfd){.fd = client->fd, .events = POLLOUT};
+				waiting[count++] = (struct pollfd){
+					.fd = client->fd, .events = client->starved ? 0 : POLLOUT};
 		}
 		if (count == 0)
 			return;
-		poll(waiting, count, (int)((deadline - now) / PF_NS_PER_MS) + 1);
+		poll(waiting, count, patience);
 	}
 }
 
@@ -405,5 +448,6 @@ void pf_control_close(struct pf_control *control)
 		if (control->client[i])
 			free_client(control->client[i]);
 	sd_event_source_disable_unref(control->reaper);
+	sd_event_source_disable_unref(control->again);
 	free(control);
 }

@@ -119,6 +119,14 @@ static void act_outage(struct destination *destination)
 	pf_agent_outage(&destination->agent);
 }
 
+static void mark_told(void *opaque, bool all)
+{
+	struct destination *destination = opaque;
+
+	if (all)
+		(void)pf_agent_mark(&destination->agent, PF_MARK_TOLD);
+}
+
 static void act_complete(struct destination *destination)
 {
 	struct pf_err err;
@@ -132,7 +140,7 @@ static void act_complete(struct destination *destination)
 	pf_exits_answer_all(&destination->guest);
 	pf_fault(PF_FAULT_DISARMED);
 	pf_vmm_say(destination->agent.vmm, PF_VMM_COMPLETE);
-	(void)pf_agent_mark(&destination->agent, PF_MARK_TOLD);
+	pf_vmm_when_sent(destination->agent.vmm, mark_told, destination);
 	pf_destination_send(destination, PF_FRAME_COMPLETE, NULL, 0);
 }
 

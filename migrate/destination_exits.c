@@ -32,7 +32,7 @@ static void add_one(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* false: the VMM does not read, later. */
+/* false: the VMM does not read, or there is no memory to send: later. */
 static bool send_answer(const struct pf_guest *guest, uint32_t vcpu, uint64_t gpa)
 {
 	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
@@ -44,7 +44,7 @@ static bool send_answer(const struct pf_guest *guest, uint32_t vcpu, uint64_t gp
 		sent = send(guest->fault_fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
 	/* Any other error: nobody is there, which main hears of on the other socket. */
-	return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+	return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM);
 }
 
 /* Sent, then forgotten: told twice is better than never, and passed over. */

@@ -47,8 +47,12 @@ void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why);
 /* The threads of the client's vCPUs, as its HELLO said. */
 const uint32_t *pf_vmm_vcpus(const struct pf_vmm *vmm, uint32_t *out_count);
 /* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED.
- * false: it was not sent, and never will be; the VMM cannot have seen it. */
+ * false: it was not sent, and never will be; the VMM cannot have seen it.  true: it is sent, or will be once
+ * there is memory for it, in its turn. */
 bool pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type);
+/* Calls that as soon as nothing waits to be sent, or the VMM is gone (all: false); at once if nothing does.
+ * One at a time: the last call counts. */
+void pf_vmm_when_sent(struct pf_vmm *vmm, void (*sent)(void *opaque, bool all), void *opaque);
 /* LOAD; the descriptor stays the caller's. */
 void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size);
 

@@ -17,6 +17,9 @@
 #include "base/cleanup.h"
 #include "base/unixsock.h"
 #include "migrate/vmm.h"
+#include "migrate/vmm_outbox.h"
+
+#define AGAIN_US 100000u /* what had no memory is sent again */
 
 struct pf_vmm {
 	sd_event *loop; /* borrowed */
@@ -29,31 +32,79 @@ struct pf_vmm {
 	bool said_hello;  /* the client has */
 	bool told_resume; /* the client was */
 	uint32_t vcpus, tid[PF_VMM_VCPUS_MAX]; /* of the client */
+	struct pf_vmm_outbox outbox;
+	sd_event_source *again; /* while something waits in it */
+	void (*sent)(void *opaque, bool all); /* the caller wants to know when nothing does */
+	void *sent_opaque;
 	struct pf_vmm_message message;	 /* the one that is being read or written */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX];
 };
 
+static void tell_sent(struct pf_vmm *vmm, bool all)
+{
+	void (*sent)(void *opaque, bool all) = vmm->sent;
+
+	vmm->sent = NULL;
+	if (sent)
+		sent(vmm->sent_opaque, all);
+}
+
 static void close_client(struct pf_vmm *vmm)
 {
+	vmm->again = sd_event_source_disable_unref(vmm->again);
+	pf_vmm_outbox_clear(&vmm->outbox);
 	vmm->source = sd_event_source_disable_unref(vmm->source);
 	pf_close_fd(&vmm->fd);
 	vmm->said_hello = vmm->told_resume = false;
+	tell_sent(vmm, false);
 }
 
-static bool send_message(struct pf_vmm *vmm, const int *fds, size_t fd_count)
+static int on_again(sd_event_source *source, uint64_t usec, void *opaque);
+
+/* false: it never will be sent. */
+static bool heed(struct pf_vmm *vmm, enum pf_vmm_sent sent)
 {
-	struct pf_err err;
+	if (sent == PF_VMM_WAITS && !vmm->again &&
+	    sd_event_add_time_relative(vmm->loop, &vmm->again, CLOCK_MONOTONIC, AGAIN_US, 0, on_again,
+				       vmm) < 0)
+		sent = PF_VMM_UNSENT;
+	/* A VMM that does not read its few messages, or is gone: hanging up wakes our own read,
+	 * which reports it. */
+	if (sent == PF_VMM_UNSENT)
+		(void)shutdown(vmm->fd, SHUT_RDWR);
+	return sent != PF_VMM_UNSENT;
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *opaque)
+{
+	struct pf_vmm *vmm = opaque;
+	enum pf_vmm_sent sent = pf_vmm_outbox_flush(&vmm->outbox, vmm->fd);
+
+	(void)source, (void)usec;
+	vmm->again = sd_event_source_disable_unref(vmm->again);
+	(void)heed(vmm, sent);
+	if (sent == PF_VMM_SENT)
+		tell_sent(vmm, true);
+	return 0;
+}
+
+/* state_fd: goes with it; -1: none does. */
+static bool send_message(struct pf_vmm *vmm, int state_fd)
+{
 	size_t length;
 
 	if (vmm->fd < 0)
 		return false;
 	length = pf_vmm_msg_pack(&vmm->message, vmm->buffer);
-	if (pf_unix_send(vmm->fd, vmm->buffer, length, fds, fd_count, &err) == 0)
-		return true;
-	/* A VMM that does not read its few messages, or is gone: hanging up wakes our own read,
-	 * which reports it. */
-	(void)shutdown(vmm->fd, SHUT_RDWR);
-	return false;
+	return heed(vmm, pf_vmm_outbox_send(&vmm->outbox, vmm->fd, vmm->buffer, length, state_fd));
+}
+
+void pf_vmm_when_sent(struct pf_vmm *vmm, void (*sent)(void *opaque, bool all), void *opaque)
+{
+	vmm->sent = sent;
+	vmm->sent_opaque = opaque;
+	if (vmm->outbox.count == 0)
+		tell_sent(vmm, vmm->fd >= 0);
 }
 
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
@@ -61,7 +112,7 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
 	vmm->message.type = PF_VMM_ERROR;
 	memset(vmm->message.reason, 0, sizeof(vmm->message.reason));
 	pf_err_print(why, vmm->message.reason, PF_VMM_REASON_MAX + 1);
-	(void)send_message(vmm, NULL, 0);
+	(void)send_message(vmm, -1);
 	close_client(vmm);
 }
 
@@ -235,6 +286,7 @@ void pf_vmm_close(struct pf_vmm *vmm)
 {
 	if (!vmm)
 		return;
+	vmm->sent = NULL;
 	close_client(vmm);
 	sd_event_source_disable_unref(vmm->listen_source);
 	pf_close_fd(&vmm->listen_fd);
@@ -247,7 +299,7 @@ bool pf_vmm_say(struct pf_vmm *vmm, enum pf_vmm_type type)
 	bool sent;
 
 	vmm->message.type = type;
-	sent = send_message(vmm, NULL, 0);
+	sent = send_message(vmm, -1);
 	if (sent && type == PF_VMM_RESUME)
 		vmm->told_resume = true;
 	return sent;
@@ -258,7 +310,7 @@ void pf_vmm_load(struct pf_vmm *vmm, int state_fd, uint64_t size)
 	vmm->message.type = PF_VMM_LOAD;
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
-	(void)send_message(vmm, &state_fd, 1);
+	(void)send_message(vmm, state_fd);
 }
 
 /* Sealed, it cannot change or shrink while it is read, nor be a file that somebody else serves. */

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""memgroup.py - a memory control group for a test, of cgroup v1 or v2: who is in it, its limit, its use."""
+import os
+import pathlib
+import signal
+import tempfile
+import time
+
+import pytest
+
+from processes import DEADLINE
+
+V1, V2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+
+
+class MemoryGroup:
+    """Removed by close(), once the processes in it have ended."""
+
+    def __init__(self):
+        self.version = 1 if (V1 / "memory.limit_in_bytes").exists() else 2
+        root = V1 if self.version == 1 else V2
+        if self.version == 2 and "memory" not in self.words(root / "cgroup.subtree_control"):
+            pytest.skip("no memory controller in the root of cgroup v2, and none of v1")
+        if os.geteuid() != 0:
+            pytest.skip("making a control group needs root")
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="pageferry-test-", dir=root))
+
+    @staticmethod
+    def words(path):
+        return path.read_text().split() if path.exists() else []
+
+    def add(self, pid):
+        """What it has from here on is charged to the group; what it had is not."""
+        (self.path / "cgroup.procs").write_text(str(pid))
+
+    def usage(self):
+        name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
+        return int((self.path / name).read_text())
+
+    def limit(self, limit):
+        """limit: bytes, or None for none."""
+        name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
+        none = "-1" if self.version == 1 else "max"
+        (self.path / name).write_text(none if limit is None else str(limit))
+
+    def refuse(self):
+        """At the limit a system call gets less memory than it asked for, and nobody is killed: v1 alone."""
+        if self.version != 1:
+            pytest.skip("cgroup v2 kills at its limit; that is another test")
+        (self.path / "memory.oom_control").write_text("1")
+
+    def full(self):
+        """Whether it is at its limit, and somebody has been refused more."""
+        return (self.path / "memory.failcnt").read_text() != "0\n"
+
+    def fill(self):
+        """A process of its own takes what the limit leaves, and holds it; its pid, to be killed.
+
+        A call of it that is refused memory may leave it waiting for some, which does as well."""
+        filler = os.fork()
+        if filler == 0:
+            try:
+                self.add(os.getpid())
+                fd = os.memfd_create("filler")
+                while True:
+                    os.write(fd, bytes(4096))
+            finally:
+                signal.pause()
+        until = time.monotonic() + DEADLINE
+        while not self.full():
+            assert time.monotonic() < until, f"the group has {self.usage()} bytes"
+            os.sched_yield()
+        return filler
+
+    def close(self):
+        self.path.rmdir()
