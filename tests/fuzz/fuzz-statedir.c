@@ -2,10 +2,11 @@
 /*
  * tests/fuzz/fuzz-statedir.c - a state directory whose files somebody has damaged.
  *
- * Input: a byte that chooses the file, then its bytes; of ring and journal, which are large, patches on a
- * good one: two bytes of position, one of value, and what is left over is cut off.  Opening must say what is wrong, or give
- * something that keeps its promises: a record of this version, events in the order of their numbers,
- * a ring that can be emptied, a journal whose counts are those of its pages.
+ * Input: a byte that chooses the file, then its bytes; of those that are mapped, which are large, patches on
+ * a good one: two bytes of position, one of value, and what is left over is cut off.  Opening must say what is
+ * wrong, or give something that keeps its promises: a record of this version, events in the order of their
+ * numbers, a ring that can be emptied, a journal whose counts are those of its pages, slots that can be
+ * answered one by one.
  */
 #include <fcntl.h>
 #include <jansson.h>
@@ -14,6 +15,7 @@
 
 #include "memory/journal.h"
 #include "memory/ring.h"
+#include "memory/slots.h"
 #include "migrate/events.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -25,12 +27,15 @@ static const struct pf_region_table table = {
 
 static char folder[] = "/dev/shm/pageferry-fuzz-XXXXXX";
 static int folder_fd = -1;
-enum { RECORD, IDENTITY, EVENTS, RING, JOURNAL };
-static const char *const files[] = {"record", "identity", "events", "uffd-0.ring", "journal"};
+enum { RECORD, IDENTITY, EVENTS, RING, JOURNAL, SLOTS, FILES };
+static const char *const files[FILES] = {
+	[RECORD] = "record",   [IDENTITY] = "identity", [EVENTS] = "events",
+	[RING] = "uffd-0.ring", [JOURNAL] = "journal",	[SLOTS] = "vcpu.slots",
+};
 
 static void clean_up(void)
 {
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+	for (size_t i = 0; i < FILES; i++)
 		(void)unlinkat(folder_fd, files[i], 0);
 	(void)unlinkat(folder_fd, "lock", 0);
 	(void)unlinkat(folder_fd, ".events.new", 0);
@@ -58,6 +63,17 @@ static void make_journal(struct pf_err *err)
 	pf_journal_close(&journal);
 }
 
+static void make_slots(struct pf_err *err)
+{
+	struct pf_slots slots;
+
+	FUZZ_ASSERT(pf_slots_create(&slots, folder_fd, err) == 0);
+	pf_slots_set(&slots, 0, 0);
+	pf_slots_set(&slots, 3, UINT64_C(5) << 32);
+	pf_slots_set(&slots, PF_SLOTS - 1, 7 << 12);
+	pf_slots_close(&slots);
+}
+
 static void patch_file(const char *name, const uint8_t *data, size_t size)
 {
 	int fd = openat(folder_fd, name, O_RDWR | O_CLOEXEC);
@@ -77,7 +93,7 @@ static void make_folder(void)
 		folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		FUZZ_ASSERT(folder_fd >= 0 && atexit(clean_up) == 0);
 	}
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+	for (size_t i = 0; i < FILES; i++)
 		(void)unlinkat(folder_fd, files[i], 0);
 }
 
@@ -163,8 +179,32 @@ static int try_journal(struct pf_statedir *dir, struct pf_err *err)
 	return 0;
 }
 
-static int (*const tries[])(struct pf_statedir *dir, struct pf_err *err) = {
+static int try_slots(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_slots slots;
+	uint64_t gpa;
+
+	if (pf_slots_open(&slots, dir->fd, err))
+		return -1;
+	for (uint32_t vcpu = 0; pf_slots_next(&slots, &vcpu, &gpa); vcpu++) {
+		FUZZ_ASSERT(vcpu < PF_SLOTS && gpa % 4096 == 0);
+		FUZZ_ASSERT(!pf_slots_clear(&slots, vcpu, gpa ^ 4096));
+		FUZZ_ASSERT(pf_slots_clear(&slots, vcpu, gpa));
+		FUZZ_ASSERT(!pf_slots_clear(&slots, vcpu, gpa));
+	}
+	for (uint32_t vcpu = 0; vcpu < PF_SLOTS; vcpu++)
+		FUZZ_ASSERT(slots.slot[vcpu] == 0);
+	pf_slots_close(&slots);
+	return 0;
+}
+
+static int (*const tries[FILES])(struct pf_statedir *dir, struct pf_err *err) = {
 	[RECORD] = try_record, [EVENTS] = try_events, [RING] = try_ring, [JOURNAL] = try_journal,
+	[SLOTS] = try_slots,
+};
+/* Of those that are mapped: a good one. */
+static void (*const makes[FILES])(struct pf_err *err) = {
+	[RING] = make_ring, [JOURNAL] = make_journal, [SLOTS] = make_slots,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -176,16 +216,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0 || size > 100000)
 		return 0;
-	which = data[0] % (sizeof(tries) / sizeof(tries[0]));
+	which = data[0] % FILES;
 	make_folder();
-	if (which == RING)
-		make_ring(&err);
-	else if (which == JOURNAL)
-		make_journal(&err);
-	if (which >= RING)
+	if (makes[which]) {
+		makes[which](&err);
 		patch_file(files[which], data + 1, size - 1);
-	else
+	} else {
 		write_file(files[which], data + 1, size - 1);
+	}
 	failed = pf_statedir_open(&dir, folder, PF_SOURCE, "vm7", &err);
 	if (!failed && tries[which])
 		failed = tries[which](&dir, &err);
