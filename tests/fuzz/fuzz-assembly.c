@@ -36,20 +36,6 @@ static struct {
 } shadow;
 static uint32_t frame_number;
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint32_t take(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (; bytes > 0 && input->size > 0; bytes--, input->size--)
-		value = value << 8 | *input->data++;
-	return value;
-}
-
 /* ---- frames ---- */
 
 static struct pf_frame part(uint16_t region, uint64_t page, uint32_t first, uint32_t units)
@@ -76,11 +62,11 @@ static struct pf_frame next_part(uint32_t units)
 	return part(shadow.region, shadow.page, shadow.units, units);
 }
 
-static struct pf_frame other_frame(struct input *input)
+static struct pf_frame other_frame(struct fuzz_input *input)
 {
 	static const uint8_t types[] = {PF_FRAME_ZERO, PF_FRAME_PAGE_ERROR, PF_FRAME_PAGES,
 					PF_FRAME_ZERO};
-	uint32_t word = take(input, 2);
+	uint32_t word = fuzz_take(input, 2);
 	struct pf_frame frame = {
 		.type = types[word & 3],
 		.region = word >> 2 & 3,
@@ -202,9 +188,9 @@ static bool try_frame(struct pf_assembly *assembly, const struct pf_frame *wante
 	return true;
 }
 
-static void obey(struct pf_assembly *assembly, struct input *input)
+static void obey(struct pf_assembly *assembly, struct fuzz_input *input)
 {
-	uint32_t what = take(input, 1), units = (what >> 3 & 15) + 1;
+	uint32_t what = fuzz_take(input, 1), units = (what >> 3 & 15) + 1;
 	struct pf_frame frame;
 
 	switch (what & 7) {
@@ -215,7 +201,7 @@ static void obey(struct pf_assembly *assembly, struct input *input)
 		} while (shadow.under_way);
 		return;
 	case 1: /* anywhere */
-		frame = part((uint16_t)(1 + (what >> 7)), take(input, 1) & 3, take(input, 2) & 1023,
+		frame = part((uint16_t)(1 + (what >> 7)), fuzz_take(input, 1) & 3, fuzz_take(input, 2) & 1023,
 			     units);
 		break;
 	case 2: /* of another page, at the right place */
@@ -241,7 +227,7 @@ static void obey(struct pf_assembly *assembly, struct input *input)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct pf_assembly assembly;
-	struct input input = {data, size};
+	struct fuzz_input input = {data, size};
 	struct pf_err err;
 
 	FUZZ_ASSERT(pf_assembly_init(&assembly, &table, &err) == 0);

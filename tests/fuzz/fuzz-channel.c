@@ -98,20 +98,6 @@ void pf_conn_close(struct pf_conn *conn)
 
 /* ---- writing the stream ---- */
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint32_t take(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (; bytes > 0 && input->size > 0; bytes--, input->size--)
-		value = value << 8 | *input->data++;
-	return value;
-}
-
 static void put(const uint8_t *bytes, size_t length)
 {
 	if (length > sizeof(stream) - stream_length)
@@ -123,7 +109,7 @@ static void put(const uint8_t *bytes, size_t length)
 	stream_length += length;
 }
 
-static void put_frame(struct input *input, uint32_t epoch)
+static void put_frame(struct fuzz_input *input, uint32_t epoch)
 {
 	static const uint8_t types[] = {
 		PF_FRAME_HELLO,	  PF_FRAME_REGIONS, PF_FRAME_PAUSED,  PF_FRAME_DEVICE,
@@ -132,7 +118,7 @@ static void put_frame(struct input *input, uint32_t epoch)
 		PF_FRAME_PAGES,	  PF_FRAME_CREDIT,  PF_FRAME_PAGE_ERROR, PF_FRAME_WELCOME,
 	};
 	uint8_t header[PF_FRAME_HEADER_BYTES];
-	uint32_t word = take(input, 2), mischief = take(input, 1);
+	uint32_t word = fuzz_take(input, 2), mischief = fuzz_take(input, 1);
 	struct pf_frame frame = {.type = types[word & 15], .epoch = epoch};
 
 	if (frame.type == PF_FRAME_CREDIT) {
@@ -152,16 +138,16 @@ static void put_frame(struct input *input, uint32_t epoch)
 	}
 	pf_frame_encode(&frame, header);
 	if (mischief & 0x80)
-		header[mischief & 31] = (uint8_t)take(input, 1);
+		header[mischief & 31] = (uint8_t)fuzz_take(input, 1);
 	put(header, sizeof(header));
-	put(NULL, mischief & 0x40 ? take(input, 2) : frame.length);
+	put(NULL, mischief & 0x40 ? fuzz_take(input, 2) : frame.length);
 }
 
-static void write_stream(struct input *input, uint32_t epoch)
+static void write_stream(struct fuzz_input *input, uint32_t epoch)
 {
 	stream_length = 0;
 	while (input->size > 0 && stream_length < sizeof(stream)) {
-		uint32_t what = take(input, 1);
+		uint32_t what = fuzz_take(input, 1);
 
 		if (what < 0xf0) {
 			put_frame(input, epoch);
@@ -227,8 +213,8 @@ static void compare(struct pf_channel *channel, struct pf_channel *back,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input input = {data, size};
-	uint32_t mode = take(&input, 1);
+	struct fuzz_input input = {data, size};
+	uint32_t mode = fuzz_take(&input, 1);
 	struct pf_frame_rules rules = {
 		.from_source = mode & 1,
 		.urgent = mode & 2,
@@ -236,7 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.table = mode & 8 ? NULL : &table,
 		.device_state_size = mode & 16 ? 100000 : 0,
 	};
-	struct pf_conn conn = {.seed = take(&input, 1) << 24}, back_conn = {.seed = conn.seed};
+	struct pf_conn conn = {.seed = fuzz_take(&input, 1) << 24}, back_conn = {.seed = conn.seed};
 	struct pf_channel *channel = NULL, *back = NULL;
 	enum pf_side side = rules.from_source ? PF_DESTINATION : PF_SOURCE;
 	struct pf_err err;

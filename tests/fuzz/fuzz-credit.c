@@ -27,20 +27,6 @@ static struct pf_grant destination;
 static struct way frames, credits;
 static uint64_t now_ns, rtt_ns;
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (; bytes > 0 && input->size > 0; bytes--, input->size--)
-		value = value << 8 | *input->data++;
-	return value;
-}
-
 static void put(struct way *way, uint64_t value)
 {
 	FUZZ_ASSERT(way->count < WAY_MAX);
@@ -130,9 +116,9 @@ static void lie(uint64_t number)
 		    ((__uint128_t)destination.used + number / 2 <= destination.limit));
 }
 
-static void obey(struct input *input)
+static void obey(struct fuzz_input *input)
 {
-	uint64_t what = take(input, 1);
+	uint64_t what = fuzz_take_long(input, 1);
 
 	switch (what & 7) {
 	case 0:
@@ -149,13 +135,13 @@ static void obey(struct input *input)
 		hear_credit();
 		break;
 	case 4:
-		now_ns += take(input, 4);
+		now_ns += fuzz_take_long(input, 4);
 		break;
 	case 5:
-		rtt_ns = take(input, 4);
+		rtt_ns = fuzz_take_long(input, 4);
 		break;
 	case 6:
-		lie(take(input, 8));
+		lie(fuzz_take_long(input, 8));
 		break;
 	default:
 		drain();
@@ -164,7 +150,7 @@ static void obey(struct input *input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input input = {data, size};
+	struct fuzz_input input = {data, size};
 
 	pf_credit_begin(&source);
 	pf_grant_begin(&destination);

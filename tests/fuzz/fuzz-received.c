@@ -41,15 +41,6 @@ static void note_run(void *opaque, uint32_t region, uint64_t first, uint64_t cou
 		heard->bits[region][page / 64] |= UINT64_C(1) << page % 64;
 }
 
-static uint64_t take(const uint8_t **data, size_t *size, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (; bytes > 0 && *size > 0; bytes--, (*size)--)
-		value = value << 8 | *(*data)++;
-	return value;
-}
-
 static void check_again(const struct pf_frame *frame, const uint8_t *body, const struct heard *heard)
 {
 	struct pf_received_cursor cursor = {frame->region, frame->page};
@@ -67,28 +58,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct pf_frame_rules rules = {.epoch = EPOCH, .table = &table};
 	struct pf_received_cursor cursor = {0};
+	struct fuzz_input input = {data, size};
 	static struct heard heard;
 
 	memset(&heard, 0, sizeof(heard));
-	while (size > 0) {
+	while (input.size > 0) {
 		struct pf_frame frame = {.type = PF_FRAME_RECEIVED, .epoch = EPOCH};
 		uint8_t header[PF_FRAME_HEADER_BYTES];
 		struct pf_err err = {0};
 
-		frame.region = (uint16_t)take(&data, &size, 1);
-		frame.page = take(&data, &size, 4);
-		frame.count = (uint32_t)take(&data, &size, 4);
-		frame.length = (uint32_t)take(&data, &size, 2);
-		if (frame.length > size)
-			frame.length = (uint32_t)size;
+		frame.region = (uint16_t)fuzz_take(&input, 1);
+		frame.page = fuzz_take(&input, 4);
+		frame.count = fuzz_take(&input, 4);
+		frame.length = fuzz_take(&input, 2);
+		if (frame.length > input.size)
+			frame.length = (uint32_t)input.size;
 		pf_frame_encode(&frame, header);
 		if (pf_frame_check(header, &rules, &frame, &err) == 0 &&
-		    pf_received_take(&cursor, &table, &frame, data, note_run, &heard, &err) == 0)
-			check_again(&frame, data, &heard);
+		    pf_received_take(&cursor, &table, &frame, input.data, note_run, &heard, &err) == 0)
+			check_again(&frame, input.data, &heard);
 		else
 			FUZZ_ASSERT(err.class == PF_ERR_PROTOCOL && err.text[0]);
-		data += frame.length;
-		size -= frame.length;
+		input.data += frame.length;
+		input.size -= frame.length;
 	}
 	return 0;
 }

@@ -24,4 +24,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 		}                                                                                  \
 	} while (0)
 
+/* What is left of an input that is read as instructions. */
+struct fuzz_input {
+	const uint8_t *data;
+	size_t size;
+};
+
+/* The next bytes as a number, the first one highest; of an input that ends, those there are. */
+static inline uint64_t fuzz_take_long(struct fuzz_input *input, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (; bytes > 0 && input->size > 0; bytes--, input->size--)
+		value = value << 8 | *input->data++;
+	return value;
+}
+
+/* The same of four bytes at most. */
+static inline uint32_t fuzz_take(struct fuzz_input *input, unsigned bytes)
+{
+	return (uint32_t)fuzz_take_long(input, bytes);
+}
+
 #endif
