@@ -383,4 +383,5 @@ void scene_close(struct scene *scene)
 	dir_remove(stage->tls_dir);
 	munmap(stage, sizeof(*stage));
 	close(scene->stage_fd);
+	row_done();
 }

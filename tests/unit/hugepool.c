@@ -10,36 +10,53 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-/* Not the sysctl's: that one is scripts/check's to lock. */
-#define FREE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
-void hugepool_hold(bool alone)
+static int lock_fd = -1;
+
+void hugepool_take(void)
 {
-	static int fd = -1;
 	int held;
 
-	if (fd >= 0)
+	if (lock_fd >= 0)
 		return;
-	fd = open(FREE_PAGES, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	/* Not the sysctl's file: that one is scripts/check's to lock. */
+	lock_fd = open(POOL "free_hugepages", O_RDONLY | O_CLOEXEC);
+	if (lock_fd < 0)
 		return; /* no such pool: nothing to share */
 	do
-		held = flock(fd, alone ? LOCK_EX : LOCK_SH);
+		held = flock(lock_fd, LOCK_EX);
 	while (held != 0 && errno == EINTR);
 	assert_int_equal(held, 0);
 }
 
-long long hugepool_free(void)
+void hugepool_give(void)
 {
-	FILE *file = fopen(FREE_PAGES, "re");
-	long long pages = 0;
+	if (lock_fd < 0)
+		return;
+	/* Not by close(2) alone: a child of the test's may have the descriptor still. */
+	assert_int_equal(flock(lock_fd, LOCK_UN), 0);
+	close(lock_fd);
+	lock_fd = -1;
+}
 
-	if (file && fscanf(file, "%lld", &pages) != 1)
-		pages = 0;
+static long long number_in(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long long number = 0;
+
+	if (file && fscanf(file, "%lld", &number) != 1)
+		number = 0;
 	if (file)
 		fclose(file);
-	return pages;
+	return number;
+}
+
+long long hugepool_free(void)
+{
+	return number_in(POOL "free_hugepages") - number_in(POOL "resv_hugepages");
 }

@@ -2,17 +2,18 @@
 /*
  * tests/unit/hugepool.h - the machine's pool of 2 MiB pages, which tests that run at once share.
  *
- * A test that empties the pool, or counts on what it gives back, would fail others and be failed by
- * them: it has the pool alone.  An advisory lock, flock(2), that ends with the process.
+ * One test at a time has it: a test that empties the pool, or counts on what it gives back, would fail others
+ * and be failed by them, and so would two that each find enough of it free, before either has taken any.  An
+ * advisory lock, flock(2), which ends with the process at the latest.
  */
 #ifndef PF_TESTS_HUGEPOOL_H
 #define PF_TESTS_HUGEPOOL_H
 
-#include <stdbool.h>
-
-/* Waits until nobody has it alone; alone: until nobody else has it at all.  The first call counts. */
-void hugepool_hold(bool alone);
-/* Free pages; 0 where there is no such pool. */
+/* Waits until nobody else has it; nothing if this process has. */
+void hugepool_take(void);
+/* Once every page is given back; nothing if it was not taken. */
+void hugepool_give(void);
+/* Pages that nobody has taken or reserved; 0 where there is no such pool. */
 long long hugepool_free(void);
 
 #endif

@@ -149,15 +149,30 @@ void pk_give(struct pager_kit *kit)
 	pf_pager_tell(&kit->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 }
 
+/* A page that is larger than a frame comes in parts: to each connection a buffer for it. */
+static void set_row(struct pager_kit *kit, const struct memory_row *row)
+{
+	struct pf_err err;
+
+	kit->guest.table.region[0].page_size = row->page_size;
+	kit->guest.region[0].kind = row->kind;
+	for (uint32_t i = 0; i <= PK_BULKS; i++)
+		if (pf_assembly_init(&kit->assembly[i], &kit->guest.table, &err))
+			fail_msg("%s", err.text);
+}
+
 void pk_open(struct pager_kit *kit, const struct pk_how *how)
 {
+	uint64_t small = how->row ? how->row->page_size / PAGE : 1;
 	struct pf_err err = {0};
 
 	memset(kit, 0, sizeof(*kit));
 	kit->dirfd = dir_make();
-	vmm_start(&kit->vmm, how->pages + how->beyond, how->mappings ? how->mappings : 1,
-		  how->features, how->memfd > 0 ? how->memfd : -1);
-	guest_fill(&kit->guest, &kit->vmm, how->pages);
+	vmm_start(&kit->vmm, (how->pages + how->beyond) * small, how->mappings ? how->mappings : 1,
+		  how->features, how->memfd ? how->memfd : -1);
+	guest_fill(&kit->guest, &kit->vmm, how->pages * small);
+	if (how->row)
+		set_row(kit, how->row);
 	if (pf_guest_arm(&kit->guest, kit->dirfd, &err) || pf_mailbox_init(&kit->inbox, &err) ||
 	    pf_pager_start(&kit->pager, &kit->inbox, &kit->filled_told, &kit->assembly[0], &err))
 		fail_msg("%s", err.text);
@@ -177,6 +192,8 @@ void pk_close(struct pager_kit *kit)
 	pf_channel_free(kit->urgent);
 	for (uint32_t i = 0; i < PK_BULKS; i++)
 		pf_channel_free(kit->push[i]);
+	for (uint32_t i = 0; i <= PK_BULKS; i++)
+		pf_assembly_done(&kit->assembly[i]);
 	vmm_stop(&kit->vmm);
 	pf_guest_done(&kit->guest);
 	dir_remove(kit->dirfd);

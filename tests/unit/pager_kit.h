@@ -12,16 +12,18 @@
 
 #include "memhelp.h"
 #include "migrate/destination.h"
+#include "rows.h"
 
 #define PK_EPOCH 1u
 #define PK_BULKS 2u
 
 struct pk_how {
-	uint64_t pages;	    /* of the one region */
+	const struct memory_row *row; /* whose file memfd is; NULL: memfd */
+	uint64_t pages;	    /* of the one region, in the row's size */
 	uint64_t beyond;    /* pages of the mapping that are in no region */
 	uint32_t mappings;  /* 0: one */
 	uint64_t features;  /* UFFDIO_API's */
-	int memfd;	    /* 0: a new one */
+	int memfd;	    /* 0: a new one; VMM_PRIVATE */
 	bool hold;	    /* the guest is not the thread's until pk_give() */
 	bool offline;	    /* no connection until pk_connect() */
 };

@@ -105,12 +105,17 @@ void row_needs(const struct memory_row *row, uint64_t pages)
 		gmem_needs();
 	if (row->page_size == PAGE)
 		return;
-	hugepool_hold(false);
-	if ((uint64_t)hugepool_free() >= pages)
+	hugepool_take();
+	if (hugepool_free() >= (long long)pages)
 		return;
 	fprintf(stderr, "skip %s: %" PRIu64 " free pages of 2 MiB are needed (vm.nr_hugepages)\n",
 		row->name, pages);
 	skip();
+}
+
+void row_done(void)
+{
+	hugepool_give();
 }
 
 int row_file(const struct memory_row *row, uint64_t bytes)

@@ -33,8 +33,11 @@ struct memory_row {
 
 extern const struct memory_row memory_rows[ROWS];
 
-/* Skips the test if so many pages of a row cannot be had here. */
+/* Skips the test if so many pages of a row cannot be had here; of what the machine has few, nobody else takes
+ * any until row_done(). */
 void row_needs(const struct memory_row *row, uint64_t pages);
+/* Every page of every row is given back. */
+void row_done(void);
 /* A new file of the row, or -1 where it has none. */
 int row_file(const struct memory_row *row, uint64_t bytes);
 /* The KVM machine that guest_memfd is of: one for the process, made when it is first asked for. */

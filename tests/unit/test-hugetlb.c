@@ -554,7 +554,7 @@ int main(void)
 
 	if (uffd_refused())
 		return 77;
-	hugepool_hold(true);
+	hugepool_take();
 	if (hugepool_free() < SPARE) {
 		printf("SKIP: %lld free huge pages of 2 MiB, %d are needed: raise the sysctl "
 		       "vm.nr_hugepages\n",

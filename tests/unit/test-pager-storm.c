@@ -8,6 +8,9 @@
  * read unless the owner has changed the page meanwhile.  The model lies in memory that the guest's
  * process and the test share.  What is drawn depends on the seed alone; how the threads interleave
  * does not.
+ *
+ * Memory of each row goes through it, and some once more over a row that is wrong on purpose, which must
+ * be found.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,12 +28,16 @@
 
 #include <cmocka.h>
 
+#include "base/cleanup.h"
+#include "memory/touch.h"
 #include "pager_kit.h"
+#include "wrong_rows.h"
 
-#define PAGES 2048u
+#define PAGES_MOST 2048u
+#define PAGES_HUGE 48u
 #define THREADS 12u
 #define STEPS 1500u
-#define WORDS (PAGE / sizeof(uint64_t))
+#define STEPS_HUGE 100u
 #define MARK 1 /* the word that the owner writes; all the others are the body */
 
 /* What the body may be. */
@@ -49,12 +56,19 @@ struct model {
 	unsigned seed;
 	_Atomic uint32_t wrong;
 	char what[160];
-	struct page_model page[PAGES];
+	struct page_model page[PAGES_MOST];
 };
 
 static struct pager_kit kit;
 static struct model *model;
 static unsigned seed;
+static const struct memory_row *row; /* of this storm */
+static uint64_t pages;		     /* the same */
+
+static bool is_huge(void)
+{
+	return row->page_size > PAGE;
+}
 
 /* Every eighth page of the source is zero, and crosses as ZERO. */
 static uint64_t source_word(uint64_t page)
@@ -80,7 +94,7 @@ struct thread_of_guest {
 
 static volatile uint64_t *words_of(const struct thread_of_guest *self, uint64_t page)
 {
-	return (volatile uint64_t *)(void *)(self->memory->base + page * PAGE);
+	return (volatile uint64_t *)(void *)(self->memory->base + page * row->page_size);
 }
 
 /* The body's word, if all of it is that; else the first word that differs is *out_odd. */
@@ -89,7 +103,7 @@ static uint64_t read_body(volatile uint64_t *words, uint64_t *out_odd)
 	uint64_t body = words[0];
 
 	*out_odd = 0;
-	for (uint64_t i = MARK + 1; i < WORDS; i++)
+	for (uint64_t i = MARK + 1; i < row->page_size / sizeof(uint64_t); i++)
 		if (words[i] != body && *out_odd == 0)
 			*out_odd = i;
 	return body;
@@ -126,23 +140,29 @@ static void owner_writes(struct thread_of_guest *self, uint64_t page)
 	mine->seen = true;
 }
 
-/* DONTNEED keeps the data of shared memory; the others leave a hole where there is a page. */
+/* Of memory that keeps its data at DONTNEED the others leave a hole where there is a page. */
+static int give_back(const struct vmm_memory *memory, uint64_t page, unsigned how)
+{
+	uint8_t *at = memory->base + page * row->page_size;
+
+	if (how == 0 || !row->keeps)
+		return madvise(at, row->page_size, MADV_DONTNEED);
+	if (how == 1)
+		return madvise(at, row->page_size, MADV_REMOVE);
+	return fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)(page * row->page_size), row->page_size);
+}
+
+/* What is discarded where that is told of does not come any more; a file's page that is absent does. */
 static void owner_gives_back(struct thread_of_guest *self, uint64_t page, unsigned how)
 {
 	struct page_model *mine = &model->page[page];
-	int failed;
 
 	mine->sequence++;
-	if (how == 0)
-		failed = madvise(self->memory->base + page * PAGE, PAGE, MADV_DONTNEED);
-	else if (how == 1)
-		failed = madvise(self->memory->base + page * PAGE, PAGE, MADV_REMOVE);
-	else
-		failed = fallocate(self->memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				   (off_t)(page * PAGE), PAGE);
-	if (failed)
+	if (give_back(self->memory, page, how))
 		report(page, strerror(errno), how, 0);
-	if (how > 0) {
+	if (how > 0 || !row->keeps) {
+		mine->seen = mine->seen || !row->keeps;
 		mine->body = mine->seen ? ZEROS : SOURCES | ZEROS;
 		mine->marked = false;
 	}
@@ -167,9 +187,10 @@ static void stranger_looks(struct thread_of_guest *self, uint64_t page)
 static uint64_t live(const struct vmm_memory *memory, uint64_t number)
 {
 	struct thread_of_guest self = {memory, number, model->seed + (unsigned)number};
+	unsigned steps = is_huge() ? STEPS_HUGE : STEPS;
 
-	for (unsigned step = 0; step < STEPS && model->wrong == 0; step++) {
-		uint64_t page = (uint64_t)rand_r(&self.draw) % PAGES;
+	for (unsigned step = 0; step < steps && model->wrong == 0; step++) {
+		uint64_t page = (uint64_t)rand_r(&self.draw) % pages;
 		unsigned what = (unsigned)rand_r(&self.draw) % 16;
 
 		if (page % THREADS != number)
@@ -181,10 +202,44 @@ static uint64_t live(const struct vmm_memory *memory, uint64_t number)
 		else
 			owner_gives_back(&self, page, what % 3);
 	}
-	return model->wrong;
+	return 0;
+}
+
+/* Every byte, in the end. */
+static uint64_t look_at_every_page(const struct vmm_memory *memory, uint64_t unused)
+{
+	struct thread_of_guest self = {.memory = memory};
+
+	for (uint64_t p = 0; p < pages; p++) {
+		volatile uint64_t *words = words_of(&self, p);
+		uint64_t odd, body = read_body(words, &odd);
+		const struct page_model *page = &model->page[p];
+
+		if (odd || !body_is_allowed(p, page->body, body))
+			report(p, "wrong in the end", odd, words[odd]);
+		if (words[MARK] != (page->marked ? page->mark : body))
+			report(p, "without its mark in the end", MARK, words[MARK]);
+	}
+	return unused;
 }
 
 /* ---- the source ---- */
+
+/* All of a page that no frame holds, part by part. */
+static bool send_parts(struct pf_channel *channel, uint64_t page)
+{
+	uint32_t most = channel == kit.urgent ? PF_URGENT_BODY_MAX : PF_BULK_BODY_MAX;
+	struct pf_frame frame = {
+		.type = PF_FRAME_PAGES, .page = page, .count = 1, .length = most};
+	uint64_t words[PF_BULK_BODY_MAX / sizeof(uint64_t)];
+	bool sent = true;
+
+	for (size_t i = 0; i < PF_ARRAY_LEN(words); i++)
+		words[i] = source_word(page);
+	for (; sent && frame.extra < row->page_size; frame.extra += most)
+		sent = pk_try_send(channel, frame, words);
+	return sent;
+}
 
 static bool send_run(struct pf_channel *channel, uint64_t first, uint32_t count)
 {
@@ -195,6 +250,8 @@ static bool send_run(struct pf_channel *channel, uint64_t first, uint32_t count)
 		frame.type = PF_FRAME_ZERO;
 		return pk_try_send(channel, frame, NULL);
 	}
+	if (is_huge())
+		return send_parts(channel, first);
 	page_fill(bytes, first, count);
 	for (uint32_t i = 0; i < count; i++)
 		if (source_word(first + i) == 0)
@@ -214,12 +271,13 @@ struct pusher {
 static void *push(void *argument)
 {
 	struct pusher *self = argument;
+	uint32_t most = is_huge() ? 1 : PF_RUN_PAGES_MAX;
 	uint64_t at = self->first;
 
 	while (at < self->end) {
-		uint32_t count = 1 + (uint32_t)rand_r(&self->draw) % PF_RUN_PAGES_MAX;
+		uint32_t count = 1 + (uint32_t)rand_r(&self->draw) % most;
 		bool again = rand_r(&self->draw) % 4 == 0;
-		uint64_t first = again ? (uint64_t)rand_r(&self->draw) % (PAGES - PF_RUN_PAGES_MAX) : at;
+		uint64_t first = again ? (uint64_t)rand_r(&self->draw) % (pages - most) : at;
 
 		if (!again && count > self->end - at)
 			count = (uint32_t)(self->end - at);
@@ -268,12 +326,6 @@ static void *answer(void *argument)
 
 /* ---- the test ---- */
 
-static void assert_nothing_wrong(void)
-{
-	if (model->wrong)
-		fail_msg("%s (%u in all)", model->what, (unsigned)model->wrong);
-}
-
 static void let_the_guest_live(void)
 {
 	uint32_t alive = THREADS;
@@ -292,24 +344,12 @@ static void let_the_guest_live(void)
 	}
 }
 
-/* Every byte, through a mapping of the test's own. */
-static void look_at_every_page(void)
+static void let_it_look_at_every_page(void)
 {
-	uint8_t *memory = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, kit.vmm.memfd, 0);
-
-	assert_true(memory != MAP_FAILED);
-	for (uint64_t p = 0; p < PAGES; p++) {
-		volatile uint64_t *words = (volatile uint64_t *)(void *)(memory + p * PAGE);
-		uint64_t odd, body = read_body(words, &odd);
-		const struct page_model *page = &model->page[p];
-
-		if (odd || !body_is_allowed(p, page->body, body))
-			report(p, "wrong in the end", odd, words[odd]);
-		if (words[MARK] != (page->marked ? page->mark : body))
-			report(p, "without its mark in the end", MARK, words[MARK]);
-	}
-	munmap(memory, PAGES * PAGE);
-	assert_nothing_wrong();
+	for (uint32_t m = 0; m < kit.vmm.mappings; m++)
+		vmm_call(&kit.vmm, look_at_every_page, m, 0);
+	for (uint32_t m = 0; m < kit.vmm.mappings; m++)
+		(void)vmm_reply(&kit.vmm);
 }
 
 static void set_up_the_model(void)
@@ -318,7 +358,7 @@ static void set_up_the_model(void)
 		     0);
 	assert_true(model != MAP_FAILED);
 	model->seed = seed;
-	for (uint64_t p = 0; p < PAGES; p++)
+	for (uint64_t p = 0; p < pages; p++)
 		model->page[p].body = SOURCES;
 	source_may_go = false;
 }
@@ -326,76 +366,138 @@ static void set_up_the_model(void)
 /* What the threads say of themselves, a moment after they have told of the last page. */
 static uint64_t placed(void)
 {
-	uint64_t pages = kit.pager.count.requested;
+	uint64_t all = kit.pager.count.requested;
 
 	for (uint32_t i = 0; i < PK_BULKS; i++)
-		pages += kit.receiver[i].count.pushed;
-	return pages;
+		all += kit.receiver[i].count.pushed;
+	return all;
 }
 
-static void storm(const struct pk_how *how)
+/* Discarded pages of private memory are FILLED and were not placed. */
+static void check_counts(void)
+{
+	assert_int_equal(kit.guest.journal.filled, pages);
+	WAIT_UNTIL(placed() + kit.guest.count.discarded >= pages);
+	assert_true(placed() <= pages);
+	assert_true(row->keeps ? kit.guest.count.discarded == 0 : kit.guest.count.discarded > 0);
+	print_message("%s: %" PRIu64 " pages by request, %" PRIu64 " faults, %" PRIu64
+		      " duplicates, %" PRIu64 " holes, %" PRIu64 " woken, %" PRIu64 " discards\n",
+		      row->name, kit.pager.count.requested, kit.pager.count.faults,
+		      kit.guest.count.duplicates, kit.guest.count.holes, kit.guest.count.woken,
+		      kit.guest.count.discarded);
+}
+
+struct storm {
+	enum row_name row;
+	uint32_t mappings;
+	uint64_t features;
+	/* A wrong one in place of the row's; NULL: not. */
+	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
+			uint32_t count, const uint8_t *bytes);
+};
+
+static void open_storm(const struct storm *how, struct pf_placer *own)
+{
+	row = &memory_rows[how->row];
+	pages = is_huge() ? PAGES_HUGE : PAGES_MOST;
+	row_needs(row, pages);
+	pf_touch_init(); /* in each test: cmocka puts a handler of its own before every one */
+	set_up_the_model();
+	pk_open(&kit, &(struct pk_how){
+		.row = row,
+		.pages = pages,
+		.mappings = how->mappings,
+		.features = how->features,
+		.memfd = row->file ? row_file(row, pages * row->page_size) : VMM_PRIVATE,
+		.hold = true,
+	});
+	wrong_rows_vmm = kit.vmm.pid;
+	*own = *kit.guest.region[0].placer;
+	if (how->populate)
+		own->populate = how->populate;
+	kit.guest.region[0].placer = own;
+	pk_give(&kit);
+}
+
+static void storm(const struct storm *how)
 {
 	pthread_t thread[PK_BULKS + 1];
 	struct pusher pusher[PK_BULKS + 1];
+	struct pf_placer own;
 	void *failed;
 
-	set_up_the_model();
-	pk_open(&kit, how);
+	open_storm(how, &own);
 	for (uint32_t i = 0; i < PK_BULKS; i++) {
 		pk_connect_bulk(&kit, i, true);
-		pusher[i] = (struct pusher){kit.push[i], seed + 100 + i, i * PAGES / PK_BULKS,
-					    (i + 1) * PAGES / PK_BULKS};
+		pusher[i] = (struct pusher){kit.push[i], seed + 100 + i, i * pages / PK_BULKS,
+					    (i + 1) * pages / PK_BULKS};
 		assert_int_equal(pthread_create(&thread[i], NULL, push, &pusher[i]), 0);
 	}
 	pusher[PK_BULKS] = (struct pusher){kit.urgent, seed + 99, 0, 0};
 	assert_int_equal(pthread_create(&thread[PK_BULKS], NULL, answer, &pusher[PK_BULKS]), 0);
 	let_the_guest_live();
 	free(pk_mail(&kit, PF_MAIL_FILLED).data);
+	let_it_look_at_every_page();
 	source_may_go = true;
 	for (uint32_t i = 0; i <= PK_BULKS; i++) {
 		pthread_join(thread[i], &failed);
 		assert_null(failed);
 	}
-	assert_nothing_wrong();
-	assert_int_equal(kit.guest.journal.filled, PAGES);
-	look_at_every_page();
-	WAIT_UNTIL(placed() == PAGES);
-	print_message("%" PRIu64 " pages by request, %" PRIu64 " faults, %" PRIu64
-		      " duplicates, %" PRIu64 " holes, %" PRIu64 " woken\n",
-		      kit.pager.count.requested, kit.pager.count.faults,
-		      kit.guest.count.duplicates, kit.guest.count.holes, kit.guest.count.woken);
+}
+
+static void end_storm(void)
+{
 	pk_close(&kit);
 	munmap(model, sizeof(*model));
+	row_done();
 }
 
 static void a_guest_in_a_storm_finds_every_byte(void **state)
 {
-	(void)state;
-	storm(&(struct pk_how){.pages = PAGES});
+	storm(*state);
+	if (model->wrong)
+		fail_msg("%s (%u in all)", model->what, (unsigned)model->wrong);
+	check_counts();
+	end_storm();
 }
 
-static void the_same_with_remove_events_and_two_mappings(void **state)
+static void a_guest_in_a_storm_finds_what_is_wrong(void **state)
 {
-	(void)state;
-	storm(&(struct pk_how){
-		.pages = PAGES, .mappings = 2, .features = UFFD_FEATURE_EVENT_REMOVE});
+	storm(*state);
+	assert_true(model->wrong > 0);
+	print_message("%s, made wrong: %s\n", row->name, model->what);
+	end_storm();
 }
 
-static void the_same_where_a_write_brings_a_huge_page(void **state)
-{
-	int fd = tmpfs_file("huge=always");
-
-	(void)state;
-	storm(&(struct pk_how){
-		.pages = PAGES, .memfd = fd, .features = UFFD_FEATURE_EVENT_REMOVE});
-}
+#define REMOVES UFFD_FEATURE_EVENT_REMOVE
 
 int main(void)
 {
+	static struct storm memfd = {ROW_MEMFD, 1, 0, NULL},
+			    removes = {ROW_MEMFD, 2, REMOVES, NULL},
+			    tmpfs = {ROW_TMPFS, 1, REMOVES, NULL},
+			    private = {ROW_PRIVATE, 1, REMOVES, NULL},
+			    hugetlb = {ROW_HUGETLB, 2, REMOVES, NULL},
+			    early = {ROW_MEMFD, 1, 0, map_before_writing},
+			    early_private = {ROW_PRIVATE, 1, REMOVES, zeros_before_copying},
+			    early_hugetlb = {ROW_HUGETLB, 2, REMOVES, map_before_writing};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_guest_in_a_storm_finds_every_byte),
-		cmocka_unit_test(the_same_with_remove_events_and_two_mappings),
-		cmocka_unit_test(the_same_where_a_write_brings_a_huge_page),
+		{"memfd: every byte is right", a_guest_in_a_storm_finds_every_byte, NULL, NULL,
+		 &memfd},
+		{"memfd, two mappings, discards: every byte is right",
+		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &removes},
+		{"tmpfs huge=always, where a write brings a huge page: every byte is right",
+		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &tmpfs},
+		{"private, discards: every byte is right", a_guest_in_a_storm_finds_every_byte, NULL,
+		 NULL, &private},
+		{"hugetlbfs, two mappings, discards: every byte is right",
+		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &hugetlb},
+		{"memfd, mapped before it is written: that is found",
+		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early},
+		{"private, zeros before the copy: that is found",
+		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early_private},
+		{"hugetlbfs, mapped before it is written: that is found",
+		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early_hugetlb},
 	};
 
 	seed = test_seed();

@@ -7,7 +7,6 @@
  * early shows words of the file as it was before, zeros, among its own.  That this would be seen is
  * shown in each row, made wrong on purpose.
  */
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,6 +25,7 @@
 #include "memhelp.h"
 #include "memory/place.h"
 #include "rows.h"
+#include "wrong_rows.h"
 
 #define SMALL_PAGES 4096u
 #define HUGE_PAGES 24u
@@ -47,7 +46,6 @@ static struct pf_guest guest;
 static unsigned seed;
 static uint64_t pages;	   /* of this run */
 static uint32_t page_size; /* the same */
-static pid_t vmm_pid;
 
 /* ---- the readers, in the VMM's process ---- */
 
@@ -164,44 +162,6 @@ static void *serve_traps(void *unused)
 
 /* ---- rows that are wrong ---- */
 
-static const struct pf_placer *right;
-
-static void map_everywhere(uint64_t first, uint32_t count)
-{
-	uint32_t mapped;
-
-	for (uint32_t m = 0; m < guest.region[0].mappings; m++)
-		(void)right->map(&guest, 0, m, first, count, &mapped);
-}
-
-/* Visible first, written then. */
-static int map_before_writing(const struct pf_guest *unused, uint32_t region, uint64_t first,
-			      uint32_t count, const uint8_t *bytes)
-{
-	(void)unused;
-	if (fallocate(guest.region[0].fd, 0, (off_t)(first * page_size), (off_t)count * page_size))
-		return -1;
-	map_everywhere(first, count);
-	sched_yield();
-	return right->populate(&guest, region, first, count, bytes);
-}
-
-/* The same of private memory: zeros are placed, and overwritten then as a debugger would. */
-static int zeros_before_copying(const struct pf_guest *unused, uint32_t region, uint64_t first,
-				uint32_t count, const uint8_t *bytes)
-{
-	struct iovec from = {(void *)(uintptr_t)bytes, count * PAGE}, to;
-
-	(void)unused;
-	if (right->populate(&guest, region, first, count, NULL) != (int)count)
-		return -1;
-	sched_yield();
-	to = (struct iovec){(void *)(uintptr_t)(guest.region[0].mapping[0].base + first * PAGE),
-			    count * PAGE};
-	return process_vm_writev(vmm_pid, &from, 1, &to, 1, 0) == (ssize_t)(count * PAGE) ? (int)count
-											  : -1;
-}
-
 /* In halves: with MINOR registered nobody can see the first one before the map. */
 static int write_halves(const struct pf_guest *unused, uint32_t region, uint64_t first,
 			uint32_t count, const uint8_t *bytes)
@@ -253,8 +213,7 @@ static void register_missing_alone(const struct vmm *vmm)
 
 static void change_row(const struct row *row, const struct vmm *vmm, struct pf_placer *own)
 {
-	right = guest.region[0].placer;
-	*own = *right;
+	*own = *guest.region[0].placer;
 	if (row->populate)
 		own->populate = row->populate;
 	if (row->missing_alone) {
@@ -298,7 +257,7 @@ static uint64_t hammer(const struct row *row)
 	pages = page_size == PAGE ? SMALL_PAGES : HUGE_PAGES;
 	vmm_start(&vmm, pages * page_size / PAGE, memory->mappings, 0,
 		  memory->file ? row_file(memory, pages * page_size) : VMM_PRIVATE);
-	vmm_pid = vmm.pid;
+	wrong_rows_vmm = vmm.pid;
 	guest_fill(&guest, &vmm, pages * page_size / PAGE);
 	guest.table.region[0].page_size = page_size;
 	guest.region[0].kind = memory->kind;
@@ -320,6 +279,7 @@ static uint64_t hammer(const struct row *row)
 	vmm_stop(&vmm);
 	pf_guest_done(&guest);
 	dir_remove(dirfd);
+	row_done();
 	print_message("%s: %llu of %llu pages torn; %llu traps of pages that were there\n",
 		      memory->name, (unsigned long long)torn, (unsigned long long)(2 * pages),
 		      (unsigned long long)shared->trapped_filled);
