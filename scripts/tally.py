@@ -18,7 +18,7 @@ import xml.etree.ElementTree
 # which is buffered, so it is lost in a crash and comes in between here: hence no line anchors.
 PASSED = re.compile(r"\[  PASSED  \] (\d+) test\(s\)\.")
 OTHERS = re.compile(
-    r"\[  (FAILED |SKIPPED) \] (\d+) test\(s\), listed below:\n((?:\[  (?:FAILED |SKIPPED) \] \S+\n)*)"
+    r"\[  (FAILED |SKIPPED) \] (\d+) test\(s\), listed below:\n((?:\[  (?:FAILED |SKIPPED) \] [^\n]+\n)*)"
 )
 # tests/lint: "ok: name", "not ok: name", "skip: name: reason".
 LINES = re.compile(r"^(ok|not ok|skip): ([^:\n]+)(?:: (.*))?$", re.MULTILINE)
@@ -36,18 +36,20 @@ def cmocka_results(text):
             yield "passed", f"test {number + 1}", ""
     for match in OTHERS.finditer(text):
         verdict = match.group(1).strip().lower()
-        names = re.findall(r"\] (\S+)\n", match.group(3))
+        names = re.findall(r"\] ([^\n]+)\n", match.group(3))
         for number in range(int(match.group(2))):
             test = names[number] if number < len(names) else f"{verdict} test {number + 1}"
             yield verdict, test, reason_of(verdict, test, text)
 
 
 def reason_of(verdict, test, text):
-    """What the test printed on stderr: "skip NAME: reason" or "skip: reason", or where the assertion stands."""
+    """What the test printed on stderr: "skip NAME: reason" or "skip: reason", or where the assertion stands.
+    Of a test that is named "ROW: behaviour", or "ROW, ...", ROW may be who says it."""
     if verdict == "skipped":
-        said = re.search(rf"skip {re.escape(test)}: ([^\n]+)", text) or re.search(
-            r"\bskip(?:ped)?: ([^\n]+)", text, re.IGNORECASE
-        )
+        said = None
+        for name in (test, re.split("[:,]", test)[0]):
+            said = said or re.search(rf"skip {re.escape(name)}: ([^\n]+)", text)
+        said = said or re.search(r"\bskip(?:ped)?: ([^\n]+)", text, re.IGNORECASE)
     else:
         said = re.search(r"\[   LINE   \] --- ([^\n]+)", text)
     return said.group(1) if said else ""

@@ -18,6 +18,12 @@ MIXED = (
     "[  SKIPPED ] 1 test(s), listed below:\n[  SKIPPED ] no_kvm\n\n 1 SKIPPED TEST(S)\n"
     "[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] adds_up\n\n 1 FAILED TEST(S)\n"
 )
+ROWS = (
+    "skip guest_memfd: no write(2) on it\nskip huge pages: 24 are needed\n[  PASSED  ] 1 test(s).\n"
+    "[  SKIPPED ] 3 test(s), listed below:\n[  SKIPPED ] guest_memfd: killed at every step\n"
+    "[  SKIPPED ] huge pages, two mappings: no page is torn\n[  SKIPPED ] guest_memfd: killed at random\n"
+    "\n 3 SKIPPED TEST(S)\n"
+)
 LINES = "ok: a\nnot ok: b: 3, the first: x\n    x\nskip: c: no g++\n"
 XML = (
     '<testsuites><testsuite><testcase classname="m" name="a"/>'
@@ -36,6 +42,11 @@ CASES = (
     ("failures and skips have names and reasons", {"x.log": MIXED, "x.trs": ":test-result: FAIL\n"},
      {"passed": 1, "skipped": 1, "failed": 1},
      ["no_kvm\tthere is no /dev/kvm", "adds_up\ttest-x.c:9"], 0),
+    ("a row of several tests gives the reason for each of them",
+     {"x.log": ROWS, "x.trs": ":test-result: PASS\n"}, {"passed": 1, "skipped": 3},
+     ["guest_memfd: killed at every step\tno write(2) on it",
+      "huge pages, two mappings: no page is torn\t24 are needed",
+      "guest_memfd: killed at random\tno write(2) on it"], 0),
     ("a crash before the summary is a failure",
      {"x.log": "SEGV on unknown address\n", "x.trs": ":test-result: FAIL\n"},
      {"failed": 1}, ["SEGV"], 0),
