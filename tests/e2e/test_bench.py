@@ -18,3 +18,23 @@ def test_every_row_of_the_table_is_measured():
     assert len(rows) == 9 + 21, run.stdout
     for word in ("smallest resolver", "TLS stream", "push, one channel", "private dirty"):
         assert any(word in row for row in rows), run.stdout
+
+
+def test_a_migration_that_does_not_begin_leaves_no_agent(tmp_path):
+    """A tree without the VMMs: both agents are there when that is found."""
+    build = pathlib.Path(os.environ["PAGEFERRY"]).resolve().parent.parent
+    (tmp_path / "tests/bench").mkdir(parents=True)
+    (tmp_path / "tests/bench/bench-raw").symlink_to(build / "tests/bench/bench-raw")
+    agent = tmp_path / "agent"
+    agent.write_text(f'#!/bin/sh\necho $$ >>{tmp_path}/pids\nexec {build}/migrate/pageferry "$@"\n')
+    agent.chmod(0o700)
+    run = subprocess.run(
+        [sys.executable, "-B", BENCH, "--smoke", "--build", tmp_path, "--program", f"a={agent}"],
+        capture_output=True, text=True, timeout=170)
+    assert run.returncode != 0 and "bench-vmm" in run.stderr, run.stderr
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    left = [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    for pid in left:
+        os.kill(int(pid), 9)
+    assert left == []
