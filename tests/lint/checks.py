@@ -2,6 +2,7 @@
 """checks.py - the rules of the house, one function each: it takes a Tree, returns the violations."""
 import concurrent.futures
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -293,6 +294,41 @@ def every_source_is_built(tree):
     return [f"{p} is in no Makefile.inc" for p in tree.kind(".c", ".S") if str(p) not in listed]
 
 
+# Files of this place alone: nobody who has the tarball can use them.
+NOT_SHIPPED = {".gitignore", ".ci/run"}
+
+
+def tracked(tree):
+    """What git has; in a tree without it, all that is there."""
+    if not (tree.root / ".git").exists():
+        return [str(p) for p in tree.files if len(p.parts) > 1]
+    need("git")
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=tree.root, text=True, capture_output=True,
+                         check=True)
+    return [name for name in run.stdout.split("\0") if name]
+
+
+def the_tarball_has_every_file(tree):
+    """Named in a Makefile, itself or its folder, so that `make dist` takes it; automake takes what it is
+    made of, and configure's templates, by itself."""
+    named = {
+        word
+        for p in tree.files
+        if p.name in ("Makefile.am", "Makefile.inc")
+        for word in tree.text(p).replace("%D%", str(p.parent)).split()
+    }
+    templates = tree.text("configure.ac") if (tree.root / "configure.ac").exists() else ""
+
+    def taken(name):
+        folders = [str(folder) for folder in pathlib.PurePath(name).parents]
+        return (named & {name, *folders} or name in NOT_SHIPPED
+                or pathlib.PurePath(name).name in ("Makefile.am", "Makefile.inc", "configure.ac")
+                or (name.endswith(".in") and name[:-3] in templates))
+
+    return [f"{name} would not be in the tarball: it is in no Makefile" for name in tracked(tree)
+            if not taken(name)]
+
+
 def skips_have_reasons(tree):
     """scripts/check lists every skip; one that does not say why helps nobody."""
     bad = []
@@ -361,6 +397,7 @@ CHECKS = (
     nothing_sleeps,
     nothing_is_left_over,
     every_source_is_built,
+    the_tarball_has_every_file,
     skips_have_reasons,
     shell_is_sound,
     documents_name_what_exists,

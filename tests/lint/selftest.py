@@ -16,7 +16,8 @@ GOOD = {
     "src/vmm/pageferry-vmm.h": SPDX
     + "/* pageferry-vmm.h - a public header here. */\n#ifndef V_H\n#define V_H\nint v(int x);\n#endif\n",
     "scripts/run.sh": "#!/bin/sh\n# SPDX-License-Identifier: LGPL-2.1-or-later\necho \"$1\"\n",
-    "src/Makefile.inc": "libpf_core_a_SOURCES = %D%/core/b.c %D%/base/x.c\n",
+    "src/Makefile.inc": "libpf_core_a_SOURCES = %D%/core/b.c %D%/base/x.c %D%/base/a.h\n"
+    "EXTRA_DIST += %D%/vmm scripts/run.sh\n",
     "tests/unit/test-y.c": SPDX + "/* test-y.c - skips with a reason. */\nvoid f(void)\n{\n"
     + '\tfprintf(stderr, "skip f: no kvm\\n");\n\tskip();\n}\n',
     "tests/Makefile.inc": "y_SOURCES = %D%/unit/test-y.c\n",
@@ -85,6 +86,8 @@ BAD = (
     (checks.nothing_sleeps, {"scripts/x.sh": "#!/bin/sh\nsleep 1\n"}, "x.sh:2"),
     (checks.nothing_is_left_over, {"src/base/x.c": c_file("/* TO" + "DO: later */\n")}, "x.c:3"),
     (checks.every_source_is_built, {"tests/unit/test-x.c": c_file("")}, "test-x.c is in no"),
+    (checks.the_tarball_has_every_file, {"tests/e2e/test_x.py": "X = 1\n"}, "tests/e2e/test_x.py would"),
+    (checks.the_tarball_has_every_file, {"src/base/x.h": HEADER + "#endif\n"}, "src/base/x.h would"),
     (checks.skips_have_reasons, {"tests/x.c": c_file("void f(void)\n{\n\tskip();\n}\n")}, "x.c:5"),
     (checks.shell_is_sound, {"scripts/x.sh": "#!/bin/sh\nrm $1\n"}, "SC2086"),
     (checks.documents_name_what_exists, {"NOTES.md": "See base/gone.c.\n"}, "base/gone.c"),
