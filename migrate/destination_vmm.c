@@ -7,6 +7,7 @@
 #include "migrate/destination_engine.h"
 
 #include "base/fault.h"
+#include "migrate/room.h"
 
 static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
 		       struct pf_err *err)
@@ -28,6 +29,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return pf_err_prefix(err, "its memory");
 	}
 	destination->armed = true;
+	pf_room_check(agent, guest);
 	pf_fault(PF_FAULT_ARMED);
 	tids = pf_vmm_vcpus(agent->vmm, &vcpus);
 	pf_pager_know_vcpus(&destination->pager, tids, vcpus);

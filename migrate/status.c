@@ -9,8 +9,9 @@
 json_t *pf_status(struct pf_agent *agent)
 {
 	json_t *status = json_pack(
-		"{s:s, s:s?, s:s?, s:s, s:i, s:s, s:s, s:i, s:i, s:[]}", "state",
-		pf_phase_name(agent->machine->phase[agent->state]), "outcome", agent->outcome,
+		"{s:s, s:s?, s:s?, s:s?, s:s, s:i, s:s, s:s, s:i, s:i, s:[]}", "state",
+		pf_phase_name(agent->machine->phase[agent->state]), "waits-for",
+		agent->machine->waits_for[agent->state], "outcome", agent->outcome,
 		"owner", agent->owner, "record", pf_record_name(agent->record), "epoch",
 		(int)agent->epoch, "id", agent->options->id, "role", pf_agent_role(agent),
 		"keeper-pid", (int)agent->kept->keeper, "worker-pid", (int)getpid(), "blocked-vcpus");

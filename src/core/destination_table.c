@@ -246,6 +246,27 @@ static const enum pf_phase phases[PF_D_STATES_] = {
 	[PF_D_FAILED] = PF_PHASE_FAILED,       [PF_D_CANCELLED] = PF_PHASE_CANCELLED,
 };
 
+static const char *const waits[PF_D_STATES_] = {
+	[PF_D_NEW] = "REGIONS of its VMM, and the source",
+	[PF_D_SETUP] = "the source, and an agreement with it about the regions",
+	[PF_D_ACTIVE] = "PAUSED of the source",
+	[PF_D_DEVICE] = "the device state",
+	[PF_D_LOADING] = "READY of its VMM",
+	[PF_D_READY] = "COMMIT of the source",
+	[PF_D_WAITING] = "a connection",
+	[PF_D_AWAY_READY] = "its VMM, and a connection",
+	[PF_D_AWAY_READY_UP] = "its VMM",
+	[PF_D_GRANTED] = "RESUMED of its VMM",
+	[PF_D_CUT] = "RESUMED of its VMM, and a connection",
+	[PF_D_SERVING] = "pages",
+	[PF_D_OUTAGE] = "a connection",
+	[PF_D_AWAY_RUN] = "its VMM, and a connection",
+	[PF_D_AWAY_RUN_UP] = "its VMM",
+	[PF_D_AWAY_DONE] = "its VMM, which is to hear COMPLETE",
+	[PF_D_LINGERING] = "COMPLETE_ACK of the source",
+	[PF_D_TOMBSTONE] = "the source, which is to hear of the end",
+};
+
 static const enum pf_record records[PF_DA_ACTIONS_] = {
 	[PF_DA_RESTART] = PF_RECORD_NONE,     [PF_DA_READY] = PF_RECORD_READY,
 	[PF_DA_RUN] = PF_RECORD_RUN,	      [PF_DA_REFUSED] = PF_RECORD_REFUSED,
@@ -292,6 +313,7 @@ const struct pf_machine pf_destination_machine = {
 	.action_name = actions,
 	.action_record = records,
 	.phase = phases,
+	.waits_for = waits,
 	.row = rows,
 	.rows = ROWS(rows),
 	.ignored = ignored,

@@ -72,6 +72,7 @@ struct pf_machine {
 	 * none.  If it cannot be written the transition does not happen. */
 	const enum pf_record *action_record;
 	const enum pf_phase *phase; /* of each state */
+	const char *const *waits_for; /* what leads out of each state, for people; NULL: nothing does */
 	const struct pf_transition *row;
 	size_t rows;
 	const struct pf_ignored *ignored;

@@ -257,6 +257,21 @@ static const enum pf_phase phases[PF_S_STATES_] = {
 	[PF_S_FAILED] = PF_PHASE_FAILED,       [PF_S_CANCELLED] = PF_PHASE_CANCELLED,
 };
 
+static const char *const waits[PF_S_STATES_] = {
+	[PF_S_NEW] = "REGIONS of its VMM",
+	[PF_S_SETUP] = "an agreement with the destination about the regions",
+	[PF_S_ACTIVE] = "switchover",
+	[PF_S_PAUSING] = "PAUSED of its VMM",
+	[PF_S_SENDING] = "READY of the destination",
+	[PF_S_OFFERED] = "RUN of the destination",
+	[PF_S_ABORTING] = "ABORTED or RUN of the destination",
+	[PF_S_IN_DOUBT] = "a connection, or resolve",
+	[PF_S_RETRACTING] = "a connection to cancel by, or resolve",
+	[PF_S_SERVING] = "COMPLETE of the destination",
+	[PF_S_OUTAGE] = "a connection",
+	[PF_S_KEPT] = "its VMM, which is to go on",
+};
+
 static const enum pf_record records[PF_SA_ACTIONS_] = {
 	[PF_SA_ADMIT] = PF_RECORD_OFFERED,
 	[PF_SA_COMMIT] = PF_RECORD_OFFERED,
@@ -301,6 +316,7 @@ const struct pf_machine pf_source_machine = {
 	.action_name = actions,
 	.action_record = records,
 	.phase = phases,
+	.waits_for = waits,
 	.row = rows,
 	.rows = ROWS(rows),
 	.ignored = ignored,

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_pressure.py - too little of what an agent needs: each has its event or its exit, and no page is lost."""
 import concurrent.futures
+import contextlib
 import ctypes
 import errno
 import os
+import pathlib
 import select
 import signal
+import subprocess
 import time
 
 import pytest
 
 import vmm_client as vmm
+from control import Refused
 from memgroup import MemoryGroup
 from processes import DEADLINE, Late
 
@@ -59,6 +63,34 @@ def touch(memory, first, count):
     """As a vCPU would, which waits for each page."""
     for page in range(first, first + count):
         ctypes.c_char.from_address(memory.address + page * vmm.PAGE).value
+
+
+def test_a_limit_that_the_guest_does_not_fit_under_is_told_at_setup(group, migration):
+    migration.start_destination()
+    group.add(migration.destination.worker())
+    group.limit(32 * MIB)
+    migration.start_guest("destination", "64M", 1)
+    told = migration.destination.control.wait_event("MEMORY_LIMIT")["data"]
+    assert (told["controller"], told["group"]) == ("memory", str(group.path))
+    assert (told["limit"], told["needed"]) == (32 * MIB, 64 * MIB)
+    assert 0 < told["room"] <= 32 * MIB
+    assert "preallocate" in told["hint"]
+    assert "leaves this agent" in migration.destination.log_text()
+
+
+def test_memory_that_is_allocated_needs_no_room(group, migration):
+    migration.start_destination()
+    group.add(migration.destination.worker())
+    group.limit(group.usage() + 2 * MIB)
+    memory, machine = vmm.Memory(SIZE), vmm.Client(migration.destination.vmm_socket)
+    os.posix_fallocate(memory.fd, 0, SIZE)
+    machine.hello(vmm.DESTINATION)
+    machine.regions([memory.region(populated=vmm.PREALLOCATED)])
+    machine.wait("REGIONS_ACCEPTED")
+    migration.destination.control.command("query-migrate")
+    assert "MEMORY_LIMIT" not in migration.destination.control.names()
+    machine.close()
+    memory.close()
 
 
 def wait_kept(agent, event):
@@ -115,3 +147,127 @@ def test_what_no_memory_was_there_to_say_is_said_later(group, prepared, migratio
         assert "return" in destination.control.next_other()
     destination.control.wait_state("completed")
     assert (destination.wait(), migration.source.wait()) == (0, 0)
+
+
+# ---- a state directory that fills up
+
+
+@pytest.fixture
+def small(folder):
+    """A file system that is full once fill() has been called."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    path = pathlib.Path(folder, "small")
+    path.mkdir(0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M,mode=0700", "tmpfs", path], check=True,
+                   timeout=DEADLINE)
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True, timeout=DEADLINE)
+
+
+def fill(path):
+    with open(path / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    assert os.statvfs(path).f_bfree == 0
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_state_directory_that_fills_up_under_way_ends_nothing(migration, small, side):
+    """What cannot be kept is told all the same, and the guest arrives whole."""
+    options = {side: {"state_dir": small}}
+    migration.start("64M", 1, budget=8 << 20, **options)
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    fill(small)
+    migration.relay.release()
+    migration.destination_guest.wait_word("complete")
+    for agent in (migration.source, migration.destination):
+        agent.control.wait_event("OUTCOME", outcome="completed", final=True)
+        assert agent.wait() == 0
+    assert "No space left on device" in getattr(migration, side).log_text()
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+# ---- a VMM that does not answer
+
+
+def start_with_silent_vmm(migration):
+    """The source's guest is a real one, the destination's VMM is the test."""
+    migration.start_destination()
+    migration.start_source().open()
+    memory, machine = vmm.Memory(16 * MIB), vmm.Client(migration.destination.vmm_socket)
+    machine.hello(vmm.DESTINATION)
+    machine.regions([memory.region()])
+    machine.wait("REGIONS_ACCEPTED")
+    migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    machine.wait("LOAD")
+    return machine, memory
+
+
+def waits_for(agent, what):
+    assert agent.control.command("query-migrate")["waits-for"] == what
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_vmm_that_never_says_ready_is_named_and_cancel_gives_the_guest_back(migration, side):
+    machine, memory = start_with_silent_vmm(migration)
+    migration.destination.control.wait_event("NEED_DEVICE_LOAD")
+    waits_for(migration.destination, "READY of its VMM")
+    waits_for(migration.source, "READY of the destination")
+    getattr(migration, side).control.command("cancel")
+    assert (migration.source.wait(), migration.destination.wait()) == (130, 130)
+    assert migration.source.outcome()["outcome"] == "source-intact"
+    migration.source_guest.wait_word("continued")
+    migration.check_source_guest_runs()
+    machine.close()
+    memory.close()
+
+
+def test_a_vmm_that_never_says_resumed_is_named_and_a_person_can_give_it_up(migration):
+    """Whether a vCPU has entered nobody knows but the VMM: no machine may take the guest back."""
+    machine, memory = start_with_silent_vmm(migration)
+    machine.say("READY")
+    machine.wait("RESUME")
+    migration.destination.control.wait_event("RUN_GRANTED")
+    waits_for(migration.destination, "RESUMED of its VMM")
+    for agent in (migration.source, migration.destination):
+        with pytest.raises(Refused):
+            agent.control.command("cancel")
+    migration.destination.control.command("cancel", {"lose-guest": True})
+    assert migration.destination.wait() == 65
+    machine.close()
+    memory.close()
+    migration.source.control.command("resolve", {"destination": "fenced"})
+    assert migration.source.wait() == 130
+    migration.source_guest.wait_word("continued")
+    migration.check_source_guest_runs()
+
+
+# ---- an orchestrator that goes and comes back
+
+
+def test_an_orchestrator_that_comes_back_has_missed_nothing(migration):
+    """Nobody listens at the destination while the guest goes over."""
+    migration.start("64M", 1, budget=8 << 20)
+    destination = migration.destination
+    destination.control.take_history()
+    newest = destination.control.events[-1]["seq"]
+    destination.control.close()
+    migration.source.control.command("switchover")
+    migration.source.control.wait_state("postcopy-active")
+    destination.control = again = destination.connect()
+    missed = again.command("query-events", {"since": newest})["events"]
+    names = [event["event"] for event in missed]
+    assert [event["seq"] for event in missed] == list(range(newest + 1, newest + 1 + len(missed)))
+    assert names.index("NEED_DEVICE_LOAD") < names.index("RUN_GRANTED")
+    again.take_history()
+    migration.relay.release()
+    migration.destination_guest.wait_word("complete")
+    again.wait_event("OUTCOME", outcome="completed", final=True)
+    seqs = [event["seq"] for event in again.events]
+    assert seqs == list(range(1, seqs[-1] + 1))
+    assert (migration.source.wait(), destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")

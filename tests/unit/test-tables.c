@@ -287,6 +287,20 @@ static void a_stranger_never_gives_the_guest_back(void **unused)
 	assert_int_equal(pf_record_meet_stranger(PF_RECORD_KEPT), PF_MEET_SETTLED);
 }
 
+static void every_state_says_what_it_waits_for(void **unused)
+{
+	(void)unused;
+	for (unsigned m = 0; m < 2; m++) {
+		const struct pf_machine *machine = machines[m];
+
+		for (uint8_t s = 0; s < machine->states; s++) {
+			if (!machine->waits_for[s] != pf_machine_final(machine, s))
+				print_error("%s: %s\n", machine->name, machine->state_name[s]);
+			assert_int_equal(!machine->waits_for[s], pf_machine_final(machine, s));
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +314,7 @@ int main(void)
 		cmocka_unit_test(records_that_meet_follow_the_design),
 		cmocka_unit_test(a_process_begins_where_its_record_says),
 		cmocka_unit_test(a_stranger_never_gives_the_guest_back),
+		cmocka_unit_test(every_state_says_what_it_waits_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
