@@ -81,11 +81,14 @@ static int follow(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 	if (write_record(agent, machine->action_record[row->action], err))
 		return -1;
 	agent->state = row->to;
+	/* A VMM that stands does not wait until it is told that it need not. */
+	pf_events_hold(agent->events);
 	if (machine->phase[row->to] != before) {
 		emit_state(agent, row->why);
 		agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
 	}
 	act(agent, row->action);
+	pf_events_let_go(agent->events);
 	return 0;
 }
 

@@ -42,6 +42,9 @@ struct pf_events {
 	unsigned first;	   /* oldest place in kept[] */
 	unsigned count;	   /* places used */
 	uint64_t last_seq; /* of the newest event ever */
+	uint64_t told_seq; /* of the newest that was told */
+	uint64_t file_seq; /* of the newest that is in the file, if it is not stale */
+	unsigned held;	   /* holds that have not been let go */
 	struct kept kept[PF_EVENTS_KEPT];
 	pf_events_listener listener;
 	void *opaque;
@@ -108,6 +111,7 @@ static int load(struct pf_events *events, struct pf_err *err)
 	}
 	fclose(file);
 	events->stale = unreadable > 0;
+	events->told_seq = events->file_seq = events->last_seq;
 	if (unreadable > 0)
 		fprintf(stderr, "pageferry: %s/events: %u unreadable lines dropped\n",
 			events->dir->path, unreadable);
@@ -143,6 +147,7 @@ static int rewrite(struct pf_events *events, struct pf_err *err)
 	if (pf_statedir_write(events->dir, "events", all, length, err) || open_file(events, err))
 		return -1;
 	events->in_file = events->count;
+	events->file_seq = events->last_seq;
 	events->stale = false;
 	return 0;
 }
@@ -277,11 +282,12 @@ static int append(struct pf_events *events, const char *line, size_t length, str
 }
 
 /* The migration goes on without its log, and the next event tries again with the whole of it. */
-static void to_file(struct pf_events *events, const char *line, size_t length)
+static void to_file(struct pf_events *events, const char *line, size_t length, uint64_t seq)
 {
 	struct pf_err err;
 
 	if (append(events, line, length, &err) == 0) {
+		events->file_seq = seq > events->file_seq ? seq : events->file_seq;
 		events->warned = false;
 		return;
 	}
@@ -301,23 +307,56 @@ static json_t *event_object(uint64_t seq, const char *name, json_t *data)
 			 (json_int_t)now.tv_usec, "data", data ? data : json_object());
 }
 
-void pf_events_emit(struct pf_events *events, const char *name, json_t *data)
+static void tell(struct pf_events *events, const struct kept *kept)
 {
-	json_t *event = event_object(events->last_seq + 1, name, data);
-	pf_auto_free char *line = pf_jsonline(event);
+	pf_auto_free char *line = pf_jsonline(kept->event);
 	size_t length;
 
 	if (!line) {
-		json_decref(event);
-		fprintf(stderr, "pageferry: out of memory for the event %s\n", name);
+		fprintf(stderr, "pageferry: out of memory for event %" PRIu64 "\n", kept->seq);
 		return;
 	}
 	length = strlen(line);
-	keep(events, events->last_seq + 1, event);
-	to_file(events, line, length);
+	if (kept->seq > events->file_seq) /* else it went there with others, when the file was replaced */
+		to_file(events, line, length, kept->seq);
 	to_sink(events, line, length);
 	if (events->listener)
 		events->listener(events->opaque, line);
+}
+
+static void tell_new(struct pf_events *events)
+{
+	/* The new ones are the last of those that are kept. */
+	uint64_t untold = events->last_seq - events->told_seq;
+	unsigned i = untold < events->count ? events->count - (unsigned)untold : 0;
+
+	events->told_seq = events->last_seq;
+	for (; i < events->count; i++)
+		tell(events, kept_at(events, i));
+}
+
+void pf_events_emit(struct pf_events *events, const char *name, json_t *data)
+{
+	json_t *event = event_object(events->last_seq + 1, name, data);
+
+	if (!event) {
+		fprintf(stderr, "pageferry: out of memory for the event %s\n", name);
+		return;
+	}
+	keep(events, events->last_seq + 1, event);
+	if (events->held == 0)
+		tell_new(events);
+}
+
+void pf_events_hold(struct pf_events *events)
+{
+	events->held++;
+}
+
+void pf_events_let_go(struct pf_events *events)
+{
+	if (--events->held == 0)
+		tell_new(events);
 }
 
 json_t *pf_events_since(const struct pf_events *events, uint64_t since)

@@ -29,6 +29,13 @@ void pf_events_close(struct pf_events *events);
 void pf_events_listen(struct pf_events *events, pf_events_listener listener, void *opaque);
 /* {"event": name, "seq": N, "timestamp": {...}, "data": data}; takes over data (NULL: {}). */
 void pf_events_emit(struct pf_events *events, const char *name, json_t *data);
+/*
+ * Between the two, events are numbered and kept, and written and told by the latter: what an event tells of
+ * is done first, and who waits for that does not wait for files and readers.  A process that dies
+ * between has told nobody.  They nest.
+ */
+void pf_events_hold(struct pf_events *events);
+void pf_events_let_go(struct pf_events *events);
 /* A new array of the kept events with seq > since. */
 json_t *pf_events_since(const struct pf_events *events, uint64_t since);
 

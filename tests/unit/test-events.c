@@ -270,12 +270,62 @@ static void the_log_is_made_whole_again_after_a_failure(void **state)
 	pf_events_close(events);
 }
 
+static void count_lines(void *opaque, const char *line)
+{
+	(void)line;
+	++*(unsigned *)opaque;
+}
+
+static void what_is_held_is_told_in_its_turn_when_the_last_one_lets_go(void **state)
+{
+	struct pf_events *events = open_events(NULL);
+	unsigned told = 0;
+
+	(void)state;
+	pf_events_listen(events, count_lines, &told);
+	emit(events, 1);
+	pf_events_hold(events);
+	emit(events, 2);
+	pf_events_hold(events);
+	emit(events, 1);
+	pf_events_let_go(events);
+	assert_int_equal(told, 1);
+	assert_int_equal(file_lines(), 1);
+	expect_range(events, 0, 1, 4);
+	pf_events_let_go(events);
+	assert_int_equal(told, 4);
+	assert_int_equal(file_lines(), 4);
+	pf_events_close(events);
+	events = open_events(NULL);
+	expect_range(events, 0, 1, 4);
+	pf_events_close(events);
+}
+
+/* The file is replaced by all that is kept, what is about to be told with it: each is there once. */
+static void what_is_held_while_the_file_is_replaced_is_in_it_once(void **state)
+{
+	struct pf_events *events = open_events(NULL);
+
+	(void)state;
+	emit(events, 2 * PF_EVENTS_KEPT - 1);
+	pf_events_hold(events);
+	emit(events, 5);
+	pf_events_let_go(events);
+	assert_int_equal(file_lines(), PF_EVENTS_KEPT);
+	pf_events_close(events);
+	events = open_events(NULL);
+	expect_range(events, 0, PF_EVENTS_KEPT + 5, 2 * PF_EVENTS_KEPT + 4);
+	pf_events_close(events);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_dir, close_dir)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_event_has_the_contracts_members),
+		TEST(what_is_held_is_told_in_its_turn_when_the_last_one_lets_go),
+		TEST(what_is_held_while_the_file_is_replaced_is_in_it_once),
 		TEST(numbers_go_on_in_the_next_process),
 		TEST(the_last_thousand_are_kept_and_the_file_stays_short),
 		TEST(a_line_cut_short_by_a_crash_is_dropped),
