@@ -41,7 +41,7 @@ class Agent(Child):
         self.control_path = pathlib.Path(folder, side + ".ctl")
         self.vmm_socket = pathlib.Path(folder, side + ".vmm")
         self.state_dir = pathlib.Path(folder, side + ".state")
-        argv = [program("PAGEFERRY"), side]
+        argv = [*options.pop("prefix", ()), program("PAGEFERRY"), side]
         fault, pass_fds = options.pop("fault", None), options.pop("pass_fds", ())
         for name, value in options.items():
             for one in value if isinstance(value, list) else [value]:
