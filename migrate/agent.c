@@ -482,7 +482,7 @@ static int open_sockets(struct pf_agent *agent, const struct pf_vmm_callbacks *v
 	if (fd < 0)
 		return pf_err_prefix(err, "--vmm-socket");
 	if (pf_vmm_open(agent->loop, fd, options->vmm_socket, options->side, vmm, agent->engine,
-			&agent->vmm, err))
+			agent->kept, &agent->dir, &agent->vmm, err))
 		return -1;
 	fd = pf_kept_listen(agent->kept, "control-listen", options->control, SOCK_STREAM, err);
 	if (fd < 0)
@@ -494,6 +494,7 @@ static int open_sockets(struct pf_agent *agent, const struct pf_vmm_callbacks *v
 static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
 	const struct pf_options *options = agent->options;
+	const struct pf_start *start;
 	unsigned held = 0;
 
 	if (check_credentials(options, err) || open_loop(agent, err) ||
@@ -501,14 +502,9 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err) ||
 	    read_marks(agent, &held, err))
 		return -1;
-	if (agent->record != PF_RECORD_NONE) {
-		pf_err_set(err, PF_ERR_CONFIG,
-			   "the state directory %s holds the record %s of an earlier run",
-			   options->state_dir, pf_record_name(agent->record));
-		return pf_err_hint(err, "taking a migration up again is not in this version; use a "
-					"fresh --state-dir and --id for a new one");
-	}
-	agent->state = pf_machine_start(agent->machine, agent->record, held)->state;
+	start = pf_machine_start(agent->machine, agent->record, held);
+	agent->state = start->state;
+	agent->start_action = start->action;
 	return open_events(agent, err) || open_paths(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }
 
@@ -529,7 +525,10 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 		pf_agent_close(agent);
 		return -1;
 	}
-	emit_state(agent, "started");
+	if (kept->restarted)
+		pf_agent_emit(agent, "WORKER_RESTARTED",
+			      json_pack("{s:i, s:s}", "pid", (int)getpid(), "reason", kept->restarted));
+	emit_state(agent, kept->restarted ? "started again" : "started");
 	return 0;
 }
 
@@ -543,6 +542,16 @@ int pf_agent_confine(struct pf_agent *agent, struct pf_err *err)
 	return 0;
 }
 
+void pf_agent_begin(struct pf_agent *agent)
+{
+	if (agent->record != PF_RECORD_NONE)
+		pf_err_set(&agent->why, PF_ERR_STATE, "the agent was started again: %s",
+			   agent->kept->restarted ? agent->kept->restarted : "its keeper was gone");
+	act(agent, agent->start_action);
+	pf_kept_ready(agent->kept);
+}
+
+/* A loop that fails is no end of the migration: the keeper starts another worker. */
 int pf_agent_run(struct pf_agent *agent)
 {
 	int code = sd_event_loop(agent->loop);
@@ -552,15 +561,19 @@ int pf_agent_run(struct pf_agent *agent)
 	if (code < 0)
 		fprintf(stderr, "pageferry %s: the event loop: %s\n", pf_agent_role(agent),
 			strerror(-code));
-	code = code < 0 ? 71 : code;
+	if (code < 0)
+		return 71;
 	pf_kept_stopping(agent->kept, code);
 	return code;
 }
 
 void pf_agent_close(struct pf_agent *agent)
 {
-	pf_control_close(agent->control);
-	pf_vmm_close(agent->vmm);
+	/* Not for good: it could not begin, and another one is to try. */
+	bool leave = agent->kept->restarted && !agent->ending;
+
+	pf_control_close(agent->control, leave);
+	pf_vmm_close(agent->vmm, leave);
 	pf_paths_close(agent->paths);
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);

@@ -65,6 +65,7 @@ struct pf_agent {
 	struct pf_err why; /* of the last failure that was raised */
 	const char *outcome, *owner; /* NULL: not decided */
 	int exit_code;
+	uint8_t start_action; /* what its record and marks begin with: pf_agent_begin() */
 	bool ending, failed; /* failed: why is what ended it */
 	bool noted; /* why is to be told with an outcome that is no failure */
 };
@@ -80,6 +81,8 @@ PF_MUST_USE int pf_agent_open(struct pf_agent *agent, const struct pf_options *o
 /* Gives up what the agent does not need from here on (migrate/sandbox.h), for good: before the first
  * thread is started. */
 PF_MUST_USE int pf_agent_confine(struct pf_agent *agent, struct pf_err *err);
+/* Once the engine can act: what follows from the record that was found, and says that it serves. */
+void pf_agent_begin(struct pf_agent *agent);
 /* Runs the loop until the migration has ended; returns the exit code, of which the keeper knows then. */
 int pf_agent_run(struct pf_agent *agent);
 void pf_agent_close(struct pf_agent *agent);

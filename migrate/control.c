@@ -398,7 +398,7 @@ int pf_control_open(sd_event *loop, int fd, const char *path, enum pf_side side,
 	}
 	memcpy(control->path, path, strlen(path) + 1); /* pf_unix_listen() checked the length */
 	if (add_sources(control, loop, err)) {
-		pf_control_close(control);
+		pf_control_close(control, false);
 		return -1;
 	}
 	pf_events_listen(events, on_event, control);
@@ -435,13 +435,14 @@ static void drain(struct pf_control *control)
 	}
 }
 
-void pf_control_close(struct pf_control *control)
+void pf_control_close(struct pf_control *control, bool leave)
 {
 	if (!control)
 		return;
 	pf_events_listen(control->events, NULL, NULL);
 	sd_event_source_disable_unref(control->listener);
-	unlink(control->path);
+	if (!leave)
+		unlink(control->path);
 	pf_close_fd(&control->fd);
 	drain(control);
 	for (size_t i = 0; i < CLIENTS_MAX; i++)

@@ -39,7 +39,8 @@ PF_MUST_USE int pf_control_open(sd_event *loop, int fd, const char *path, enum p
 				const char *id, const struct pf_command *table, void *agent,
 				struct pf_events *events, struct pf_control **out,
 				struct pf_err *err);
-/* Sends what waits as far as it goes without blocking for more than 200 ms, unlinks, closes. */
-void pf_control_close(struct pf_control *control);
+/* Sends what waits as far as it goes without blocking for more than 200 ms, and closes; leave: the socket's
+ * path stays, for a process that is to follow. */
+void pf_control_close(struct pf_control *control, bool leave);
 
 #endif

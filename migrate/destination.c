@@ -126,6 +126,7 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	if (open_door(destination, &bound, err) || pf_agent_confine(agent, err) ||
 	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told,
 			   &destination->assembly[0], err) ||
+	    pf_destination_again(destination, err) ||
 	    pf_acceptor_start(destination->acceptor, err)) {
 		pf_pager_stop(&destination->pager, false);
 		pf_pager_done(&destination->pager);
@@ -136,7 +137,7 @@ static int destination_open(struct destination *destination, const struct pf_opt
 	}
 	pf_sockaddr_print(&bound, address);
 	pf_agent_emit(agent, "LISTENING", json_pack("{s:s}", "address", address));
-	pf_kept_ready(kept);
+	pf_agent_begin(agent);
 	return 0;
 }
 

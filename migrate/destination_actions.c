@@ -28,7 +28,7 @@ static void act_compare(struct destination *destination)
 	struct pf_agent *agent = &destination->agent;
 	struct pf_err err;
 
-	if (!destination->armed || !destination->theirs_known)
+	if (!destination->armed || !destination->vmm_known || !destination->theirs_known)
 		return;
 	if (pf_table_compare(&destination->guest.table, &destination->theirs, &err) ||
 	    make_assemblies(destination, &err))
@@ -57,6 +57,23 @@ static void act_restart(struct destination *destination)
 {
 	pf_close_fd(&destination->state.fd);
 	pf_pager_tell(&destination->pager, PF_MAIL_RESET, NULL, 0);
+}
+
+static void act_here(struct destination *destination)
+{
+	pf_agent_outcome(&destination->agent, NULL, "destination", false);
+}
+
+static void act_intact(struct destination *destination)
+{
+	pf_agent_outcome(&destination->agent, "source-intact", "source", false);
+}
+
+static void act_leave(struct destination *destination)
+{
+	struct pf_agent *agent = &destination->agent;
+
+	pf_agent_finish(agent, 130, agent->outcome, agent->owner);
 }
 
 static void act_receive(struct destination *destination)
@@ -97,10 +114,19 @@ static void act_run(struct destination *destination)
 	pf_agent_outcome(&destination->agent, NULL, "destination", false);
 }
 
+/* It may have heard it from a process before this one, and then passes it over. */
+static void act_resume_again(struct destination *destination)
+{
+	if (pf_destination_may_run(destination->agent.record))
+		pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME);
+	act_here(destination);
+}
+
 static void act_resumed(struct destination *destination)
 {
 	destination->resumed = true;
-	destination->downtime_ns = pf_now_ns() - destination->paused_ns;
+	if (destination->paused_ns > 0) /* else it was a process before this one that saw it */
+		destination->downtime_ns = pf_now_ns() - destination->paused_ns;
 	pf_fault(PF_FAULT_RESUMED);
 	pf_destination_send(destination, PF_FRAME_RESUMED, NULL, 0);
 	pf_destination_maybe_filled(destination);
@@ -219,8 +245,8 @@ static void act_lost(struct destination *destination)
 	pf_agent_finish(&destination->agent, 65, "lost", NULL);
 }
 
-/* RESUME, GO_ON, CONFLICT, REPEAT, HERE, INTACT and LEAVE wait for the engine that is connected to again after READY and takes
- * a record of an earlier process up: nothing raises their events yet. */
+/* GO_ON, CONFLICT and REPEAT wait for the engine that is connected to again after READY: nothing raises
+ * their events yet. */
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_ADOPT] = act_adopt, [PF_DA_WITHDRAW] = act_withdraw, [PF_DA_FAIL_NEW] = act_fail_new,
 	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept, [PF_DA_RESTART] = act_restart,
@@ -228,7 +254,8 @@ static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_RUN] = act_run, [PF_DA_RESUMED] = act_resumed, [PF_DA_REFUSED] = act_refused,
 	[PF_DA_OUTAGE] = act_outage, [PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
 	[PF_DA_ABORT] = act_abort, [PF_DA_FAIL] = act_fail, [PF_DA_FAIL_READY] = act_fail_ready,
-	[PF_DA_LOST] = act_lost,
+	[PF_DA_LOST] = act_lost, [PF_DA_RESUME] = act_resume_again, [PF_DA_HERE] = act_here,
+	[PF_DA_INTACT] = act_intact, [PF_DA_LEAVE] = act_leave,
 };
 
 void pf_destination_act(void *engine, uint8_t action)

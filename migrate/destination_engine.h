@@ -8,6 +8,7 @@
  *   destination_frames.c   what the source says and is told
  *   destination_news.c     what its threads tell that belongs to no connection
  *   destination_vmm.c      what the VMM says
+ *   destination_again.c    what a process before this one has left
  *   destination_status.c   what query-migrate shows
  */
 #ifndef PF_MIGRATE_DESTINATION_ENGINE_H
@@ -26,6 +27,7 @@ struct destination {
 	struct pf_pager pager;
 	struct pf_guest guest;
 	bool armed;	     /* guest is described, trapped and the pager's */
+	bool vmm_known;	     /* the VMM has said to this process how its guest is */
 	bool theirs_known;   /* theirs is the source's table */
 	struct pf_region_table theirs;
 	uint32_t channels;   /* bulk connections of this session */
@@ -69,6 +71,18 @@ void pf_destination_maybe_filled(struct destination *destination);
 extern const struct pf_vmm_callbacks pf_destination_vmm;
 void pf_destination_vmm_refused(void *engine, const char *reason);
 void pf_destination_vmm_lost(void *engine, const struct pf_err *why);
+
+/* ---- destination_again.c ---- */
+
+/* Before the first thread that hears a source, and with the pager: takes up what there is. */
+PF_MUST_USE int pf_destination_again(struct destination *destination, struct pf_err *err);
+/* The guest is described and trapped: from here on it is the pager's. */
+void pf_destination_serve_guest(struct destination *destination);
+/* REGIONS of a VMM that has been served before, and says so in its HELLO.  -1: as of pf_vmm_callbacks. */
+PF_MUST_USE int pf_destination_regions_again(struct destination *destination,
+					     const struct pf_vmm_regions *regions, int *fds,
+					     struct pf_err *err);
+void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello);
 
 /* ---- destination_session.c ---- */
 

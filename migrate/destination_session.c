@@ -216,7 +216,7 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 		pf_err_set(&err, PF_ERR_UNREACHABLE, "the source started again");
 		pf_session_down(destination, &err);
 	}
-	if (agent->state == PF_D_WAITING)
+	if (agent->state == PF_D_WAITING || agent->state == PF_D_AWAY_READY)
 		pf_agent_note(agent, PF_DE_LINK_UP); /* back to set-up, record NONE */
 	if (agent->state != PF_D_SETUP && agent->state != PF_D_NEW) {
 		pf_err_set(&err, PF_ERR_SYSTEM, "the destination cannot write its record now");

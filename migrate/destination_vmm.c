@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "migrate/room.h"
+#include "migrate/vmm_saved.h"
 
 static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
 		       struct pf_err *err)
@@ -15,25 +16,27 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 	struct pf_guest *guest = &destination->guest;
-	const uint32_t *tids;
-	uint32_t vcpus;
 
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH)
+		return pf_destination_regions_again(destination, regions, fds, err);
 	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
 	if (agent->ending)
 		return 0;
-	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
+	/* What is armed is in pf_guest, and dup(2)ed or moved out of fds: so it is kept before. */
+	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+	    pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
 		pf_guest_done(guest);
 		return pf_err_prefix(err, "its memory");
 	}
-	destination->armed = true;
+	if (pf_vmm_save_regions(&agent->dir, regions, err))
+		return -1;
 	pf_room_check(agent, guest);
+	destination->vmm_known = true;
+	pf_destination_serve_guest(destination);
 	pf_fault(PF_FAULT_ARMED);
-	tids = pf_vmm_vcpus(agent->vmm, &vcpus);
-	pf_pager_know_vcpus(&destination->pager, tids, vcpus);
-	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
 	return 0;
@@ -82,4 +85,5 @@ const struct pf_vmm_callbacks pf_destination_vmm = {
 	.resumed = vmm_resumed,
 	.refused = pf_destination_vmm_refused,
 	.lost = pf_destination_vmm_lost,
+	.back = pf_destination_vmm_back,
 };

@@ -4,7 +4,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "migrate/report.h"
 
@@ -17,12 +19,25 @@ const char *pf_faults_built(void)
 
 int pf_faults_arm(void)
 {
+	const char *plans = getenv("PAGEFERRY_FAULT");
+	pf_auto_free char *mine = plans ? strndup(plans, strcspn(plans, ";")) : NULL;
 	struct pf_err err;
 
-	if (pf_fault_arm(getenv("PAGEFERRY_FAULT"), &err) == 0)
+	if (pf_fault_arm(mine && mine[0] ? mine : NULL, &err) == 0)
 		return 0;
 	pf_report("fault points", &err);
 	return pf_err_exit_code(&err);
+}
+
+void pf_faults_next(void)
+{
+	const char *plans = getenv("PAGEFERRY_FAULT"), *rest = plans ? strchr(plans, ';') : NULL;
+	pf_auto_free char *next = rest ? strdup(rest + 1) : NULL;
+
+	if (next)
+		(void)setenv("PAGEFERRY_FAULT", next, 1);
+	else
+		(void)unsetenv("PAGEFERRY_FAULT");
 }
 
 static int list(void)
@@ -43,6 +58,10 @@ const char *pf_faults_built(void)
 int pf_faults_arm(void)
 {
 	return 0;
+}
+
+void pf_faults_next(void)
+{
 }
 
 static int list(void)

@@ -23,10 +23,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/size.h"
 #include "base/unixsock.h"
+#include "migrate/faults.h"
 #include "migrate/report.h"
 
+#define STEADY_NS PF_NS_PER_S		   /* a worker that lived so long was a good one */
+#define PAUSE_NS (10 * PF_NS_PER_MS)	   /* before the third in a row that did not, and doubled */
+#define PAUSE_MAX_NS (500 * PF_NS_PER_MS)
 #define TALK_BYTES (1 << 20) /* what a guest's descriptors, all at once, need of a socket's buffer */
 
 struct keeper {
@@ -36,7 +41,9 @@ struct keeper {
 	sigset_t before; /* signals that were blocked when the program began */
 	int signals;	 /* signalfd */
 	int talk;	 /* the worker's messages come here */
-	pid_t worker;
+	pid_t worker;	 /* -1: there is none just now */
+	uint64_t started_ns;
+	unsigned hasty; /* workers in a row that ended soon */
 	bool ready; /* some worker has been */
 	bool stopping; /* this one has said that it ends, with this status */
 	int status;
@@ -89,6 +96,7 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 	if (open_talk(pair, err))
 		return -1;
 	keeper->stopping = false;
+	keeper->started_ns = pf_now_ns();
 	keeper->worker = fork();
 	if (keeper->worker == 0)
 		run_worker(keeper, pair[1]);
@@ -146,19 +154,20 @@ static void hear(struct keeper *keeper)
 
 /* ---- its life and end ---- */
 
-/* true: the worker is gone, all of it, and *out_how is how it ended. */
+/* true: the worker is gone, all of it, and *out_how is how it ended.  What comes then is the next one's. */
 static bool take_signals(struct keeper *keeper, int *out_how)
 {
 	struct signalfd_siginfo info;
-	bool gone = false;
 
 	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo != SIGCHLD)
+		if (info.ssi_signo != SIGCHLD) {
 			(void)kill(keeper->worker, (int)info.ssi_signo);
-		else if (waitpid(keeper->worker, out_how, WNOHANG) == keeper->worker)
-			gone = true;
+		} else if (waitpid(keeper->worker, out_how, WNOHANG) == keeper->worker) {
+			keeper->worker = -1;
+			return true;
+		}
 	}
-	return gone;
+	return false;
 }
 
 static int serve(struct keeper *keeper)
@@ -182,6 +191,60 @@ static int serve(struct keeper *keeper)
 		hear(keeper); /* its last words */
 	pf_close_fd(&keeper->talk);
 	return how;
+}
+
+/* ---- the next worker ---- */
+
+/* Whether that was the agent's end: it said so, or it never began. */
+static bool is_over(const struct keeper *keeper)
+{
+	return keeper->stopping || !keeper->ready;
+}
+
+/* For the next one to tell (WORKER_RESTARTED), and for who reads stderr. */
+static void say_why(const struct keeper *keeper, int how)
+{
+	char why[64];
+
+	if (WIFSIGNALED(how))
+		snprintf(why, sizeof(why), "it was killed by signal %d (%s)", WTERMSIG(how),
+			 strsignal(WTERMSIG(how)));
+	else
+		snprintf(why, sizeof(why), "it ended with status %d", WEXITSTATUS(how));
+	fprintf(stderr, "pageferry %s: the worker is gone, %s; another one is started\n",
+		keeper->role, why);
+	(void)setenv(PF_KEPT_RESTARTED, why, 1);
+}
+
+static uint64_t pause_ns(struct keeper *keeper)
+{
+	uint64_t pause = PAUSE_NS;
+
+	if (pf_now_ns() - keeper->started_ns >= STEADY_NS)
+		keeper->hasty = 0;
+	keeper->hasty++;
+	if (keeper->hasty < 3)
+		return 0;
+	for (unsigned i = 3; i < keeper->hasty && pause < PAUSE_MAX_NS; i++)
+		pause *= 2;
+	return pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS;
+}
+
+/* Signals wait meanwhile: they are the next worker's. */
+static void start_again(struct keeper *keeper)
+{
+	struct pf_err err;
+
+	do {
+		uint64_t pause = pause_ns(keeper);
+		struct timespec time = {.tv_sec = (time_t)(pause / PF_NS_PER_S),
+					.tv_nsec = (long)(pause % PF_NS_PER_S)};
+
+		(void)ppoll(NULL, 0, &time, NULL);
+		if (start_worker(keeper, &err) == 0)
+			return;
+		pf_report(keeper->role, &err);
+	} while (true);
 }
 
 /* As the worker ended, to whoever waits for this process. */
@@ -236,7 +299,15 @@ static int keep(struct keeper *keeper, const struct pf_options *options, struct 
 	if (open_signals(keeper, err) || keep_sink(keeper, options->events, err) ||
 	    start_worker(keeper, err))
 		return -1;
-	return serve(keeper);
+	for (;;) {
+		int how = serve(keeper);
+
+		if (is_over(keeper))
+			return how;
+		say_why(keeper, how);
+		pf_faults_next();
+		start_again(keeper);
+	}
 }
 
 int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept *kept)
@@ -247,6 +318,7 @@ int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept
 		.store = kept->store,
 		.signals = -1,
 		.talk = -1,
+		.worker = -1,
 	};
 	struct pf_err err;
 	int how = keep(&keeper, options, &err);

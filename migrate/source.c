@@ -104,7 +104,7 @@ static int source_open(struct source *source, const struct pf_options *options,
 	if (pf_agent_open(&source->agent, options, kept, &pf_source_machine, &source_ops, source,
 			  &pf_source_vmm, err))
 		return -1;
-	if (pf_agent_confine(&source->agent, err) == 0)
+	if (pf_agent_confine(&source->agent, err) == 0 && pf_source_again(source, err) == 0)
 		return 0;
 	pf_agent_close(&source->agent);
 	return -1;
@@ -128,10 +128,11 @@ int pf_source_main(const struct pf_options *options, struct pf_kept *kept)
 		return pf_err_exit_code(&err);
 	}
 	pf_pace_set(&source->service.pace, options->max_bandwidth, pf_now_ns());
-	pf_kept_ready(kept);
 	source->agent.spin_limit_ns = &source->urgent.spin.limit_ns;
 	source->deadline_ns = pf_now_ns() + options->connect_timeout_s * PF_NS_PER_S;
-	pf_source_connect(source, false);
+	pf_agent_begin(&source->agent);
+	if (source->agent.record == PF_RECORD_NONE)
+		pf_source_connect(source, false);
 	code = pf_agent_run(&source->agent);
 	source_close(source, true);
 	return code;

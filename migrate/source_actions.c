@@ -12,8 +12,7 @@
 #include "core/switchover.h"
 #include "migrate/report.h"
 
-/* false: its guest stands, and there is nobody to be told that it may run. */
-static bool continue_guest(struct source *source)
+bool pf_source_continue_guest(struct source *source)
 {
 	if (!source->guest_paused)
 		return true;
@@ -29,7 +28,7 @@ static void act_propose(struct source *source)
 	uint8_t body[PF_URGENT_BODY_MAX];
 	size_t length;
 
-	if (!source->link_up || !source->vmm_described)
+	if (!source->link_up || !source->vmm_described || !source->vmm_known)
 		return;
 	length = pf_msg_pack_regions(&source->service.reader.table, body, sizeof(body));
 	pf_link_agree(&source->urgent, &source->service.reader.table);
@@ -74,7 +73,8 @@ static void act_gone(struct source *source)
 
 static void act_downtime(struct source *source)
 {
-	source->downtime_ns = pf_now_ns() - source->paused_ns;
+	if (source->paused_ns > 0) /* else it was a process before this one that saw it */
+		source->downtime_ns = pf_now_ns() - source->paused_ns;
 }
 
 static void act_complete(struct source *source)
@@ -88,15 +88,17 @@ static void act_complete(struct source *source)
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
 
-/* The VMM of this process has described its memory, or nothing would have been offered.  Is it gone, the
- * guest that both records leave here went with it. */
+/* A VMM that has not come to this process yet is told when it does.  One that had come, and is gone: the guest
+ * that both records leave here went with it. */
 static void act_keep(struct source *source)
 {
 	struct pf_agent *agent = &source->agent;
 	struct pf_err err;
 
 	pf_fault(PF_FAULT_KEPT);
-	if (continue_guest(source)) {
+	if (!source->vmm_here)
+		return;
+	if (pf_source_continue_guest(source)) {
 		pf_agent_note(agent, PF_SE_VMM_TOLD);
 		return;
 	}
@@ -108,22 +110,24 @@ static void act_keep(struct source *source)
 	pf_agent_fail(agent, PF_SE_VMM_LOST, &err);
 }
 
+/* Once more, also where it was told before: by a process that is gone, perhaps. */
 static void act_settle(struct source *source)
 {
+	(void)pf_source_continue_guest(source);
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 
 static void act_cancel(struct source *source)
 {
 	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
-	continue_guest(source);
+	pf_source_continue_guest(source);
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 
 static void fail(struct source *source, const char *outcome, const char *owner)
 {
 	pf_source_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
-	continue_guest(source);
+	pf_source_continue_guest(source);
 	pf_agent_finish_failed(&source->agent, outcome, owner);
 }
 
@@ -180,7 +184,7 @@ static void act_ask_abort(struct source *source)
 
 static void act_take_back(struct source *source)
 {
-	continue_guest(source);
+	pf_source_continue_guest(source);
 	pf_source_connect_again(source);
 }
 
@@ -199,8 +203,35 @@ static void act_leave_paused(struct source *source)
 	pf_agent_finish(&source->agent, 75, "paused", "destination");
 }
 
-/* RETAKE, ADMIT, REJOIN, GO_ON, INTACT and CONFLICT wait for the engine that connects again after OFFERED and
- * takes a record of an earlier process up: nothing raises their events yet. */
+static void act_retake(struct source *source)
+{
+	(void)pf_source_continue_guest(source);
+	act_propose(source);
+}
+
+/* What paused it may have offered it: the record says so from here on. */
+static void act_admit(struct source *source)
+{
+	pf_source_part(source, false);
+	act_doubt(source);
+}
+
+/* Its memory is here again, or was kept: who is connected gets answers. */
+static void act_rejoin(struct source *source)
+{
+	if (!source->link_up)
+		return;
+	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
+	if (source->agent.state == PF_S_SERVING)
+		pf_source_wake_pushers(source);
+}
+
+static void act_intact(struct source *source)
+{
+	pf_agent_outcome(&source->agent, "source-intact", "source", false);
+}
+
+/* GO_ON and CONFLICT wait for the engine that connects again after OFFERED: nothing raises their events yet. */
 static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_ADOPT] = act_adopt,
 	[PF_SA_PROPOSE] = act_propose,
@@ -226,6 +257,10 @@ static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_LOSE] = act_lose,
 	[PF_SA_LEAVE_DOUBT] = act_leave_doubt,
 	[PF_SA_LEAVE_PAUSED] = act_leave_paused,
+	[PF_SA_RETAKE] = act_retake,
+	[PF_SA_ADMIT] = act_admit,
+	[PF_SA_REJOIN] = act_rejoin,
+	[PF_SA_INTACT] = act_intact,
 };
 
 void pf_source_act(void *engine, uint8_t action)

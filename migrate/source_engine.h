@@ -7,6 +7,7 @@
  *   source_session.c  the connections
  *   source_frames.c   what the destination says and is told
  *   source_vmm.c      what the VMM says
+ *   source_again.c    what a process before this one has left
  *   source_status.c   what query-migrate shows
  */
 #ifndef PF_MIGRATE_SOURCE_ENGINE_H
@@ -26,7 +27,9 @@ struct source {
 	uint64_t connected_ns; /* when the link last came up */
 	uint64_t deadline_ns;  /* of --connect-timeout */
 	uint32_t pauses_asked, pauses_answered;
-	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not */
+	bool guest_paused; /* PAUSE was sent, CONTINUE_SOURCE was not; or a process before may have */
+	bool vmm_here;	   /* the VMM has come to this process, or was kept for it */
+	bool vmm_known;	   /* and has said how its guest is */
 	bool stood_vmm_gone; /* it was lost while guest_paused, and nothing gave up for that */
 	struct pf_mail_state state;
 	bool resumed; /* the destination said so: the guest has run there */
@@ -40,6 +43,21 @@ struct source {
 void pf_source_act(void *engine, uint8_t action);
 /* What the bulk threads waited for may be otherwise now: they push. */
 void pf_source_wake_pushers(struct source *source);
+
+/* false: its guest stands, and there is nobody to be told that it may run. */
+bool pf_source_continue_guest(struct source *source);
+
+/* ---- source_again.c ---- */
+
+/* Takes up what there is, before anything else is heard. */
+PF_MUST_USE int pf_source_again(struct source *source, struct pf_err *err);
+/* From the VMM's description to its memory; fds as in pf_vmm_callbacks. */
+PF_MUST_USE int pf_source_describe(struct source *source, const struct pf_vmm_regions *regions,
+				   int *fds, struct pf_err *err);
+/* REGIONS of a VMM that has been paused before, and says so in its HELLO. */
+PF_MUST_USE int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions,
+					int *fds, struct pf_err *err);
+void pf_source_vmm_back(void *engine, const struct pf_vmm_hello *hello);
 
 /* ---- source_session.c ---- */
 

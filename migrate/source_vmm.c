@@ -8,28 +8,30 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "migrate/vmm_saved.h"
 
 static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
 		       struct pf_err *err)
 {
 	struct source *source = engine;
-	struct pf_service *service = &source->service;
+	struct pf_agent *agent = &source->agent;
+	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
 
 	if (source->vmm_described)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	if (hello->stage != PF_VMM_FRESH || hello->owed > 0)
+		return pf_source_regions_again(source, regions, fds, err);
 	/* Before its memory is judged: that its guest runs here is known, also if the memory will not do. */
-	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
-	if (source->agent.ending)
+	pf_agent_note(agent, PF_SE_VMM_REGIONS);
+	if (agent->ending)
 		return 0;
-	if (pf_vmm_reader(regions, fds, &service->reader, err) ||
-	    pf_reader_check(&service->reader, err) ||
-	    pf_push_init(&service->push, &service->reader.table, err)) {
-		pf_reader_done(&service->reader);
-		return pf_err_prefix(err, "its memory");
-	}
-	pf_reader_seek_holes(&service->reader);
-	source->vmm_described = true;
-	pf_agent_note(&source->agent, PF_SE_VMM_REGIONS);
+	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+	    pf_source_describe(source, regions, fds, err) ||
+	    pf_vmm_save_regions(&agent->dir, regions, err))
+		return -1;
+	source->vmm_here = source->vmm_known = true;
+	source->guest_paused = false;
+	pf_agent_note(agent, PF_SE_VMM_REGIONS);
 	return 0;
 }
 
@@ -84,4 +86,5 @@ const struct pf_vmm_callbacks pf_source_vmm = {
 	.regions = vmm_regions,
 	.paused = vmm_paused,
 	.lost = vmm_lost,
+	.back = pf_source_vmm_back,
 };

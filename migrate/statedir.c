@@ -247,6 +247,24 @@ int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out, size_
 	return read_all(dir, name, fd, out, length, err);
 }
 
+int pf_statedir_read_most(struct pf_statedir *dir, const char *name, void *out, size_t size,
+			  size_t *out_length, struct pf_err *err)
+{
+	pf_auto_fd int fd = -1;
+	struct stat st;
+
+	if (check_name(name, err))
+		return -1;
+	fd = open_for_reading(dir, name, &st, err);
+	if (fd < 0)
+		return fd == -ENOENT ? 1 : -1;
+	*out_length = (size_t)st.st_size;
+	if (*out_length > size)
+		return pf_err_set(err, PF_ERR_CONFIG, "%s/%s has %zu bytes, and at most %zu can be",
+				  dir->path, name, *out_length, size);
+	return read_all(dir, name, fd, out, *out_length, err);
+}
+
 int pf_statedir_write_record(struct pf_statedir *dir, enum pf_record record, uint32_t epoch,
 			     struct pf_err *err)
 {

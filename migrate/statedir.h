@@ -45,5 +45,8 @@ PF_MUST_USE int pf_statedir_write(struct pf_statedir *dir, const char *name, con
 /* Exactly length bytes; 1 if the file is not there, -1 with PF_ERR_CONFIG if its size differs. */
 PF_MUST_USE int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out,
 				 size_t length, struct pf_err *err);
+/* Up to size bytes, and how many there are; 1 likewise, -1 with PF_ERR_CONFIG if there are more. */
+PF_MUST_USE int pf_statedir_read_most(struct pf_statedir *dir, const char *name, void *out,
+				      size_t size, size_t *out_length, struct pf_err *err);
 
 #endif

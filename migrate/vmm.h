@@ -15,6 +15,8 @@
 #include "base/side.h"
 #include "memory/guest.h"
 #include "memory/reader.h"
+#include "migrate/kept.h"
+#include "migrate/statedir.h"
 #include "wire/vmm_msg.h"
 
 /*
@@ -31,21 +33,32 @@ struct pf_vmm_callbacks {
 	void (*resumed)(void *engine);			/* destination */
 	void (*refused)(void *engine, const char *reason); /* destination */
 	void (*lost)(void *engine, const struct pf_err *why);
+	/* After pf_vmm_adopt(): it has said how it is.  What it had said before that is dropped. */
+	void (*back)(void *engine, const struct pf_vmm_hello *hello);
 };
 
 struct pf_vmm;
 
-/* listen_fd: on path, taken over. */
+/* listen_fd: on path, taken over.  kept and dir are borrowed: a client that has said HELLO is kept. */
 PF_MUST_USE int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side side,
 			    const struct pf_vmm_callbacks *callbacks, void *engine,
-			    struct pf_vmm **out, struct pf_err *err);
-void pf_vmm_close(struct pf_vmm *vmm);
+			    struct pf_kept *kept, struct pf_statedir *dir, struct pf_vmm **out,
+			    struct pf_err *err);
+/*
+ * The client of a process before this one; fd is taken over.  It is asked by ATTACH how it is, and `back`
+ * is called; its HELLO of then is known at once.
+ */
+PF_MUST_USE int pf_vmm_adopt(struct pf_vmm *vmm, int fd, struct pf_err *err);
+/* Hangs up without a word; `lost` is not called.  Who wants to comes again. */
+void pf_vmm_drop(struct pf_vmm *vmm);
+/* leave: the socket's path stays, for a process that is to follow. */
+void pf_vmm_close(struct pf_vmm *vmm, bool leave);
 /* Says ERROR with the reason and what to do, if it can, and hangs up; `lost` is not called. */
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
 /* The client broke the protocol elsewhere, on its fault socket: as if it had on this one. */
 void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why);
-/* The threads of the client's vCPUs, as its HELLO said. */
-const uint32_t *pf_vmm_vcpus(const struct pf_vmm *vmm, uint32_t *out_count);
+/* What the client has said of itself. */
+const struct pf_vmm_hello *pf_vmm_hello(const struct pf_vmm *vmm);
 /* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED.
  * false: it was not sent, and never will be; the VMM cannot have seen it.  true: it is sent, or will be once
  * there is memory for it, in its turn. */

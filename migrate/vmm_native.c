@@ -18,6 +18,7 @@
 #include "base/unixsock.h"
 #include "migrate/vmm.h"
 #include "migrate/vmm_outbox.h"
+#include "migrate/vmm_saved.h"
 
 #define AGAIN_US 100000u /* what had no memory is sent again */
 
@@ -29,9 +30,12 @@ struct pf_vmm {
 	char path[108];
 	int listen_fd, fd; /* fd: -1 while no VMM is connected */
 	sd_event_source *listen_source, *source;
-	bool said_hello;  /* the client has */
+	struct pf_kept *kept;	 /* borrowed */
+	struct pf_statedir *dir; /* borrowed */
+	bool said_hello;  /* the client has, and is kept */
+	bool asked;	  /* it is to say HELLO again, and was kept: nothing else that comes is of this process */
 	bool told_resume; /* the client was */
-	uint32_t vcpus, tid[PF_VMM_VCPUS_MAX]; /* of the client */
+	struct pf_vmm_hello hello; /* the client's */
 	struct pf_vmm_outbox outbox;
 	sd_event_source *again; /* while something waits in it */
 	void (*sent)(void *opaque, bool all); /* the caller wants to know when nothing does */
@@ -54,8 +58,13 @@ static void close_client(struct pf_vmm *vmm)
 	vmm->again = sd_event_source_disable_unref(vmm->again);
 	pf_vmm_outbox_clear(&vmm->outbox);
 	vmm->source = sd_event_source_disable_unref(vmm->source);
+	/* The keeper has the socket too, and its client is to see it end now. */
+	if (vmm->said_hello) {
+		(void)shutdown(vmm->fd, SHUT_RDWR);
+		pf_kept_forget(vmm->kept, "vmm");
+	}
 	pf_close_fd(&vmm->fd);
-	vmm->said_hello = vmm->told_resume = false;
+	vmm->said_hello = vmm->told_resume = vmm->asked = false;
 	tell_sent(vmm, false);
 }
 
@@ -145,23 +154,30 @@ void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why)
 static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 {
 	const struct pf_vmm_hello *hello = &vmm->message.hello;
+	bool asked = vmm->asked;
 
-	if (vmm->said_hello)
+	if (vmm->said_hello && !asked)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said HELLO twice");
 	if (hello->destination != (vmm->side == PF_DESTINATION))
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM says it is the %s, this agent is the %s",
 				  hello->destination ? "destination" : "source",
 				  hello->destination ? "source" : "destination");
-	vmm->vcpus = hello->vcpu_count;
-	memcpy(vmm->tid, hello->vcpu_tid, sizeof(vmm->tid));
+	if (pf_vmm_save_hello(vmm->dir, hello, err) ||
+	    (!asked && pf_kept_store(vmm->kept, "vmm", vmm->fd, err)))
+		return -1;
+	vmm->hello = *hello;
 	vmm->said_hello = true;
+	vmm->asked = false;
+	/* What it was told it may be answering just now. */
+	vmm->told_resume = hello->stage == PF_VMM_RESUMING || hello->stage == PF_VMM_RUNS;
+	if (asked)
+		vmm->callbacks->back(vmm->engine, &vmm->hello);
 	return 0;
 }
 
-const uint32_t *pf_vmm_vcpus(const struct pf_vmm *vmm, uint32_t *out_count)
+const struct pf_vmm_hello *pf_vmm_hello(const struct pf_vmm *vmm)
 {
-	*out_count = vmm->vcpus;
-	return vmm->tid;
+	return &vmm->hello;
 }
 
 static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
@@ -172,6 +188,8 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 
 	if (type == PF_VMM_HELLO)
 		return handle_hello(vmm, err);
+	if (vmm->asked)
+		return 0;
 	if (!vmm->said_hello)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s before HELLO",
 				  pf_vmm_type_name(type));
@@ -254,8 +272,8 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, v
 }
 
 int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side side,
-		const struct pf_vmm_callbacks *callbacks, void *engine, struct pf_vmm **out,
-		struct pf_err *err)
+		const struct pf_vmm_callbacks *callbacks, void *engine, struct pf_kept *kept,
+		struct pf_statedir *dir, struct pf_vmm **out, struct pf_err *err)
 {
 	struct pf_vmm *vmm = calloc(1, sizeof(*vmm));
 	int r;
@@ -268,6 +286,8 @@ int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side si
 	vmm->side = side;
 	vmm->callbacks = callbacks;
 	vmm->engine = engine;
+	vmm->kept = kept;
+	vmm->dir = dir;
 	vmm->fd = -1;
 	vmm->listen_fd = listen_fd;
 	memcpy(vmm->path, path, strnlen(path, sizeof(vmm->path) - 1));
@@ -275,22 +295,50 @@ int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side si
 	if (r < 0) {
 		errno = -r;
 		pf_err_sys(err, "watching %s", path);
-		pf_vmm_close(vmm);
+		pf_vmm_close(vmm, false);
 		return -1;
 	}
 	*out = vmm;
 	return 0;
 }
 
-void pf_vmm_close(struct pf_vmm *vmm)
+int pf_vmm_adopt(struct pf_vmm *vmm, int fd, struct pf_err *err)
+{
+	int r;
+
+	vmm->fd = fd;
+	vmm->said_hello = vmm->asked = true;
+	r = pf_vmm_recall_hello(vmm->dir, &vmm->hello, err);
+	if (r < 0)
+		return -1;
+	r = sd_event_add_io(vmm->loop, &vmm->source, vmm->fd, EPOLLIN, on_readable, vmm);
+	if (r < 0) {
+		errno = -r;
+		return pf_err_sys(err, "watching the VMM's connection");
+	}
+	(void)pf_vmm_say(vmm, PF_VMM_ATTACH);
+	return 0;
+}
+
+void pf_vmm_drop(struct pf_vmm *vmm)
+{
+	close_client(vmm);
+}
+
+/* Not close_client(): the connection is the keeper's, and ends with it. */
+void pf_vmm_close(struct pf_vmm *vmm, bool leave)
 {
 	if (!vmm)
 		return;
 	vmm->sent = NULL;
-	close_client(vmm);
+	sd_event_source_disable_unref(vmm->again);
+	pf_vmm_outbox_clear(&vmm->outbox);
+	sd_event_source_disable_unref(vmm->source);
 	sd_event_source_disable_unref(vmm->listen_source);
+	pf_close_fd(&vmm->fd);
 	pf_close_fd(&vmm->listen_fd);
-	(void)unlink(vmm->path);
+	if (!leave)
+		(void)unlink(vmm->path);
 	free(vmm);
 }
 

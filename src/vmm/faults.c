@@ -8,6 +8,7 @@
 #include "vmm/faults.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +31,37 @@ int pf_vmm_faults_open(struct pf_vmm_faults *faults, int *out_agents, struct pf_
 void pf_vmm_faults_close(struct pf_vmm_faults *faults)
 {
 	pf_close_fd(&faults->fd);
+}
+
+/* At the number that it had: who polls it, and the vCPUs, need not be told. */
+int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents, struct pf_err *err)
+{
+	pf_auto_fd int mine = -1;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return pf_err_sys(err, "creating the fault socket");
+	mine = pair[0];
+	*out_agents = pair[1];
+	if (dup3(mine, faults->fd, O_CLOEXEC) < 0)
+		return pf_err_sys(err, "replacing the fault socket");
+	return 0;
+}
+
+/* A vCPU notes its page, then sends: on the old socket, and then it is seen here, or on the new one. */
+void pf_vmm_faults_repeat(struct pf_vmm_faults *faults)
+{
+	for (uint32_t vcpu = 0; vcpu < PF_VMM_VCPUS_MAX; vcpu++) {
+		uint64_t waits = atomic_load(&faults->open[vcpu]);
+		const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = waits & PAGE_MASK};
+		uint8_t bytes[PF_VMM_FAULT_BYTES];
+
+		/* An agent that does not read it is gone again. */
+		if (waits)
+			(void)!send(faults->fd, bytes,
+				    pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes),
+				    MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
 }
 
 /* true: it waited for this page until now, and it is the caller's to answer. */

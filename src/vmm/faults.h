@@ -26,6 +26,13 @@ struct pf_vmm_faults {
 PF_MUST_USE int pf_vmm_faults_open(struct pf_vmm_faults *faults, int *out_agents,
 				   struct pf_err *err);
 void pf_vmm_faults_close(struct pf_vmm_faults *faults);
+/*
+ * For another agent: the same descriptor is the end of another socket.  Then, once that agent can have its end,
+ * who waits is asked for again.
+ */
+PF_MUST_USE int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents,
+				     struct pf_err *err);
+void pf_vmm_faults_repeat(struct pf_vmm_faults *faults);
 /* pageferry_vmm_fault(): 0, 1, or -1 with errno. */
 int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa);
 /* Takes every answer that waits; -1 with faults->err. */

@@ -51,6 +51,10 @@
  * KVM's own accesses are the kernel's: the userfaultfd must not be opened with UFFD_USER_MODE_ONLY, or
  * they fail instead of waiting, and nobody can see that.
  *
+ * An agent whose worker dies starts another, which goes on; nothing of that is seen here.  When the agent itself
+ * is gone, dispatch() fails; somebody may start another one for the same migration: see
+ * pageferry_vmm_reattach().
+ *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */
 #ifndef PAGEFERRY_VMM_H
@@ -175,6 +179,13 @@ void pageferry_vmm_close(struct pageferry_vmm *vmm);
 int pageferry_vmm_fd(const struct pageferry_vmm *vmm);
 /* Handles every message that is waiting.  -1: the agent is gone or broke the protocol. */
 int pageferry_vmm_dispatch(struct pageferry_vmm *vmm);
+/*
+ * The agent has gone (dispatch() failed), and the migration has not ended: is another one there to go on?  Says
+ * to it how this VMM is, and describes its memory again: so the descriptors of regions() must be open still.  0:
+ * it is, and serves this VMM.  1: there is none yet; call again a moment later.  -1: it will not be.  The
+ * descriptors to poll keep their numbers.  Until then vCPUs that need a page wait.
+ */
+int pageferry_vmm_reattach(struct pageferry_vmm *vmm);
 /* Why the last call failed; "" if none did. */
 const char *pageferry_vmm_error(const struct pageferry_vmm *vmm);
 

@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
+#include "vmm/describe.h"
 #include "vmm/faults.h"
 #include "wire/vmm_msg.h"
 
@@ -51,30 +52,49 @@ static const char *const stage_name[STAGES] = {
 	[ENDED] = "after its migration ended",
 };
 
+#define PATH_BYTES 108u /* unix(7) */
 #define ERROR_BYTES (sizeof(((struct pf_err *)0)->text) + sizeof(((struct pf_err *)0)->hint))
 
 struct pageferry_vmm {
 	int fd;
+	char path[PATH_BYTES]; /* of the agent's socket */
 	enum pageferry_role role;
 	enum stage stage;
 	bool broken;	       /* nothing more can come of this connection */
+	bool left;	       /* because the agent has gone: another one may be there */
+	bool again;	       /* it serves this VMM as another process did before */
+	bool refused;	       /* RESUME_REFUSED is what ended it */
 	uint32_t readies_owed; /* LOADs that were not answered yet */
 	const struct pageferry_vmm_ops *ops;
 	void *opaque;
 	struct pf_err err;
 	char error[ERROR_BYTES];
 	struct pf_vmm_message message;	    /* the one that is being sent */
+	struct pf_vmm_message hello;	    /* said to every agent, with the stage of then */
+	struct pf_vmm_description described; /* by regions() */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX]; /* either way */
 	struct pf_vmm_faults faults;
 	char fault_error[ERROR_BYTES];
 };
 
-/* What the agent may say to whom and when, and where that leads. */
+/*
+ * What the agent may say to whom and when, and where that leads.  One that leads back to where it was said is
+ * a repeat, which only an agent may say that has been started again: it cannot know what was heard.
+ */
 static const struct step {
 	enum pf_vmm_type type;
 	enum pageferry_role role;
 	enum stage from, to;
 } steps[] = {
+	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, DESCRIBED, DESCRIBED},
+	{PF_VMM_RELEASE, PAGEFERRY_SOURCE, ENDED, ENDED},
+	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, ACCEPTED, ACCEPTED},
+	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, LOADED, LOADED},
+	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, RESUMING, RESUMING},
+	{PF_VMM_REGIONS_ACCEPTED, PAGEFERRY_DESTINATION, RUNNING, RUNNING},
+	{PF_VMM_RESUME, PAGEFERRY_DESTINATION, RESUMING, RESUMING},
+	{PF_VMM_RESUME, PAGEFERRY_DESTINATION, RUNNING, RUNNING},
+	{PF_VMM_COMPLETE, PAGEFERRY_DESTINATION, ENDED, ENDED},
 	{PF_VMM_PAUSE, PAGEFERRY_SOURCE, DESCRIBED, PAUSING},
 	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, PAUSING, DESCRIBED},
 	{PF_VMM_CONTINUE_SOURCE, PAGEFERRY_SOURCE, PAUSED, DESCRIBED},
@@ -108,16 +128,16 @@ static int fail_for_ever(struct pageferry_vmm *vmm)
 
 /* ---- sending ---- */
 
-static int send_message(struct pageferry_vmm *vmm, const int *fds, size_t fd_count)
+static int send_message(struct pageferry_vmm *vmm, const struct pf_vmm_message *message,
+			const int *fds, size_t fd_count)
 {
-	size_t length = pf_vmm_msg_pack(&vmm->message, vmm->buffer);
+	size_t length = pf_vmm_msg_pack(message, vmm->buffer);
 
 	if (pf_unix_send(vmm->fd, vmm->buffer, length, fds, fd_count, &vmm->err) == 0)
 		return 0;
 	if (vmm->err.sys == EAGAIN)
 		pf_err_hint(&vmm->err, "the agent does not read; call again later");
-	return pf_err_prefix(&vmm->err, "telling the agent %s",
-			     pf_vmm_type_name(vmm->message.type));
+	return pf_err_prefix(&vmm->err, "telling the agent %s", pf_vmm_type_name(message->type));
 }
 
 /* The VMM's own turn: allowed in one stage only. */
@@ -139,40 +159,76 @@ static int check_turn(struct pageferry_vmm *vmm, const char *call, enum pageferr
 static int say(struct pageferry_vmm *vmm, const char *call, enum pageferry_role role,
 	       enum stage from, enum stage to)
 {
-	if (check_turn(vmm, call, role, from) || send_message(vmm, NULL, 0))
+	if (check_turn(vmm, call, role, from) || send_message(vmm, &vmm->message, NULL, 0))
 		return fail(vmm);
 	vmm->stage = to;
 	return 0;
 }
 
-static int say_hello(struct pageferry_vmm *vmm, const uint32_t *vcpu_tids, size_t vcpu_count)
+/* What an agent must know that has not seen how this VMM came to be as it is. */
+static enum pf_vmm_stage told_stage(const struct pageferry_vmm *vmm)
 {
-	struct pf_vmm_hello *hello = &vmm->message.hello;
+	static const enum pf_vmm_stage told[STAGES] = {
+		[GREETED] = PF_VMM_FRESH,   [DESCRIBED] = PF_VMM_FRESH, [PAUSING] = PF_VMM_FRESH,
+		[PAUSED] = PF_VMM_STANDS,   [ACCEPTED] = PF_VMM_ACCEPTED,
+		[LOADING] = PF_VMM_ACCEPTED, [LOADED] = PF_VMM_LOADED,
+		[RESUMING] = PF_VMM_RESUMING, [RUNNING] = PF_VMM_RUNS,
+	};
+
+	if (vmm->stage != ENDED)
+		return told[vmm->stage];
+	if (vmm->role == PAGEFERRY_SOURCE)
+		return PF_VMM_STANDS;
+	return vmm->refused ? PF_VMM_REFUSED : PF_VMM_RUNS;
+}
+
+static int say_hello(struct pageferry_vmm *vmm)
+{
+	struct pf_vmm_hello *hello = &vmm->hello.hello;
+
+	hello->stage = told_stage(vmm);
+	hello->owed = vmm->stage == PAUSING ? 1 : vmm->stage == LOADING ? vmm->readies_owed : 0;
+	return send_message(vmm, &vmm->hello, NULL, 0);
+}
+
+static int prepare_hello(struct pageferry_vmm *vmm, const uint32_t *vcpu_tids, size_t vcpu_count)
+{
+	struct pf_vmm_hello *hello = &vmm->hello.hello;
 
 	if (vcpu_count > PF_VMM_VCPUS_MAX)
 		return pf_err_set(&vmm->err, PF_ERR_USAGE, "%zu vCPUs; %u are allowed", vcpu_count,
 				  PF_VMM_VCPUS_MAX);
-	vmm->message.type = PF_VMM_HELLO;
+	vmm->hello.type = PF_VMM_HELLO;
 	hello->version = PF_VMM_VERSION;
 	hello->destination = vmm->role == PAGEFERRY_DESTINATION;
 	hello->vcpu_count = (uint32_t)vcpu_count;
 	for (size_t i = 0; i < vcpu_count; i++)
 		hello->vcpu_tid[i] = vcpu_tids[i];
-	return send_message(vmm, NULL, 0);
+	return 0;
+}
+
+static int set_nonblocking(int fd, struct pf_err *err)
+{
+	return fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) == 0
+		       ? 0
+		       : pf_err_sys(err, "making the socket non-blocking");
 }
 
 static int start(struct pageferry_vmm *vmm, const char *path, const uint32_t *vcpu_tids,
 		 size_t vcpu_count)
 {
+	if (prepare_hello(vmm, vcpu_tids, vcpu_count))
+		return -1;
+	snprintf(vmm->path, sizeof(vmm->path), "%s", path);
 	vmm->fd = pf_unix_connect(path, SOCK_SEQPACKET, &vmm->err);
 	if (vmm->fd < 0) {
 		if (vmm->err.class == PF_ERR_UNREACHABLE)
 			pf_err_hint(&vmm->err, "is the agent running with --vmm-socket %s?", path);
 		return -1;
 	}
-	if (fcntl(vmm->fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
-		return pf_err_sys(&vmm->err, "making the socket non-blocking");
-	return say_hello(vmm, vcpu_tids, vcpu_count);
+	if (set_nonblocking(vmm->fd, &vmm->err))
+		return -1;
+	return say_hello(vmm);
 }
 
 struct pageferry_vmm *pageferry_vmm_connect(const char *path, enum pageferry_role role,
@@ -190,7 +246,7 @@ struct pageferry_vmm *pageferry_vmm_connect(const char *path, enum pageferry_rol
 	vmm->role = role;
 	vmm->ops = ops;
 	vmm->opaque = opaque;
-	vmm->faults.fd = -1;
+	vmm->fd = vmm->faults.fd = -1;
 	if (start(vmm, path, vcpu_tids, vcpu_count) == 0)
 		return vmm;
 	if (reason)
@@ -218,143 +274,29 @@ const char *pageferry_vmm_error(const struct pageferry_vmm *vmm)
 	return vmm->error;
 }
 
-/* The descriptors of one message; regions often share one. */
-struct fd_list {
-	size_t count;
-	int fd[PF_UNIX_FDS_MAX];
-};
-
-/* One that finds no room is counted only: put_regions() refuses the list. */
-static uint32_t fd_index(struct fd_list *list, int fd)
-{
-	size_t i;
-
-	for (i = 0; i < list->count && i < PF_UNIX_FDS_MAX; i++)
-		if (list->fd[i] == fd)
-			return (uint32_t)i;
-	if (i < PF_UNIX_FDS_MAX)
-		list->fd[i] = fd;
-	list->count++;
-	return (uint32_t)i;
-}
-
-static int put_mappings(const struct pageferry_region *from, struct fd_list *list,
-			struct pf_vmm_region *to, struct pf_err *err)
-{
-	if (from->more_count >= PF_VMM_MAPPINGS_MAX)
-		return pf_err_set(err, PF_ERR_USAGE,
-				  "region with id %" PRIu32 ": %zu mappings; 1 to %u are allowed",
-				  from->id, from->more_count + 1, PF_VMM_MAPPINGS_MAX);
-	to->mapping_count = 1 + (uint32_t)from->more_count;
-	to->mapping[0].uffd = fd_index(list, from->uffd);
-	to->mapping[0].base = from->base;
-	for (size_t i = 0; i < from->more_count; i++) {
-		to->mapping[i + 1].uffd = fd_index(list, from->more[i].uffd);
-		to->mapping[i + 1].base = from->more[i].base;
-	}
-	return 0;
-}
-
-static int put_ranges(const struct pageferry_region *from, struct pf_vmm_regions *out,
-		      struct pf_vmm_region *to, struct pf_err *err)
-{
-	if (from->range_count > PF_VMM_RANGES_MAX - out->range_count)
-		return pf_err_set(err, PF_ERR_USAGE,
-				  "region with id %" PRIu32
-				  ": %zu populated ranges; %u are allowed in all regions together",
-				  from->id, from->range_count, PF_VMM_RANGES_MAX);
-	to->populated = (enum pf_populated)((int)from->populated + PF_POPULATED_NONE);
-	to->populated_first = out->range_count;
-	to->populated_count = (uint32_t)from->range_count;
-	for (size_t i = 0; i < from->range_count; i++) {
-		if (from->ranges[i].count > UINT32_MAX)
-			return pf_err_set(err, PF_ERR_USAGE,
-					  "region with id %" PRIu32 ": a populated range of %" PRIu64
-					  " pages", from->id, from->ranges[i].count);
-		out->range[out->range_count++] =
-			(struct pf_run){.first = from->ranges[i].first,
-					.count = (uint32_t)from->ranges[i].count};
-	}
-	return 0;
-}
-
-/* Its vCPUs' accesses leave KVM_RUN, and somebody has to hear of that. */
-static bool has_exits(const struct pageferry_vmm *vmm, const struct pageferry_region *region)
-{
-	return vmm->role == PAGEFERRY_DESTINATION && region->kind == PAGEFERRY_GUEST_MEMFD;
-}
-
-static int put_region(const struct pageferry_vmm *vmm, const struct pageferry_region *from,
-		      struct fd_list *list, struct pf_vmm_region *to, struct pf_err *err)
-{
-	*to = (struct pf_vmm_region){
-		.id = from->id,
-		.shape = {from->gpa, from->size, from->page_size},
-		.kind = (enum pf_memory_kind)from->kind,
-		.fd = from->fd >= 0 ? fd_index(list, from->fd) : PF_VMM_NO_FD,
-		.offset = from->offset,
-		.bitmap_fd = PF_VMM_NO_FD,
-		.discards = from->discards,
-	};
-	if ((from->uffd >= 0) != (vmm->role == PAGEFERRY_DESTINATION))
-		return pf_err_set(err, PF_ERR_USAGE, "region with id %" PRIu32 ": the %s", from->id,
-				  from->uffd >= 0 ? "source has no userfaultfd"
-						  : "destination needs a userfaultfd");
-	if (has_exits(vmm, from)) {
-		to->fill_atomic = from->fill_atomic;
-		if (from->bitmap_fd >= 0)
-			to->bitmap_fd = fd_index(list, from->bitmap_fd);
-	}
-	return from->uffd < 0 ? 0 : put_mappings(from, list, to, err);
-}
-
-static int put_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
-		       size_t count, int agents_end, struct fd_list *list)
-{
-	struct pf_vmm_regions *out = &vmm->message.regions;
-
-	if (count == 0 || count > PF_REGIONS_MAX)
-		return pf_err_set(&vmm->err, PF_ERR_USAGE, "%zu regions; 1 to %d are allowed",
-				  count, PF_REGIONS_MAX);
-	memset(&vmm->message, 0, sizeof(vmm->message));
-	vmm->message.type = PF_VMM_REGIONS;
-	out->no_other_mappings = true; /* the header makes the VMM promise it */
-	out->count = (uint32_t)count;
-	for (size_t i = 0; i < count; i++) {
-		if (put_region(vmm, &regions[i], list, &out->region[i], &vmm->err) ||
-		    put_ranges(&regions[i], out, &out->region[i], &vmm->err))
-			return -1;
-		out->has_fault_socket = out->has_fault_socket || has_exits(vmm, &regions[i]);
-	}
-	if (out->has_fault_socket)
-		out->fault_socket = fd_index(list, agents_end);
-	if (list->count > PF_UNIX_FDS_MAX)
-		return pf_err_set(&vmm->err, PF_ERR_USAGE, "%zu descriptors; %d fit in one message",
-				  list->count, PF_UNIX_FDS_MAX);
-	return 0;
-}
-
 /* By the agent's own rules, so that a mistake is reported by the call that made it. */
-static int check_regions(struct pageferry_vmm *vmm, size_t fd_count)
+static int check_regions(struct pageferry_vmm *vmm)
 {
 	struct pf_vmm_message checked;
-	size_t length = pf_vmm_msg_pack(&vmm->message, vmm->buffer);
+	size_t length = pf_vmm_msg_pack(&vmm->described.message, vmm->buffer);
 
-	return pf_vmm_msg_unpack(vmm->buffer, length, false, fd_count, &checked, &vmm->err);
+	return pf_vmm_msg_unpack(vmm->buffer, length, false, vmm->described.fds, &checked,
+				 &vmm->err);
 }
 
 static int send_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
 			size_t count)
 {
-	struct fd_list list = {0};
+	struct pf_vmm_description *described = &vmm->described;
 	pf_auto_fd int agents_end = -1;
 	int failed;
 
 	if (pf_vmm_faults_open(&vmm->faults, &agents_end, &vmm->err))
 		return -1;
-	failed = put_regions(vmm, regions, count, agents_end, &list) ||
-		 check_regions(vmm, list.count) || send_message(vmm, list.fd, list.count);
-	if (failed || !vmm->message.regions.has_fault_socket)
+	failed = pf_vmm_describe(vmm->role, regions, count, agents_end, described, &vmm->err) ||
+		 check_regions(vmm) ||
+		 send_message(vmm, &described->message, described->fd, described->fds);
+	if (failed || !described->message.regions.has_fault_socket)
 		pf_vmm_faults_close(&vmm->faults);
 	return failed ? -1 : 0;
 }
@@ -407,7 +349,7 @@ static int send_paused(struct pageferry_vmm *vmm, const void *device_state, size
 	vmm->message.type = PF_VMM_PAUSED;
 	vmm->message.state.fd = 0;
 	vmm->message.state.size = size;
-	return send_message(vmm, &fd, 1);
+	return send_message(vmm, &vmm->message, &fd, 1);
 }
 
 int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size)
@@ -441,15 +383,25 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason)
 {
 	vmm->message.type = PF_VMM_RESUME_REFUSED;
 	snprintf(vmm->message.reason, sizeof(vmm->message.reason), "%s", reason);
-	return say(vmm, "pageferry_vmm_resume_refused", PAGEFERRY_DESTINATION, RESUMING, ENDED);
+	if (say(vmm, "pageferry_vmm_resume_refused", PAGEFERRY_DESTINATION, RESUMING, ENDED))
+		return -1;
+	vmm->refused = true;
+	return 0;
 }
 
 /* ---- receiving ---- */
+
+static bool is_repeat(const struct step *step)
+{
+	return step->from == step->to && step->type != PF_VMM_LOAD;
+}
 
 static int take_step(struct pageferry_vmm *vmm, enum pf_vmm_type type)
 {
 	bool mine = false;
 
+	if (type == PF_VMM_ATTACH) /* at any time, and changes nothing */
+		return 0;
 	if (type == PF_VMM_ERROR) { /* at any time */
 		vmm->stage = ENDED;
 		return 0;
@@ -458,7 +410,7 @@ static int take_step(struct pageferry_vmm *vmm, enum pf_vmm_type type)
 		if (steps[i].type != type || steps[i].role != vmm->role)
 			continue;
 		mine = true;
-		if (steps[i].from != vmm->stage)
+		if (steps[i].from != vmm->stage || (is_repeat(&steps[i]) && !vmm->again))
 			continue;
 		vmm->stage = steps[i].to;
 		return 0;
@@ -535,20 +487,26 @@ static void call_vmm(struct pageferry_vmm *vmm, const struct pf_vmm_message *mes
 static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int *fds)
 {
 	struct pf_vmm_message message; /* not the buffer: the VMM may send from within its op */
-	bool unanswered = vmm->stage == PAUSING;
+	enum stage before = vmm->stage;
 	int none = -1, failed = 0;
 
 	if (pf_vmm_msg_unpack(vmm->buffer, length, true, fd_count, &message, &vmm->err))
 		return pf_err_prefix(&vmm->err, "from the agent");
 	if (take_step(vmm, message.type))
 		return -1;
+	if (message.type == PF_VMM_ATTACH) {
+		vmm->again = true;
+		return say_hello(vmm);
+	}
+	if (vmm->stage == before && message.type != PF_VMM_LOAD && message.type != PF_VMM_ERROR)
+		return 0; /* a repeat: see steps[] */
 	if (message.type == PF_VMM_LOAD && check_state(fds[0], message.state.size, &vmm->err))
 		return -1;
 	if (message.type == PF_VMM_LOAD)
 		vmm->readies_owed++;
 	/* Taken back before it was answered.  Answers are counted by the agent, or the one to this
 	 * pause, late, could be taken for the answer to the next one, and its state be stale. */
-	if (message.type == PF_VMM_CONTINUE_SOURCE && unanswered)
+	if (message.type == PF_VMM_CONTINUE_SOURCE && before == PAUSING)
 		failed = send_paused(vmm, "", 0);
 	/* Also if the agent is gone and does not hear the answer: what it had said is its last word, and
 	 * without it the guest would stand for ever. */
@@ -568,9 +526,11 @@ int pageferry_vmm_dispatch(struct pageferry_vmm *vmm)
 
 		if (length < 0 && errno == EAGAIN)
 			return 0;
-		if (length == 0)
+		if (length == 0) {
+			vmm->left = true;
 			pf_err_set(&vmm->err, PF_ERR_UNREACHABLE,
 				   "the agent closed the connection %s", stage_name[vmm->stage]);
+		}
 		if (length <= 0)
 			return fail_for_ever(vmm);
 		result = handle(vmm, (size_t)length, fd_count, fds);
@@ -579,6 +539,56 @@ int pageferry_vmm_dispatch(struct pageferry_vmm *vmm)
 		if (result)
 			return fail_for_ever(vmm);
 	}
+}
+
+/* ---- another agent ---- */
+
+static int describe_again(struct pageferry_vmm *vmm)
+{
+	struct pf_vmm_description *described = &vmm->described;
+	bool has_faults = described->message.regions.has_fault_socket;
+	pf_auto_fd int agents_end = -1;
+
+	if (vmm->stage == GREETED)
+		return 0;
+	if (has_faults && pf_vmm_faults_reopen(&vmm->faults, &agents_end, &vmm->err))
+		return -1;
+	if (has_faults)
+		described->fd[described->message.regions.fault_socket] = agents_end;
+	if (send_message(vmm, &described->message, described->fd, described->fds))
+		return -1;
+	if (has_faults)
+		pf_vmm_faults_repeat(&vmm->faults);
+	return 0;
+}
+
+/* At the number that it had: who polls it need not be told. */
+static int connect_again(struct pageferry_vmm *vmm)
+{
+	pf_auto_fd int fd = pf_unix_connect(vmm->path, SOCK_SEQPACKET, &vmm->err);
+
+	if (fd < 0 || set_nonblocking(fd, &vmm->err))
+		return -1;
+	if (dup3(fd, vmm->fd, O_CLOEXEC) < 0)
+		return pf_err_sys(&vmm->err, "replacing the socket");
+	vmm->again = true;
+	return say_hello(vmm);
+}
+
+int pageferry_vmm_reattach(struct pageferry_vmm *vmm)
+{
+	if (!vmm->left || vmm->stage == ENDED) {
+		pf_err_set(&vmm->err, PF_ERR_STATE, "pageferry_vmm_reattach: not possible %s",
+			   vmm->stage == ENDED ? stage_name[ENDED]
+					       : "while the agent has not gone");
+		return fail(vmm);
+	}
+	if (connect_again(vmm) == 0 && describe_again(vmm) == 0) {
+		vmm->broken = vmm->left = false;
+		return 0;
+	}
+	fail(vmm);
+	return vmm->err.class == PF_ERR_UNREACHABLE ? 1 : -1;
 }
 
 /* ---- faults of vCPUs ---- */

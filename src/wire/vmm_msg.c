@@ -34,6 +34,7 @@ static const struct kind kinds[] = {
 	[PF_VMM_RELEASE] = {"RELEASE", 0},
 	[PF_VMM_ERROR] = {"ERROR", 0},
 	[PF_VMM_REGIONS_ACCEPTED] = {"REGIONS_ACCEPTED", 0},
+	[PF_VMM_ATTACH] = {"ATTACH", 0},
 };
 
 #define SAME(a, b) _Static_assert((int)(a) == (int)(b), "the numbers of vmm.proto and vmm_msg.h")
@@ -54,6 +55,14 @@ SAME(PF_VMM_COMPLETE, PAGEFERRY__VMM__ENVELOPE__BODY_COMPLETE);
 SAME(PF_VMM_RELEASE, PAGEFERRY__VMM__ENVELOPE__BODY_RELEASE);
 SAME(PF_VMM_ERROR, PAGEFERRY__VMM__ENVELOPE__BODY_ERROR);
 SAME(PF_VMM_REGIONS_ACCEPTED, PAGEFERRY__VMM__ENVELOPE__BODY_REGIONS_ACCEPTED);
+SAME(PF_VMM_ATTACH, PAGEFERRY__VMM__ENVELOPE__BODY_ATTACH);
+SAME(PF_VMM_FRESH, PAGEFERRY__VMM__STAGE__FRESH);
+SAME(PF_VMM_STANDS, PAGEFERRY__VMM__STAGE__STANDS);
+SAME(PF_VMM_ACCEPTED, PAGEFERRY__VMM__STAGE__ACCEPTED);
+SAME(PF_VMM_LOADED, PAGEFERRY__VMM__STAGE__LOADED);
+SAME(PF_VMM_RESUMING, PAGEFERRY__VMM__STAGE__RESUMING);
+SAME(PF_VMM_RUNS, PAGEFERRY__VMM__STAGE__RUNS);
+SAME(PF_VMM_REFUSED, PAGEFERRY__VMM__STAGE__REFUSED);
 SAME(PF_MEMORY_MEMFD, PAGEFERRY__VMM__KIND__MEMFD);
 SAME(PF_MEMORY_GUEST_MEMFD, PAGEFERRY__VMM__KIND__GUEST_MEMFD);
 SAME(PF_MEMORY_HUGETLBFS, PAGEFERRY__VMM__KIND__HUGETLBFS);
@@ -168,6 +177,8 @@ static size_t pack_hello(const struct pf_vmm_hello *from, uint8_t *out)
 	body.version = from->version;
 	body.role = from->destination ? PAGEFERRY__VMM__ROLE__DESTINATION
 				      : PAGEFERRY__VMM__ROLE__SOURCE;
+	body.stage = (Pageferry__Vmm__Stage)from->stage;
+	body.owed = from->owed;
 	body.n_vcpu_tids = from->vcpu_count;
 	body.vcpu_tids = (uint32_t *)from->vcpu_tid;
 	envelope.body_case = PAGEFERRY__VMM__ENVELOPE__BODY_HELLO;
@@ -229,6 +240,30 @@ size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out)
 
 /* ---- unpacking ---- */
 
+/* What it can be in whose role, and what it can owe there. */
+static bool stage_fits(const Pageferry__Vmm__Hello *body)
+{
+	bool source = body->role == PAGEFERRY__VMM__ROLE__SOURCE;
+
+	if (body->owed > PF_VMM_OWED_MAX)
+		return false;
+	switch (body->stage) {
+	case PAGEFERRY__VMM__STAGE__FRESH:
+		return source || body->owed == 0;
+	case PAGEFERRY__VMM__STAGE__STANDS:
+		return source && body->owed == 0;
+	case PAGEFERRY__VMM__STAGE__ACCEPTED:
+		return !source;
+	case PAGEFERRY__VMM__STAGE__LOADED:
+	case PAGEFERRY__VMM__STAGE__RESUMING:
+	case PAGEFERRY__VMM__STAGE__RUNS:
+	case PAGEFERRY__VMM__STAGE__REFUSED:
+		return !source && body->owed == 0;
+	default:
+		return false;
+	}
+}
+
 static int unpack_hello(const Pageferry__Vmm__Hello *body, struct pf_vmm_hello *out,
 			struct pf_err *err)
 {
@@ -240,6 +275,10 @@ static int unpack_hello(const Pageferry__Vmm__Hello *body, struct pf_vmm_hello *
 	    body->role != PAGEFERRY__VMM__ROLE__DESTINATION)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a HELLO with the unknown role %d",
 				  (int)body->role);
+	if (!stage_fits(body))
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a HELLO of stage %d, owing %" PRIu32 " answers: not in its role",
+				  (int)body->stage, body->owed);
 	if (body->n_vcpu_tids > PF_VMM_VCPUS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a HELLO with %zu vCPUs; %u are allowed",
 				  body->n_vcpu_tids, PF_VMM_VCPUS_MAX);
@@ -251,6 +290,8 @@ static int unpack_hello(const Pageferry__Vmm__Hello *body, struct pf_vmm_hello *
 		out->vcpu_tid[i] = body->vcpu_tids[i];
 	}
 	out->version = body->version;
+	out->stage = (enum pf_vmm_stage)body->stage;
+	out->owed = body->owed;
 	out->destination = body->role == PAGEFERRY__VMM__ROLE__DESTINATION;
 	out->vcpu_count = (uint32_t)body->n_vcpu_tids;
 	return 0;

@@ -21,6 +21,7 @@
 #define PF_VMM_MAPPINGS_MAX 4u
 #define PF_VMM_RANGES_MAX PF_POPULATED_RANGES_MAX
 #define PF_VMM_REASON_MAX 256u
+#define PF_VMM_OWED_MAX 1024u
 
 enum pf_vmm_type { /* the field numbers of Envelope */
 	PF_VMM_HELLO = 1,
@@ -39,6 +40,7 @@ enum pf_vmm_type { /* the field numbers of Envelope */
 	PF_VMM_RELEASE = 22,
 	PF_VMM_ERROR = 23,
 	PF_VMM_REGIONS_ACCEPTED = 24,
+	PF_VMM_ATTACH = 25,
 };
 
 #define PF_VMM_NO_FD UINT32_MAX
@@ -70,8 +72,20 @@ struct pf_vmm_regions {
 	uint32_t fault_socket; /* index */
 };
 
+enum pf_vmm_stage { /* as in vmm.proto */
+	PF_VMM_FRESH = 0,
+	PF_VMM_STANDS = 1,
+	PF_VMM_ACCEPTED = 2,
+	PF_VMM_LOADED = 3,
+	PF_VMM_RESUMING = 4,
+	PF_VMM_RUNS = 5,
+	PF_VMM_REFUSED = 6,
+};
+
 struct pf_vmm_hello {
 	uint32_t version;
+	enum pf_vmm_stage stage;
+	uint32_t owed; /* PAUSEs or LOADs that are not answered yet */
 	bool destination; /* the VMM's role */
 	uint32_t vcpu_count;
 	uint32_t vcpu_tid[PF_VMM_VCPUS_MAX];

@@ -67,6 +67,10 @@ class Control:
         else:
             self.others.append(message)
 
+    @property
+    def last_taken(self):
+        return self.events[self.taken - 1]["seq"]
+
     def add_event(self, event):
         if not self.events or event["seq"] > self.events[-1]["seq"]:
             self.events.append(event)

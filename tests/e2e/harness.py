@@ -102,6 +102,23 @@ class Agent(Child):
         self.control.take_history()
         return self.control
 
+    def reopen(self):
+        """To the next worker, with the events of all of them; what was waited for stays taken."""
+        before = self.control
+        self.open()
+        if before:
+            before.close()
+            self.control.taken = sum(1 for event in self.control.events
+                                     if before.taken and event["seq"] <= before.last_taken)
+        return self.control
+
+    def kill_worker(self):
+        """SIGKILL; returns when another one serves and has said so."""
+        os.kill(self.worker(), signal.SIGKILL)
+        self.control.drain()
+        self.reopen()
+        return self.control.wait_event("WORKER_RESTARTED")
+
     def wait_path(self, path, seconds=DEADLINE):
         """Until the agent has made it; it may not answer on --control."""
         until = time.monotonic() + seconds

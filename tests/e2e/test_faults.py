@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_faults.py - fault points in the real agents: each action, once, and how they are asked for."""
-import signal
 import subprocess
 
 import pytest
@@ -50,22 +49,6 @@ def test_stop_between_offered_and_commit(migration):
     assert migration.source.wait() == 0
     assert migration.destination.wait() == 0
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
-
-
-def test_kill_between_run_and_resume(migration):
-    """RUN is on disk and nobody was told: the source may not take the guest for its own."""
-    migration.start("64M", 1, destination={"fault": "run=kill"})
-    migration.source.control.command("switchover")
-    assert migration.destination.wait() == -signal.SIGKILL
-    assert migration.destination.record() == "RUN"
-    migration.source.control.wait_event("IN_DOUBT")
-    assert migration.source.record() == "OFFERED"
-    migration.source_guest.wait_word("paused")
-    migration.destination_guest.wait_word("ready")
-    migration.source.control.command("quit")
-    assert migration.source.wait() == 72
-    assert "continued" not in migration.source_guest.lines
-    assert "resumed" not in migration.destination_guest.lines
 
 
 def test_cut_at_the_first_of_the_source_s_frames(migration):

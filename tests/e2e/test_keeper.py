@@ -53,3 +53,49 @@ def test_events_go_to_a_descriptor_of_the_keepers(migration):
     with os.fdopen(reader) as lines:
         events = [json.loads(line)["event"] for line in lines]
     assert events[0] == "STATE" and "LISTENING" in events and "OUTCOME" in events
+
+
+# ---- another worker
+
+
+@pytest.mark.smoke
+def test_another_worker_has_the_same_address(migration):
+    agent = migration.start_destination()
+    before, pid = migration.address, agent.worker()
+    data = agent.kill_worker()["data"]
+    assert data["pid"] == agent.worker() != pid
+    assert "signal 9" in data["reason"]
+    assert agent.control.wait_event("LISTENING")["data"]["address"] == before
+    status = agent.control.command("query-migrate")
+    assert (status["keeper-pid"], status["worker-pid"]) == (agent.pid, data["pid"])
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 130
+
+
+def finish(migration):
+    migration.wait_status(migration.source, lambda status: status["state"] == "active")
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    report = migration.destination_guest.finish()
+    assert report["verdict"].startswith("identical"), report
+
+
+@pytest.mark.backing
+@pytest.mark.smoke
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_killed_in_set_up(migration, side):
+    """Both VMMs have come, and notice nothing."""
+    migration.start("64M", 2)
+    getattr(migration, side).kill_worker()
+    finish(migration)
+
+
+@pytest.mark.backing
+def test_killed_in_set_up_again_and_again(migration):
+    migration.start("64M", 1)
+    for _ in range(4):
+        migration.destination.kill_worker()
+        migration.source.kill_worker()
+    finish(migration)

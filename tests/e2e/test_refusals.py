@@ -290,9 +290,6 @@ ROWS = [
     Row("state_of_the_other_side", lambda s: of_another(
         s, "source" if s.side == "destination" else "destination", "vm7"), CONFIG, "is that of '",
         "one directory for each side"),
-    Row("state_of_an_earlier_run", lambda s: with_file(
-        s, "record", "KEPT 3\n" if s.side == "source" else "RUN 3\n"), CONFIG,
-        "of an earlier run", "a fresh --state-dir"),
     Row("record_is_damaged", lambda s: with_file(s, "record", "WALKED 3\n"), CONFIG,
         "record is damaged: 'WALKED 3'", "a fresh --state-dir"),
     Row("identity_is_damaged", lambda s: with_file(s, "identity", ""), CONFIG,

@@ -17,6 +17,7 @@
 #include "memory/ring.h"
 #include "memory/slots.h"
 #include "migrate/events.h"
+#include "migrate/vmm_saved.h"
 #include "tests/fuzz/fuzz.h"
 
 static const struct pf_region_table table = {
@@ -27,10 +28,11 @@ static const struct pf_region_table table = {
 
 static char folder[] = "/dev/shm/pageferry-fuzz-XXXXXX";
 static int folder_fd = -1;
-enum { RECORD, IDENTITY, EVENTS, RING, JOURNAL, SLOTS, FILES };
+enum { RECORD, IDENTITY, EVENTS, RING, JOURNAL, SLOTS, VMM_REGIONS, VMM_HELLO, FILES };
 static const char *const files[FILES] = {
 	[RECORD] = "record",   [IDENTITY] = "identity", [EVENTS] = "events",
 	[RING] = "uffd-0.ring", [JOURNAL] = "journal",	[SLOTS] = "vcpu.slots",
+	[VMM_REGIONS] = "vmm-regions", [VMM_HELLO] = "vmm-hello",
 };
 
 static void clean_up(void)
@@ -198,9 +200,32 @@ static int try_slots(struct pf_statedir *dir, struct pf_err *err)
 	return 0;
 }
 
+static int try_vmm_regions(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_kept nothing = {.keeper_fd = -1};
+	struct pf_vmm_regions regions;
+	int fds[PF_UNIX_FDS_MAX], found;
+
+	/* What it describes has not been kept: so nothing can come of it, or it is damaged. */
+	found = pf_vmm_recall_regions(dir, &nothing, &regions, fds, err);
+	FUZZ_ASSERT(found != 0);
+	return found == 1 ? 0 : -1;
+}
+
+static int try_vmm_hello(struct pf_statedir *dir, struct pf_err *err)
+{
+	struct pf_vmm_hello hello;
+
+	if (pf_vmm_recall_hello(dir, &hello, err))
+		return -1;
+	FUZZ_ASSERT(hello.version == PF_VMM_VERSION && hello.vcpu_count <= PF_VMM_VCPUS_MAX);
+	FUZZ_ASSERT(pf_vmm_save_hello(dir, &hello, err) == 0);
+	return 0;
+}
+
 static int (*const tries[FILES])(struct pf_statedir *dir, struct pf_err *err) = {
 	[RECORD] = try_record, [EVENTS] = try_events, [RING] = try_ring, [JOURNAL] = try_journal,
-	[SLOTS] = try_slots,
+	[SLOTS] = try_slots, [VMM_REGIONS] = try_vmm_regions, [VMM_HELLO] = try_vmm_hello,
 };
 /* Of those that are mapped: a good one. */
 static void (*const makes[FILES])(struct pf_err *err) = {

@@ -99,7 +99,7 @@ static void *serve(void *opaque)
 	struct agent *agent = opaque;
 
 	sd_event_loop(agent->loop);
-	pf_control_close(agent->control);
+	pf_control_close(agent->control, false);
 	return NULL;
 }
 

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_again.c - a destination that goes on where a process before it had to stop.
+ *
+ * Main thread; does not block.  What had been armed is trapped still, as long as somebody has the
+ * userfaultfds: the keeper (then the next worker takes them up as it begins), or the VMM (then it hands
+ * them over again).  The VMM says itself how far its guest has come, and that is what the state table
+ * hears.
+ */
+#include "migrate/destination_engine.h"
+
+#include "base/cleanup.h"
+#include "core/fsm.h"
+#include "migrate/report.h"
+#include "migrate/vmm_saved.h"
+
+void pf_destination_serve_guest(struct destination *destination)
+{
+	const struct pf_vmm_hello *hello = pf_vmm_hello(destination->agent.vmm);
+	struct pf_guest *guest = &destination->guest;
+
+	destination->armed = true;
+	pf_pager_know_vcpus(&destination->pager, hello->vcpu_tid, hello->vcpu_count);
+	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
+}
+
+/* Of a guest that was never committed nothing is kept: its source starts again from the beginning. */
+static int take_up(struct destination *destination, const struct pf_vmm_regions *regions, int *fds,
+		   struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_guest *guest = &destination->guest;
+
+	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_take_up(guest, agent->dir.fd, err)) {
+		pf_guest_done(guest);
+		return pf_err_prefix(err, "taking its memory up again");
+	}
+	pf_destination_serve_guest(destination);
+	if (agent->record == PF_RECORD_NONE)
+		pf_pager_tell(&destination->pager, PF_MAIL_RESET, NULL, 0);
+	return 0;
+}
+
+static int take_up_kept(struct destination *destination, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_vmm_regions regions;
+	int fds[PF_UNIX_FDS_MAX];
+	int found = pf_vmm_recall_regions(&agent->dir, agent->kept, &regions, fds, err);
+
+	if (found)
+		return found < 0 ? -1 : 0;
+	found = take_up(destination, &regions, fds, err);
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		pf_close_fd(&fds[i]);
+	if (found == 0 || agent->state != PF_D_AWAY_DONE)
+		return found;
+	/* Every page had been mapped, and its VMM may be gone: nobody needs it any more. */
+	pf_report("destination", err);
+	return 0;
+}
+
+int pf_destination_again(struct destination *destination, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	pf_auto_fd int vmm_fd = pf_kept_take(agent->kept, "vmm");
+
+	if (pf_statedir_read(&agent->dir, "secret", destination->secret, PF_SECRET_BYTES, err) < 0)
+		return -1;
+	if (agent->state == PF_D_LINGERING || agent->state == PF_D_TOMBSTONE)
+		return 0;
+	if (vmm_fd >= 0 && pf_vmm_adopt(agent->vmm, pf_steal_fd(&vmm_fd), err))
+		return -1;
+	if (take_up_kept(destination, err))
+		return -1;
+	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
+	if (!destination->armed && pf_vmm_hello(agent->vmm)->version != 0)
+		pf_vmm_drop(agent->vmm);
+	return 0;
+}
+
+void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello)
+{
+	struct destination *destination = engine;
+	struct pf_agent *agent = &destination->agent;
+
+	destination->vmm_known = true;
+	destination->loads = hello->owed;
+	destination->readies = 0;
+	switch (hello->stage) {
+	case PF_VMM_LOADED:
+	case PF_VMM_RESUMING:
+		pf_agent_note(agent, PF_DE_VMM_LOADED);
+		break;
+	case PF_VMM_RUNS:
+		pf_agent_note(agent, PF_DE_VMM_RUNS);
+		break;
+	case PF_VMM_REFUSED:
+		pf_destination_vmm_refused(engine, "so it had said before");
+		break;
+	default:
+		pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+		pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	}
+}
+
+int pf_destination_regions_again(struct destination *destination,
+				 const struct pf_vmm_regions *regions, int *fds, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
+	int found = pf_vmm_check_saved(&agent->dir, regions, err);
+
+	if (found < 0)
+		return -1;
+	/* This directory knows nothing of it; the state table knows what that means. */
+	if (found == 1) {
+		pf_destination_vmm_back(destination, hello);
+		return 0;
+	}
+	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+	    take_up(destination, regions, fds, err))
+		return -1;
+	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+	pf_destination_vmm_back(destination, hello);
+	return 0;
+}

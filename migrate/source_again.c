@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/source_again.c - a source that goes on where a process before it had to stop.
+ *
+ * Main thread; does not block.  What it needs is the guest's memory, from the keeper or handed over again by
+ * the VMM, and the VMM's word on whether its guest stands.
+ */
+#include "migrate/source_engine.h"
+
+#include "base/cleanup.h"
+#include "migrate/vmm_saved.h"
+
+int pf_source_describe(struct source *source, const struct pf_vmm_regions *regions, int *fds,
+		       struct pf_err *err)
+{
+	struct pf_service *service = &source->service;
+
+	if (pf_vmm_reader(regions, fds, &service->reader, err) ||
+	    pf_reader_check(&service->reader, err) ||
+	    pf_push_init(&service->push, &service->reader.table, err)) {
+		pf_reader_done(&service->reader);
+		return pf_err_prefix(err, "its memory");
+	}
+	pf_reader_seek_holes(&service->reader);
+	source->vmm_described = true;
+	return 0;
+}
+
+static int describe_kept(struct source *source, struct pf_err *err)
+{
+	struct pf_agent *agent = &source->agent;
+	struct pf_vmm_regions regions;
+	int fds[PF_UNIX_FDS_MAX];
+	int found = pf_vmm_recall_regions(&agent->dir, agent->kept, &regions, fds, err);
+
+	if (found)
+		return found < 0 ? -1 : 0;
+	found = pf_source_describe(source, &regions, fds, err);
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		pf_close_fd(&fds[i]);
+	return found;
+}
+
+/*
+ * Whether its guest stands is not known before it says so, and is taken for granted until then.  With the
+ * record NONE it goes on at once: it passes that over if it runs.
+ */
+static int adopt_vmm(struct source *source, int fd, struct pf_err *err)
+{
+	if (pf_vmm_adopt(source->agent.vmm, fd, err))
+		return -1;
+	source->vmm_here = true;
+	if (source->agent.record == PF_RECORD_NONE)
+		(void)pf_source_continue_guest(source);
+	return 0;
+}
+
+int pf_source_again(struct source *source, struct pf_err *err)
+{
+	struct pf_agent *agent = &source->agent;
+	pf_auto_fd int vmm_fd = pf_kept_take(agent->kept, "vmm");
+
+	source->guest_paused = agent->record != PF_RECORD_NONE || vmm_fd >= 0;
+	if (describe_kept(source, err))
+		return -1;
+	if (vmm_fd < 0)
+		return 0;
+	if (adopt_vmm(source, pf_steal_fd(&vmm_fd), err))
+		return -1;
+	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
+	if (!source->vmm_described)
+		pf_vmm_drop(agent->vmm);
+	return 0;
+}
+
+/* The answers that it owes are those to a process that is gone. */
+void pf_source_vmm_back(void *engine, const struct pf_vmm_hello *hello)
+{
+	struct source *source = engine;
+	bool stands = hello->stage == PF_VMM_STANDS || hello->owed > 0;
+
+	source->vmm_here = source->vmm_known = true;
+	source->pauses_asked = hello->owed;
+	source->pauses_answered = 0;
+	source->guest_paused = stands;
+	pf_agent_note(&source->agent, stands ? PF_SE_VMM_STANDS : PF_SE_VMM_REGIONS);
+}
+
+int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions, int *fds,
+			    struct pf_err *err)
+{
+	struct pf_agent *agent = &source->agent;
+	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
+
+	if (pf_vmm_check_saved(&agent->dir, regions, err) < 0 ||
+	    pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+	    pf_source_describe(source, regions, fds, err) ||
+	    pf_vmm_save_regions(&agent->dir, regions, err))
+		return -1;
+	pf_source_vmm_back(source, hello);
+	return 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate/vmm_saved.c - see migrate/vmm_saved.h. */
+#include "migrate/vmm_saved.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define HELLO_FILE "vmm-hello"
+#define REGIONS_FILE "vmm-regions"
+
+static int save(struct pf_statedir *dir, const char *name, const struct pf_vmm_message *message,
+		struct pf_err *err)
+{
+	pf_auto_free uint8_t *bytes = malloc(PF_VMM_MESSAGE_MAX);
+	size_t length = bytes ? pf_vmm_msg_pack(message, bytes) : 0;
+
+	if (!bytes || length == 0)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for %s", name);
+	return pf_statedir_write(dir, name, bytes, length, err);
+}
+
+static int recall(struct pf_statedir *dir, const char *name, enum pf_vmm_type type,
+		  struct pf_vmm_message *out, struct pf_err *err)
+{
+	pf_auto_free uint8_t *bytes = malloc(PF_VMM_MESSAGE_MAX);
+	size_t length = 0;
+	int found;
+
+	if (!bytes)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for %s", name);
+	found = pf_statedir_read_most(dir, name, bytes, PF_VMM_MESSAGE_MAX, &length, err);
+	if (found)
+		return found;
+	found = pf_vmm_msg_unpack(bytes, length, false,
+				  type == PF_VMM_REGIONS ? PF_UNIX_FDS_MAX : 0, out, err);
+	if (found == 0 && out->type == type)
+		return 0;
+	if (found == 0)
+		pf_err_set(err, PF_ERR_CONFIG, "it is %s", pf_vmm_type_name(out->type));
+	err->class = PF_ERR_CONFIG;
+	return pf_err_prefix(err, "%s/%s is damaged", dir->path, name);
+}
+
+int pf_vmm_save_hello(struct pf_statedir *dir, const struct pf_vmm_hello *hello,
+		      struct pf_err *err)
+{
+	struct pf_vmm_message message = {.type = PF_VMM_HELLO, .hello = *hello};
+
+	return save(dir, HELLO_FILE, &message, err);
+}
+
+int pf_vmm_recall_hello(struct pf_statedir *dir, struct pf_vmm_hello *out, struct pf_err *err)
+{
+	struct pf_vmm_message message = {.type = 0};
+	int found = recall(dir, HELLO_FILE, PF_VMM_HELLO, &message, err);
+
+	if (found == 0)
+		*out = message.hello;
+	return found;
+}
+
+/* ---- regions ---- */
+
+static void note(bool *named, uint32_t fd)
+{
+	if (fd < PF_UNIX_FDS_MAX)
+		named[fd] = true;
+}
+
+static void find_named(const struct pf_vmm_regions *regions, bool named[PF_UNIX_FDS_MAX])
+{
+	memset(named, 0, PF_UNIX_FDS_MAX);
+	for (uint32_t r = 0; r < regions->count; r++) {
+		const struct pf_vmm_region *region = &regions->region[r];
+
+		note(named, region->fd);
+		note(named, region->bitmap_fd);
+		for (uint32_t m = 0; m < region->mapping_count; m++)
+			note(named, region->mapping[m].uffd);
+	}
+	if (regions->has_fault_socket)
+		note(named, regions->fault_socket);
+}
+
+static void name_fd(unsigned i, char out[PF_FDSTORE_NAME_MAX + 1])
+{
+	snprintf(out, PF_FDSTORE_NAME_MAX + 1, "regions-%u", i);
+}
+
+int pf_vmm_keep_regions(struct pf_kept *kept, const struct pf_vmm_regions *regions, const int *fds,
+			struct pf_err *err)
+{
+	bool named[PF_UNIX_FDS_MAX];
+
+	find_named(regions, named);
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++) {
+		char name[PF_FDSTORE_NAME_MAX + 1];
+
+		name_fd(i, name);
+		if (named[i] && pf_kept_store(kept, name, fds[i], err))
+			return -1;
+	}
+	return 0;
+}
+
+int pf_vmm_save_regions(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
+			struct pf_err *err)
+{
+	struct pf_vmm_message message = {.type = PF_VMM_REGIONS, .regions = *regions};
+
+	return save(dir, REGIONS_FILE, &message, err);
+}
+
+static bool take_fds(struct pf_kept *kept, const bool *named, int *fds)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++) {
+		char name[PF_FDSTORE_NAME_MAX + 1];
+
+		name_fd(i, name);
+		fds[i] = named[i] ? pf_kept_take(kept, name) : -1;
+		all = all && (!named[i] || fds[i] >= 0);
+	}
+	for (unsigned i = 0; !all && i < PF_UNIX_FDS_MAX; i++)
+		pf_close_fd(&fds[i]);
+	return all;
+}
+
+int pf_vmm_recall_regions(struct pf_statedir *dir, struct pf_kept *kept,
+			  struct pf_vmm_regions *out, int *fds, struct pf_err *err)
+{
+	struct pf_vmm_message message = {.type = 0};
+	bool named[PF_UNIX_FDS_MAX];
+	int found = recall(dir, REGIONS_FILE, PF_VMM_REGIONS, &message, err);
+
+	if (found)
+		return found;
+	find_named(&message.regions, named);
+	if (!take_fds(kept, named, fds))
+		return 1;
+	*out = message.regions;
+	return 0;
+}
+
+int pf_vmm_check_saved(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
+		       struct pf_err *err)
+{
+	struct pf_vmm_message now = {.type = PF_VMM_REGIONS, .regions = *regions}, then = {.type = 0};
+	pf_auto_free uint8_t *bytes = malloc(2 * PF_VMM_MESSAGE_MAX);
+	size_t length;
+	int found = recall(dir, REGIONS_FILE, PF_VMM_REGIONS, &then, err);
+
+	if (found)
+		return found;
+	if (!bytes)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
+	/* A VMM that comes again numbers its descriptors as it did: the library packs the same message. */
+	length = pf_vmm_msg_pack(&now, bytes);
+	if (length == pf_vmm_msg_pack(&then, bytes + PF_VMM_MESSAGE_MAX) &&
+	    memcmp(bytes, bytes + PF_VMM_MESSAGE_MAX, length) == 0)
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL, "it describes other memory than before");
+	return pf_err_hint(err, "a VMM that comes back says the same REGIONS again");
+}
