@@ -199,6 +199,16 @@ static bool lose_page(struct pf_arrival *arrival, uint32_t region, uint64_t page
 	return lost;
 }
 
+/* vCPUs that left for a page which a bulk thread has lost are answered by the urgent one. */
+static void tell_exits(struct pf_arrival *arrival, const struct pf_mail_page *page)
+{
+	const struct pf_run run = {.region = page->region, .first = page->page, .count = 1};
+
+	if (arrival->maps && arrival->guest->region[page->region].has_bitmap)
+		pf_mail_post_surely(arrival->maps, 0, PF_MAIL_ANSWER, 0, &run, sizeof(run),
+				    arrival->stop);
+}
+
 void pf_arrival_lost(struct pf_arrival *arrival, const struct pf_frame *frame)
 {
 	pf_assembly_lost(arrival->assembly, frame);
@@ -207,9 +217,11 @@ void pf_arrival_lost(struct pf_arrival *arrival, const struct pf_frame *frame)
 			.region = frame->region, .sys = frame->extra, .page = frame->page + i};
 
 		/* What came on another connection, when it could still be read, is not lost. */
-		if (lose_page(arrival, mail.region, mail.page))
-			pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_PAGE_LOST, 0, &mail,
-					    sizeof(mail), arrival->stop);
+		if (!lose_page(arrival, mail.region, mail.page))
+			continue;
+		pf_mail_post_surely(arrival->inbox, 0, PF_MAIL_PAGE_LOST, 0, &mail, sizeof(mail),
+				    arrival->stop);
+		tell_exits(arrival, &mail);
 	}
 	pf_arrival_tell_filled(arrival);
 }

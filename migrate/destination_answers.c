@@ -145,6 +145,7 @@ static void lose_pages(struct pf_pager *pager, const struct pf_frame *frame)
 			(void)pf_requests_close(&pager->requests, frame->region, frame->page + i,
 						&since);
 	}
+	(void)pf_exits_answer(pager, &run); /* last, as above */
 }
 
 static int take_answer(struct pf_pager *pager, const struct pf_frame *frame, const uint8_t *body,

@@ -32,10 +32,19 @@ static void add_one(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+static bool is_lost(const struct pf_guest *guest, uint64_t gpa)
+{
+	uint32_t region;
+	uint64_t page;
+
+	return pf_guest_find_gpa(guest, gpa, &region, &page) &&
+	       pf_journal_lost(&guest->journal, region, page);
+}
+
 /* false: the VMM does not read, or there is no memory to send: later. */
 static bool send_answer(const struct pf_guest *guest, uint32_t vcpu, uint64_t gpa)
 {
-	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa, .lost = is_lost(guest, gpa)};
 	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &fault, bytes);
 	ssize_t sent;
@@ -69,7 +78,9 @@ static bool let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t v
 {
 	struct pf_err err;
 
-	if (pf_let_in(pager->guest, page, &err) == PF_PLACE_OK) {
+	/* Where the page is lost the bit stays: every vCPU that comes for it is told. */
+	if (pf_journal_lost(&pager->guest->journal, page->region, page->first) ||
+	    pf_let_in(pager->guest, page, &err) == PF_PLACE_OK) {
 		answer(pager, vcpu, gpa);
 		return true;
 	}

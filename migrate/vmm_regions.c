@@ -61,6 +61,7 @@ static int own_bitmap(const struct pf_vmm_region *region, const int *fds, struct
 		      struct pf_err *err)
 {
 	to->fill_atomic = region->fill_atomic;
+	to->machine_checks = region->machine_checks;
 	if (region->bitmap_fd == PF_VMM_NO_FD)
 		return 0;
 	to->bitmap_fd = fcntl(fds[region->bitmap_fd], F_DUPFD_CLOEXEC, 3);
@@ -210,6 +211,9 @@ static int check_region(const struct pf_vmm_region *region, bool destination, st
 	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->fill_atomic) {
 		what = "it declares fill_atomic, which is for guest_memfd that traps MISSING only, and "
 		       "which no other memory needs";
+		hint = "leave it out";
+	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->machine_checks) {
+		what = "it declares machine_checks, which is for guest_memfd: other memory is poisoned";
 		hint = "leave it out";
 	} else {
 		return 0;

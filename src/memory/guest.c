@@ -271,10 +271,11 @@ static int adopt_all(struct pf_guest *guest, struct pf_err *err)
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		if (pf_uffd_adopt(guest->uffd[u].fd, &guest->uffd[u].features, err))
 			return pf_err_prefix(err, "userfaultfd %" PRIu32, u);
-	/* One kernel, one answer; but no kernel can tell a vCPU that leaves for a page. */
+	/* One kernel, one answer; but no kernel can tell a vCPU that leaves for a page: its VMM must. */
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		guest->region[r].poisons =
-			!guest->region[r].has_bitmap && pf_uffd_can_poison(guest->uffd[0].fd);
+			(!guest->region[r].has_bitmap || guest->region[r].machine_checks) &&
+			pf_uffd_can_poison(guest->uffd[0].fd);
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		if (check_discards(guest, r, err))
 			return -1;
@@ -472,16 +473,35 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	return 0;
 }
 
-/* No page is absent: so no bit that a late writer, or one that died, has left may stop a vCPU. */
+/* The next page from `first` on that is lost, or the end of the region. */
+static uint64_t next_lost(const struct pf_guest *guest, uint32_t r, uint64_t first)
+{
+	uint64_t pages = pf_region_pages(&guest->table.region[r]);
+
+	if (atomic_load(&guest->journal.lost) == 0)
+		return pages;
+	while (first < pages && !pf_journal_lost(&guest->journal, r, first))
+		first++;
+	return first;
+}
+
+/*
+ * No page is absent: so no bit that a late writer, or one that died, has left may stop a vCPU.  Those of lost
+ * pages stay: a vCPU would read zeros.
+ */
 static int end_traps(const struct pf_guest *guest, uint32_t r, struct pf_err *err)
 {
 	const struct pf_placer *placer = guest->region[r].placer;
+	uint64_t pages = pf_region_pages(&guest->table.region[r]), end;
 
-	if (!placer->set_traps ||
-	    placer->set_traps(guest, r, 0, pf_region_pages(&guest->table.region[r]), false) == 0)
-		return 0;
-	pf_err_sys(err, "clearing its userfault bitmap");
-	return refuse(guest, r, err);
+	for (uint64_t first = 0; placer->set_traps && first < pages; first = end + 1) {
+		end = next_lost(guest, r, first);
+		if (placer->set_traps(guest, r, first, end - first, false) == 0)
+			continue;
+		pf_err_sys(err, "clearing its userfault bitmap");
+		return refuse(guest, r, err);
+	}
+	return 0;
 }
 
 int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err)
@@ -636,7 +656,7 @@ static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct
 {
 	const struct pf_guest_region *region = &guest->region[r];
 
-	if (pf_row_file_allocate(guest, r, page))
+	if (region->placer->fill_hole(guest, r, page))
 		return pf_err_sys(err, "allocating page %" PRIu64 " of region %" PRIu32
 				  ", which was lost, to take its poison away", page, r);
 	for (uint32_t m = 0; m < region->mappings; m++) {

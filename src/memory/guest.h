@@ -37,6 +37,7 @@ struct pf_guest_region {
 	bool has_bitmap; /* of guest_memfd: where its vCPUs trap, a bit a page */
 	int bitmap_fd;	 /* owned, where there is one */
 	bool fill_atomic; /* declared: a page of the file becomes visible whole */
+	bool machine_checks; /* declared: its VMM tells a vCPU that a page is lost */
 	unsigned long *bits; /* the agent's mapping of the bitmap; only under memory/touch.h */
 	size_t bits_bytes;
 	enum pf_populated populated;

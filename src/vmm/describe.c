@@ -83,6 +83,7 @@ static int put_region(enum pageferry_role role, const struct pageferry_region *f
 						  : "destination needs a userfaultfd");
 	if (has_exits(role, from)) {
 		to->fill_atomic = from->fill_atomic;
+		to->machine_checks = from->machine_checks;
 		if (from->bitmap_fd >= 0)
 			to->bitmap_fd = fd_index(list, from->bitmap_fd);
 	}

@@ -105,6 +105,17 @@ static void answer(const struct pageferry_vmm_ops *ops, void *opaque, uint32_t v
 		ops->resolved(opaque, vcpu, gpa & PAGE_MASK);
 }
 
+static void take_answer(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops, void *opaque,
+			const struct pf_vmm_fault *fault)
+{
+	if (!take(faults, fault->vcpu, fault->gpa))
+		return;
+	if (fault->lost && ops->lost)
+		ops->lost(opaque, fault->vcpu, fault->gpa & PAGE_MASK);
+	else
+		answer(ops, opaque, fault->vcpu, fault->gpa);
+}
+
 int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops,
 			   void *opaque)
 {
@@ -128,8 +139,7 @@ int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_
 		if (pf_vmm_fault_unpack(bytes, (size_t)length, PF_VMM_RESOLVED, &fault,
 					&faults->err))
 			return pf_err_prefix(&faults->err, "from the agent");
-		if (take(faults, fault.vcpu, fault.gpa))
-			answer(ops, opaque, fault.vcpu, fault.gpa);
+		take_answer(faults, ops, opaque, &fault);
 	}
 }
 

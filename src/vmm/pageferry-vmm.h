@@ -48,6 +48,17 @@
  * so only after `complete`, when the connection has been closed already: it enters again at once.  A VMM
  * that has it wait for an agent there has lost that vCPU.
  *
+ * A page that the source cannot read is lost.  Nothing in KVM tells a vCPU so; a VMM can, by a machine check
+ * say, if it declares `machine_checks` for the region:
+ *
+ *     <- lost(vcpu, gpa)                        instead of resolved(); as often as a vCPU comes for that page
+ *   <- complete: a bit that is still 1 is that of a lost page.  Leave KVM_MEM_USERFAULT on for such a slot:
+ *      without it vCPUs would read zeros there.  From then on an exit for a page whose bit is 1 is for a
+ *      lost one: do not ask
+ *
+ * Without that declaration a vCPU that needs such a page waits, and `complete` does not come.  Whoever touches
+ * it through the mapping gets SIGBUS, or EHWPOISON of KVM_RUN.
+ *
  * KVM's own accesses are the kernel's: the userfaultfd must not be opened with UFFD_USER_MODE_ONLY, or
  * they fail instead of waiting, and nobody can see that.
  *
@@ -136,6 +147,8 @@ struct pageferry_region {
 	 */
 	int bitmap_fd;
 	bool fill_atomic;
+	/* Destination, PAGEFERRY_GUEST_MEMFD: the VMM has `lost`, and heeds what is said above. */
+	bool machine_checks;
 };
 
 /*
@@ -161,6 +174,8 @@ struct pageferry_vmm_ops {
 	 * inside pageferry_vmm_dispatch() just before `complete`.  May come before fault() has returned.
 	 */
 	void (*resolved)(void *opaque, uint32_t vcpu, uint64_t gpa);
+	/* Destination, with `machine_checks`: that page will never come.  As resolved() otherwise. */
+	void (*lost)(void *opaque, uint32_t vcpu, uint64_t gpa);
 };
 
 /*
@@ -202,7 +217,7 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
 /*
  * Destination: a vCPU left KVM_RUN with a userfault at gpa.  Any thread, any number at once; vcpu: a
  * number of yours below 1024, and one fault of each at a time (asked again for the same page, it is
- * one fault).  0: `resolved` is called for it, just once; also if the agent is gone, since it may have said
+ * one fault).  0: `resolved` (or `lost`) is called for it, just once; also if the agent is gone, since it may have said
  * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  1: every page is
  * there, enter again.  -1: errno; EINTR: a signal came while the agent did not read, call again;
  * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the

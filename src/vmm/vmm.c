@@ -301,11 +301,22 @@ static int send_regions(struct pageferry_vmm *vmm, const struct pageferry_region
 	return failed ? -1 : 0;
 }
 
+static int check_losses(struct pageferry_vmm *vmm, const struct pageferry_region *regions, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (regions[i].machine_checks && !vmm->ops->lost)
+			return pf_err_set(&vmm->err, PF_ERR_USAGE,
+					  "region with id %" PRIu32
+					  ": machine_checks, and there is no `lost` to call",
+					  regions[i].id);
+	return 0;
+}
+
 int pageferry_vmm_regions(struct pageferry_vmm *vmm, const struct pageferry_region *regions,
 			  size_t count)
 {
 	if (check_turn(vmm, "pageferry_vmm_regions", vmm->role, GREETED) ||
-	    send_regions(vmm, regions, count))
+	    check_losses(vmm, regions, count) || send_regions(vmm, regions, count))
 		return fail(vmm);
 	vmm->stage = DESCRIBED;
 	return 0;

@@ -104,6 +104,7 @@ static void put_region(const struct pf_vmm_region *from, Pageferry__Vmm__Region 
 	to->populated = (Pageferry__Vmm__Populated)from->populated;
 	to->discards = from->discards;
 	to->fill_atomic = from->fill_atomic;
+	to->machine_checks = from->machine_checks;
 }
 
 static bool counts_fit(const struct pf_vmm_regions *from)
@@ -194,6 +195,7 @@ size_t pf_vmm_fault_pack(enum pf_vmm_type type, const struct pf_vmm_fault *fault
 
 	body.vcpu = fault->vcpu;
 	body.gpa = fault->gpa;
+	body.lost = fault->lost;
 	envelope.body_case = (Pageferry__Vmm__Envelope__BodyCase)type;
 	envelope.fault = &body; /* a union: `resolved` is the same place */
 	return pf_body_pack(&envelope.base, out, PF_VMM_FAULT_BYTES);
@@ -448,6 +450,7 @@ static void take_region(const Pageferry__Vmm__Region *in, struct pf_vmm_region *
 		.populated = (enum pf_populated)in->populated,
 		.discards = in->discards,
 		.fill_atomic = in->fill_atomic,
+		.machine_checks = in->machine_checks,
 	};
 	for (size_t i = 0; i < in->n_mapping; i++) {
 		out->mapping[i].uffd = in->mapping[i]->uffd_fd;
@@ -512,8 +515,10 @@ static int take_fault(const Pageferry__Vmm__Fault *body, enum pf_vmm_type type,
 	if (body->vcpu >= PF_VMM_VCPUS_MAX)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a %s message for vCPU %" PRIu32,
 				  pf_vmm_type_name(type), body->vcpu);
-	out->vcpu = body->vcpu;
-	out->gpa = body->gpa;
+	if (body->lost && type == PF_VMM_FAULT)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a FAULT message that says that its page is lost");
+	*out = (struct pf_vmm_fault){.vcpu = body->vcpu, .gpa = body->gpa, .lost = body->lost};
 	return 0;
 }
 

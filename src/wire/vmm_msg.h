@@ -59,7 +59,7 @@ struct pf_vmm_region {
 	uint32_t bitmap_fd; /* index, or PF_VMM_NO_FD */
 	enum pf_populated populated;
 	uint32_t populated_first, populated_count; /* into pf_vmm_regions.range */
-	bool discards, fill_atomic;
+	bool discards, fill_atomic, machine_checks;
 };
 
 struct pf_vmm_regions {
@@ -94,6 +94,7 @@ struct pf_vmm_hello {
 struct pf_vmm_fault {
 	uint32_t vcpu;
 	uint64_t gpa;
+	bool lost; /* RESOLVED */
 };
 
 struct pf_vmm_message {

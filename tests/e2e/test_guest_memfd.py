@@ -4,6 +4,8 @@
 Needs a kernel that has what no released one has: tests/kernel/run runs it in one.  There a processor
 is emulated, so the guests are small.
 """
+import os
+import pathlib
 import signal
 
 import pytest
@@ -14,6 +16,7 @@ from test_migration import PAGE, check_ends, check_post_copy
 pytestmark = pytest.mark.gmem
 SMALL = 16 << 20
 ALONE = "guest_memfd,guest_memfd"
+LOST = 512  # pages at the end of the guest's memory
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +139,32 @@ def test_a_stopped_vmm_finds_its_answers(migration):
         migration.destination.control.command("query-migrate")
         migration.destination_guest.signal(signal.SIGCONT)
     check_arrival(migration)
+
+
+def test_a_vcpu_is_told_that_its_page_is_lost(migration):
+    """It stops there; the migration completes, and what is lost still traps."""
+    migration.start(str(SMALL), 1, guests=(kinds("tmpfs,tmpfs"), kinds(ALONE, "--machine-checks")))
+    source = migration.source.control
+    source.command("set-parameters", {"push": False})
+    source.command("switchover")
+    migration.source_guest.wait_word("paused")
+    fds = pathlib.Path(f"/proc/{migration.source_guest.pid}/fd")
+    memory = next(fd for fd in fds.iterdir() if os.readlink(fd).startswith("/dev/shm/"))
+    os.truncate(memory, SMALL - LOST * PAGE)
+    told = migration.destination_guest.wait_line(lambda line: line.startswith("lost: vCPU 0 at "))
+    assert int(told.split()[-1], 16) >= SMALL - LOST * PAGE, told
+    source.command("set-parameters", {"push": True})
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0 and migration.destination.wait() == 0
+    outcome = migration.destination.outcome()
+    pages = outcome["migrate"]["pages"]
+    assert outcome["outcome"] == "completed"
+    assert outcome["reason"].startswith(f"{pages['lost']} of its pages could not be read"), outcome
+    # What was asked for before it was cut off has come.
+    assert pages["filled"] == pages["total"] and LOST / 2 < pages["lost"] <= LOST, pages
+    assert migration.destination_guest.alive()
+    migration.destination_guest.say("quit")
+    assert migration.destination_guest.wait() == 0
 
 
 def test_cancelled_while_its_vmm_waits_for_a_page(migration):

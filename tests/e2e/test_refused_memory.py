@@ -217,6 +217,8 @@ ROWS = [
         "leave it out"),
     Row("region_that_is_filled_atomically", lambda m: plain(m, fill_atomic=True), "fill_atomic",
         "leave it out"),
+    Row("region_with_machine_checks", lambda m: plain(m, machine_checks=True), "machine_checks",
+        "leave it out"),
     Row("memfd_said_to_be_a_guest_memfd", lambda m: plain(m, kind=GUEST_MEMFD),
         "is said to be a guest_memfd, but is /memfd:", "KVM_CREATE_GUEST_MEMFD"),
     Row("bitmap_without_a_fault_socket", with_bitmap, "there is no fault socket", "socketpair"),

@@ -119,6 +119,7 @@ class Region:
     populated_list: list = dataclasses.field(default_factory=list)  # (first page, count)
     discards: bool = False
     fill_atomic: bool = False
+    machine_checks: bool = False
 
     def encode(self, index_of):
         """index_of: a descriptor's index among those that go with the message."""
@@ -130,7 +131,7 @@ class Region:
             f10=has_bitmap, f11=index_of(self.bitmap_fd) if has_bitmap else 0,
             f12=self.populated,
             f13=[message(f1=first, f2=count) for first, count in self.populated_list],
-            f14=self.discards, f15=self.fill_atomic,
+            f14=self.discards, f15=self.fill_atomic, f16=self.machine_checks,
         )
 
 

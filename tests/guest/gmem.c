@@ -53,6 +53,23 @@ int pf_gmem_bitmap_create(struct pf_gmem_bitmap *bitmap, uint64_t pages, struct 
 	return 0;
 }
 
+bool pf_gmem_traps(const struct pf_gmem_bitmap *bitmap, uint64_t page)
+{
+	const unsigned long *bits = bitmap->bits;
+
+	return __atomic_load_n(&bits[page / LONG_BITS], __ATOMIC_ACQUIRE) >> page % LONG_BITS & 1;
+}
+
+bool pf_gmem_traps_any(const struct pf_gmem_bitmap *bitmap)
+{
+	const unsigned long *bits = bitmap->bits;
+
+	for (uint64_t at = 0; at < bitmap->bytes / sizeof(*bits); at++)
+		if (__atomic_load_n(&bits[at], __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
 void pf_gmem_bitmap_destroy(struct pf_gmem_bitmap *bitmap)
 {
 	if (bitmap->bits)

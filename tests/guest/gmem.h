@@ -24,6 +24,10 @@ struct pf_gmem_bitmap {
 /* Of so many pages, each of them trapped; a memfd that cannot shrink. */
 PF_MUST_USE int pf_gmem_bitmap_create(struct pf_gmem_bitmap *bitmap, uint64_t pages,
 				      struct pf_err *err);
+/* A vCPU that touches this page leaves the guest. */
+bool pf_gmem_traps(const struct pf_gmem_bitmap *bitmap, uint64_t page);
+/* One that touches any page would. */
+bool pf_gmem_traps_any(const struct pf_gmem_bitmap *bitmap);
 void pf_gmem_bitmap_destroy(struct pf_gmem_bitmap *bitmap);
 
 #endif

@@ -116,9 +116,14 @@ int pf_kvm_add_slots(struct pf_machine *machine, struct pf_err *err)
 
 int pf_kvm_end_userfault(struct pf_machine *machine, struct pf_err *err)
 {
-	for (uint32_t i = 0; i < machine->memory->plan.region_count; i++)
-		if (machine->memory->bitmap[i].bits && set_gmem_slot(machine, i, false, err))
+	for (uint32_t i = 0; i < machine->memory->plan.region_count; i++) {
+		const struct pf_gmem_bitmap *bitmap = &machine->memory->bitmap[i];
+
+		/* A bit that is left is that of a lost page: without the flag it would read zeros. */
+		if (bitmap->bits && !pf_gmem_traps_any(bitmap) &&
+		    set_gmem_slot(machine, i, false, err))
 			return -1;
+	}
 	return 0;
 }
 

@@ -25,13 +25,13 @@ static const char usage[] =
 	"usage: pageferry-guest --role source|destination|solo --memory SIZE --vcpus N\n"
 	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
 	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
-	"           [--prepared allocated|listed] [--fill-atomic]\n"
+	"           [--prepared allocated|listed] [--fill-atomic] [--machine-checks]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
 	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private, hugetlb (pages of 2M),\n"
 	"  guest_memfd or guest_memfd-unwritable (without write(2)), one for each region\n"
 	"  --mirror: a second mapping of what is not private\n"
 	"  --prepared: a destination's files are not empty, and the agent is told so\n"
-	"  --fill-atomic: what is declared of guest_memfd\n"
+	"  --fill-atomic, --machine-checks: what is declared of guest_memfd\n"
 	"  stdin: status, finish, quit\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
@@ -157,6 +157,9 @@ static int parse_option(int option, struct pf_guest_options *options, struct pf_
 	case 'a':
 		options->fill_atomic = true;
 		return 0;
+	case 'c':
+		options->machine_checks = true;
+		return 0;
 	case 'i':
 		options->memory.mirror = true;
 		return 0;
@@ -190,6 +193,7 @@ static int parse_options(int argc, char **argv, struct pf_guest_options *options
 		{"tmpfs", required_argument, NULL, 't'},
 		{"mirror", no_argument, NULL, 'i'},
 		{"fill-atomic", no_argument, NULL, 'a'},
+		{"machine-checks", no_argument, NULL, 'c'},
 		{"prepared", required_argument, NULL, 'p'},
 		{0},
 	};

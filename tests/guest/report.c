@@ -17,6 +17,11 @@ void pf_report_visits(uint64_t visits)
 	printf("visits: %" PRIu64 "\n", visits);
 }
 
+void pf_report_lost(uint32_t vcpu, uint64_t gpa)
+{
+	printf("lost: vCPU %" PRIu32 " at 0x%" PRIx64 "\n", vcpu, gpa);
+}
+
 void pf_report_error(const struct pf_err *err)
 {
 	printf("error: %s%s%s\n", err->text, err->hint[0] ? "; " : "", err->hint);

@@ -13,6 +13,8 @@
 
 void pf_report_word(const char *word);
 void pf_report_visits(uint64_t visits);
+/* This vCPU stands before a page that will never come. */
+void pf_report_lost(uint32_t vcpu, uint64_t gpa);
 void pf_report_error(const struct pf_err *err);
 /* The whole report about a machine whose vCPUs are all FINISHED, without the verdict. */
 void pf_report_machine(const struct pf_machine *machine);

@@ -34,14 +34,24 @@ void pf_stage2_connect(struct pf_stage2 *stage2, struct pageferry_vmm *agent)
 	pthread_mutex_unlock(&stage2->lock);
 }
 
-void pf_stage2_resolved(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
+static void answer(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, bool lost)
 {
 	pthread_mutex_lock(&stage2->lock);
 	if (vcpu < PF_GUEST_VCPUS_MAX && stage2->vcpu[vcpu].gpa == gpa) {
-		stage2->vcpu[vcpu].fault = PF_STAGE2_NONE;
+		stage2->vcpu[vcpu].fault = lost ? PF_STAGE2_LOST : PF_STAGE2_NONE;
 		pthread_cond_broadcast(&stage2->changed);
 	}
 	pthread_mutex_unlock(&stage2->lock);
+}
+
+void pf_stage2_resolved(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
+{
+	answer(stage2, vcpu, gpa, false);
+}
+
+void pf_stage2_lost(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
+{
+	answer(stage2, vcpu, gpa, true);
 }
 
 void pf_stage2_complete(struct pf_stage2 *stage2)
@@ -49,7 +59,8 @@ void pf_stage2_complete(struct pf_stage2 *stage2)
 	pthread_mutex_lock(&stage2->lock);
 	stage2->complete = true;
 	for (uint32_t i = 0; i < PF_GUEST_VCPUS_MAX; i++)
-		stage2->vcpu[i].fault = PF_STAGE2_NONE;
+		if (stage2->vcpu[i].fault != PF_STAGE2_LOST)
+			stage2->vcpu[i].fault = PF_STAGE2_NONE;
 	pthread_cond_broadcast(&stage2->changed);
 	pthread_mutex_unlock(&stage2->lock);
 }
@@ -61,10 +72,13 @@ void pf_stage2_kick(struct pf_stage2 *stage2)
 	pthread_mutex_unlock(&stage2->lock);
 }
 
-void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
+void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, bool trapped)
 {
 	pthread_mutex_lock(&stage2->lock);
-	stage2->vcpu[vcpu].fault = stage2->complete ? PF_STAGE2_NONE : PF_STAGE2_NEW;
+	/* After `complete` only what is lost still traps. */
+	stage2->vcpu[vcpu].fault = !stage2->complete ? PF_STAGE2_NEW
+				   : trapped	     ? PF_STAGE2_LOST
+						     : PF_STAGE2_NONE;
 	stage2->vcpu[vcpu].gpa = gpa & ~(uint64_t)(PF_GUEST_PAGE - 1);
 	pthread_mutex_unlock(&stage2->lock);
 	atomic_fetch_add(&stage2->faults, 1);

@@ -7,7 +7,8 @@
  * runs again: it must not enter the guest before.
  *
  * After `complete` nobody is asked, and there may be nobody: the connection is closed soon.  A vCPU that
- * left the guest just before its bit was cleared, and whose thread comes here only now, enters again.
+ * left the guest just before its bit was cleared, and whose thread comes here only now, enters again.  One
+ * that came for a page that is lost never does: this guest has no handler for a machine check.
  */
 #ifndef PF_GUEST_STAGE2_H
 #define PF_GUEST_STAGE2_H
@@ -29,10 +30,10 @@ struct pf_stage2 {
 	pthread_mutex_t lock; /* within the one above */
 	pthread_cond_t changed;
 	struct {
-		enum { PF_STAGE2_NONE, PF_STAGE2_NEW, PF_STAGE2_ASKED } fault;
+		enum { PF_STAGE2_NONE, PF_STAGE2_NEW, PF_STAGE2_ASKED, PF_STAGE2_LOST } fault;
 		uint64_t gpa;
 	} vcpu[PF_GUEST_VCPUS_MAX];
-	bool complete;		 /* no page is absent any more */
+	bool complete;		 /* every page is there, or lost */
 	_Atomic uint64_t faults; /* how often a vCPU was stopped */
 };
 
@@ -43,13 +44,15 @@ void pf_stage2_done(struct pf_stage2 *stage2);
 void pf_stage2_connect(struct pf_stage2 *stage2, struct pageferry_vmm *agent);
 /* Main thread: the agent's answer. */
 void pf_stage2_resolved(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa);
-/* Main thread: every page is there, for good. */
+/* Main thread: the agent's other answer. */
+void pf_stage2_lost(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa);
+/* Main thread: every page is there, or lost, for good. */
 void pf_stage2_complete(struct pf_stage2 *stage2);
 /* Whoever has told a vCPU to park: it looks at *parks again. */
 void pf_stage2_kick(struct pf_stage2 *stage2);
 
-/* The vCPU's thread: KVM has stopped it. */
-void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa);
+/* The vCPU's thread: KVM has stopped it.  trapped: it would do so again, now. */
+void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, bool trapped);
 /* Returns when it has no open fault (true), or *parks is not 0 (false). */
 bool pf_stage2_wait(struct pf_stage2 *stage2, uint32_t vcpu, const volatile uint8_t *parks);
 

@@ -44,7 +44,7 @@ static void without_an_answer_nobody_enters(void **state)
 	struct pf_stage2 *stage2 = *state;
 
 	assert_true(pf_stage2_wait(stage2, 0, &runs));
-	pf_stage2_fault(stage2, 0, GPA + 12);
+	pf_stage2_fault(stage2, 0, GPA + 12, true);
 	assert_false(pf_stage2_wait(stage2, 0, &parks));
 	pf_stage2_resolved(stage2, 0, GPA + 4096);
 	pf_stage2_resolved(stage2, 1, GPA);
@@ -60,7 +60,7 @@ static void a_vcpu_that_is_late_finds_nobody_to_ask_and_enters(void **state)
 
 	pf_stage2_complete(stage2);
 	pf_stage2_connect(stage2, NULL);
-	pf_stage2_fault(stage2, 3, GPA);
+	pf_stage2_fault(stage2, 3, GPA, false);
 	assert_true(pf_stage2_wait(stage2, 3, &runs));
 }
 
@@ -75,12 +75,28 @@ static void who_waits_when_all_is_complete_enters(void **state)
 	pthread_t vcpu;
 	void *entered;
 
-	pf_stage2_fault(stage2, 2, GPA);
+	pf_stage2_fault(stage2, 2, GPA, true);
 	assert_int_equal(pthread_create(&vcpu, NULL, wait_for_page, stage2), 0);
 	pf_stage2_complete(stage2);
 	pf_stage2_connect(stage2, NULL);
 	assert_int_equal(pthread_join(vcpu, &entered), 0);
 	assert_ptr_equal(entered, stage2);
+}
+
+/* Told so, or found so after the end: it does not enter, and the next one is told on its own. */
+static void who_came_for_a_lost_page_stays_where_he_is(void **state)
+{
+	struct pf_stage2 *stage2 = *state;
+
+	pf_stage2_fault(stage2, 0, GPA, true);
+	pf_stage2_lost(stage2, 0, GPA);
+	assert_false(pf_stage2_wait(stage2, 0, &parks));
+	pf_stage2_complete(stage2);
+	assert_false(pf_stage2_wait(stage2, 0, &parks));
+	pf_stage2_fault(stage2, 1, GPA, true);
+	assert_false(pf_stage2_wait(stage2, 1, &parks));
+	pf_stage2_fault(stage2, 2, GPA + 4096, false);
+	assert_true(pf_stage2_wait(stage2, 2, &runs));
 }
 
 int main(void)
@@ -90,6 +106,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_vcpu_that_is_late_finds_nobody_to_ask_and_enters,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_waits_when_all_is_complete_enters, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(who_came_for_a_lost_page_stays_where_he_is, set_up,
 						tear_down),
 	};
 

@@ -137,6 +137,14 @@ static void on_resolved(void *opaque, uint32_t vcpu, uint64_t gpa)
 	pf_stage2_resolved(&vmm->machine.stage2, vcpu, gpa);
 }
 
+static void on_lost(void *opaque, uint32_t vcpu, uint64_t gpa)
+{
+	struct pf_vmm *vmm = opaque;
+
+	pf_stage2_lost(&vmm->machine.stage2, vcpu, gpa);
+	pf_report_lost(vcpu, gpa);
+}
+
 static void on_complete(void *opaque)
 {
 	struct pf_vmm *vmm = opaque;
@@ -176,6 +184,7 @@ static const struct pageferry_vmm_ops agent_ops = {
 	.complete = on_complete,
 	.error = on_error,
 	.resolved = on_resolved,
+	.lost = on_lost,
 };
 
 static int connect_agent(struct pf_vmm *vmm, struct pf_err *err)
@@ -227,6 +236,7 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		.more_count = memory->mirror_uffd >= 0 && !private,
 		.bitmap_fd = memory->bitmap[i].fd,
 		.fill_atomic = vmm->options.fill_atomic && pf_backing_is_gmem(backing),
+		.machine_checks = vmm->options.machine_checks && pf_backing_is_gmem(backing),
 	};
 	if (private || memory->plan.prepared == PF_PREPARED_NOT)
 		return;

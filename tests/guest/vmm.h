@@ -24,7 +24,7 @@ struct pf_guest_options {
 	struct pf_memory_plan memory; /* its size is the plan's */
 	const char *vmm_socket; /* NULL: solo */
 	const struct pf_backend_ops *backend;
-	bool fill_atomic; /* what is declared of guest_memfd */
+	bool fill_atomic, machine_checks; /* what is declared of guest_memfd */
 };
 
 struct pageferry_vmm;

@@ -102,7 +102,7 @@ static void close_kit(void)
 
 static void leave(uint32_t vcpu, uint64_t gpa)
 {
-	const struct pf_vmm_fault fault = {vcpu, gpa};
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
 	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	size_t length = pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes);
 
@@ -136,7 +136,19 @@ static void enters(uint32_t vcpu, uint64_t page)
 
 	assert_int_equal(fault.vcpu, vcpu);
 	assert_int_equal(fault.gpa, GPA + page * PAGE);
+	assert_false(fault.lost);
 	assert_int_equal(atomic_load(&traps[page]), 0);
+}
+
+/* The next answer is this vCPU's: the page will never come, and whoever comes for it is told again. */
+static void is_told_lost(uint32_t vcpu, uint64_t page)
+{
+	struct pf_vmm_fault fault = next_answer();
+
+	assert_int_equal(fault.vcpu, vcpu);
+	assert_int_equal(fault.gpa, GPA + page * PAGE);
+	assert_true(fault.lost);
+	assert_int_equal(atomic_load(&traps[page]), 1);
 }
 
 static bool nobody_enters(void)
@@ -516,6 +528,40 @@ static void who_cannot_be_let_in_waits_until_he_can(void **state)
 	close_kit();
 }
 
+/* Its VMM has declared that it tells vCPUs: pk_open() has armed memory that is poisoned. */
+static void who_leaves_for_a_page_that_is_lost_is_told(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	open_kit();
+	pk_connect_bulk(&kit, 0, true);
+	leave_for(1, 300);
+	assert_int_equal(pk_request(&kit), 300);
+	pk_page_error(kit.urgent, 300, EIO);
+	is_told_lost(1, 300);
+	leave_for(2, 300);
+	is_told_lost(2, 300);
+	leave_for(3, 301);
+	assert_int_equal(pk_request(&kit), 301);
+	pk_page_error(kit.push[0], 301, EIO);
+	is_told_lost(3, 301);
+	pk_pages(kit.urgent, 301, 1); /* owed, and too late */
+	leave_for(3, 302);
+	assert_int_equal(pk_request(&kit), 302);
+	pk_pages(kit.urgent, 302, 1);
+	enters(3, 302);
+	WAIT_UNTIL(slots_are_empty() && atomic_load(&kit.pager.count.open) == 0);
+	/* At the end only these hold anybody. */
+	assert_int_equal(pf_guest_disarm(&kit.guest, &err), 0);
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_int_equal(atomic_load(&traps[page]), page == 300 || page == 301);
+	pf_slots_set(&kit.guest.slots, 4, GPA + 300 * PAGE);
+	pf_exits_answer_all(&kit.guest);
+	is_told_lost(4, 300);
+	close_kit();
+}
+
 static void at_the_end_everybody_is_answered(void **state)
 {
 	(void)state;
@@ -595,6 +641,7 @@ int main(void)
 		cmocka_unit_test(slots_outlive_their_process_and_damage_is_refused),
 		cmocka_unit_test(after_a_reset_who_waits_is_asked_for_again),
 		cmocka_unit_test(who_cannot_be_let_in_waits_until_he_can),
+		cmocka_unit_test(who_leaves_for_a_page_that_is_lost_is_told),
 		cmocka_unit_test(at_the_end_everybody_is_answered),
 		cmocka_unit_test(faults_are_counted_by_who_waited),
 		cmocka_unit_test(a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,27 @@
 #include "memory/gmem.h"
 #include "memory/reader.h"
 #include "memory/stock.h"
+
+#define GOT_SIGBUS UINT64_C(0xb5b5b5b5b5b5b5b5) /* no page_word() */
+
+static _Thread_local sigjmp_buf before_touch;
+
+static void on_sigbus(int number)
+{
+	(void)number;
+	siglongjmp(before_touch, 1);
+}
+
+/* In the VMM's process. */
+static uint64_t touch(const struct vmm_memory *memory, uint64_t page)
+{
+	struct sigaction action = {.sa_handler = on_sigbus};
+
+	sigaction(SIGBUS, &action, NULL);
+	if (sigsetjmp(before_touch, 1))
+		return GOT_SIGBUS;
+	return *(volatile const uint64_t *)(volatile const void *)(memory->base + page * PAGE);
+}
 
 static const struct {
 	const char *name;
@@ -375,6 +397,56 @@ static void a_reset_takes_pages_away_and_lets_nobody_in(void **state)
 	}
 }
 
+static bool gets_sigbus(struct gmem_bench *gmem, uint64_t page)
+{
+	vmm_call(&gmem->bench.vmm, touch, 0, page);
+	return vmm_reply(&gmem->bench.vmm).value == GOT_SIGBUS;
+}
+
+/* Poison holds what goes through the mapping, the bit that stays a vCPU; a new session brings the page. */
+static void a_page_that_is_lost_stays_so_until_a_reset(void **state)
+{
+	(void)state;
+	for (size_t row = 0; row < PF_ARRAY_LEN(rows); row++) {
+		struct gmem_bench gmem;
+		struct pf_guest *guest = &gmem.bench.guest;
+		struct pf_err err = {0};
+		bool lost;
+
+		gmem_open(&gmem, rows[row].flags, 1);
+		kvm_set_parameter("gmem_uffd_minor", rows[row].missing_only ? "0" : "1");
+		guest->region[REGION].fill_atomic = rows[row].missing_only;
+		guest->region[REGION].machine_checks = true;
+		gmem_arm(&gmem);
+		assert_true(guest->region[REGION].poisons);
+		place_own(&gmem.bench, 69, 1);
+		assert_int_equal(pf_lose_page(guest, REGION, 70, &lost, &err), PF_PLACE_OK);
+		assert_true(lost);
+		assert_true(gets_sigbus(&gmem, 70));
+		assert_false(gmem_lets_in(&gmem, 70));
+		assert_int_equal(map(&gmem.bench, 69, 2), PF_PLACE_OK);
+		assert_false(gmem_lets_in(&gmem, 70));
+		if (pf_guest_reset(guest, &err))
+			fail_msg("%s", err.text);
+		assert_false(gmem_lets_in(&gmem, 69));
+		vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 70, 0);
+		assert_int_equal(next_fault(&gmem.bench, 0, 70), PF_TRAP_REQUEST);
+		place_own(&gmem.bench, 70, 1);
+		assert_int_equal(vmm_reply(&gmem.bench.vmm).value, page_word(70));
+		gmem_close(&gmem);
+	}
+}
+
+static void without_machine_checks_nothing_is_poisoned(void **state)
+{
+	struct gmem_bench gmem;
+
+	(void)state;
+	open_row(&gmem, 0, 1);
+	assert_false(gmem.bench.guest.region[REGION].poisons);
+	gmem_close(&gmem);
+}
+
 static void at_the_end_no_bit_is_left(void **state)
 {
 	struct gmem_bench gmem;
@@ -491,6 +563,8 @@ int main(void)
 		cmocka_unit_test(fallocated_pages_are_taken_and_written_ones_are_not),
 		cmocka_unit_test(pages_that_are_listed_are_dropped_and_trap_again),
 		cmocka_unit_test(a_reset_takes_pages_away_and_lets_nobody_in),
+		cmocka_unit_test(a_page_that_is_lost_stays_so_until_a_reset),
+		cmocka_unit_test(without_machine_checks_nothing_is_poisoned),
 		cmocka_unit_test(at_the_end_no_bit_is_left),
 		cmocka_unit_test(a_bitmap_that_shrinks_is_an_error_and_no_signal),
 		cmocka_unit_test(the_source_reads_pages_and_makes_none),

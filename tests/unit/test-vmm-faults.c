@@ -77,7 +77,7 @@ static bool agent_takes(int fd, int flags, struct pf_vmm_fault *out)
 
 static void agent_resolves(int fd, uint32_t vcpu, uint64_t gpa)
 {
-	const struct pf_vmm_fault fault = {vcpu, gpa};
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
 	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &fault, bytes);
 
@@ -217,6 +217,42 @@ static void complete_answers_what_is_open_and_what_comes_late(void **state)
 	assert_int_equal(pageferry_vmm_dispatch_faults(scene->vmm), -1);
 	assert_string_equal(pageferry_vmm_fault_error(scene->vmm),
 			    "the agent closed the fault socket");
+}
+
+static void a_lost_page_is_told_as_that_once(void **state)
+{
+	struct scene *scene = *state;
+	pf_auto_fd int agent = begin_with_faults(scene);
+	const struct pf_vmm_fault lost = {.vcpu = 3, .gpa = 7 * PAGE, .lost = true};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &lost, bytes);
+
+	assert_int_equal(pageferry_vmm_fault(scene->vmm, 3, 7 * PAGE + 5), 0);
+	assert_int_equal(send(agent, bytes, length, MSG_NOSIGNAL), length);
+	assert_int_equal(send(agent, bytes, length, MSG_NOSIGNAL), length);
+	dispatch_faults(scene, "lost 3 at 0x7000 ");
+}
+
+static void who_declares_machine_checks_has_somebody_to_tell(void **state)
+{
+	struct pageferry_vmm_ops deaf = scene_ops;
+	struct scene *scene = *state;
+	struct pageferry_vmm *vmm;
+	char reason[256];
+	pf_auto_fd int memory = memory_of("memory"), bitmap = memory_of("bitmap");
+	const struct pageferry_region region = {
+		.id = 1, .size = MIB, .page_size = PAGE, .kind = PAGEFERRY_GUEST_MEMFD, .fd = memory,
+		.uffd = memory, .bitmap_fd = bitmap, .machine_checks = true,
+	};
+
+	deaf.lost = NULL;
+	vmm = pageferry_vmm_connect(scene->path, PAGEFERRY_DESTINATION, NULL, 0, &deaf, scene, reason,
+				    sizeof(reason));
+	assert_non_null(vmm);
+	assert_int_equal(pageferry_vmm_regions(vmm, &region, 1), -1);
+	assert_string_equal(pageferry_vmm_error(vmm),
+			    "region with id 1: machine_checks, and there is no `lost` to call");
+	pageferry_vmm_close(vmm);
 }
 
 static void a_fault_that_cannot_be_told_fails(void **state)
@@ -444,6 +480,8 @@ int main(void)
 		TEST(a_fault_travels_and_is_resolved_once),
 		TEST(asked_twice_for_the_same_page_it_is_one_fault),
 		TEST(complete_answers_what_is_open_and_what_comes_late),
+		TEST(a_lost_page_is_told_as_that_once),
+		TEST(who_declares_machine_checks_has_somebody_to_tell),
 		TEST(a_fault_that_cannot_be_told_fails),
 		TEST(an_agent_that_is_gone_may_have_said_complete),
 		TEST(a_vcpu_can_be_called_away_from_an_agent_that_does_not_read),

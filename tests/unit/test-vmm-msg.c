@@ -86,10 +86,10 @@ static void messages_with_a_body_have_their_golden_bytes(void **state)
 	assert_golden("load", &(struct pf_vmm_message){.type = PF_VMM_LOAD, .state = {0, 100000}},
 		      1);
 	assert_golden("fault",
-		      &(struct pf_vmm_message){.type = PF_VMM_FAULT, .fault = {1, 0x123456}}, 0);
+		      &(struct pf_vmm_message){.type = PF_VMM_FAULT, .fault = {1, 0x123456, false}}, 0);
 	assert_golden("resolved",
 		      &(struct pf_vmm_message){.type = PF_VMM_RESOLVED,
-					       .fault = {1023, UINT64_MAX - 4095}},
+					       .fault = {1023, UINT64_MAX - 4095, false}},
 		      0);
 	assert_golden("resume-refused",
 		      &(struct pf_vmm_message){.type = PF_VMM_RESUME_REFUSED,
@@ -104,7 +104,8 @@ static void messages_with_a_body_have_their_golden_bytes(void **state)
 /* On the fault socket they are the same bytes, judged by the same rules. */
 static void a_fault_has_its_golden_bytes_on_its_own_socket_too(void **state)
 {
-	const struct pf_vmm_fault fault = {1, 0x123456}, resolved = {1023, UINT64_MAX - 4095};
+	const struct pf_vmm_fault fault = {1, 0x123456, false},
+				 resolved = {1023, UINT64_MAX - 4095, false};
 	struct pf_vmm_fault back;
 	struct pf_err err = {0};
 	uint8_t want[64];
@@ -121,11 +122,26 @@ static void a_fault_has_its_golden_bytes_on_its_own_socket_too(void **state)
 	assert_memory_equal(bytes, want, length);
 	assert_int_equal(pf_vmm_fault_unpack(want, length, PF_VMM_RESOLVED, &back, &err), 0);
 	assert_int_equal(back.gpa, UINT64_MAX - 4095);
+	assert_false(back.lost);
+}
+
+static void an_answer_can_say_that_the_page_is_lost(void **state)
+{
+	const struct pf_vmm_fault lost = {.vcpu = 5, .gpa = 0x7000, .lost = true};
+	struct pf_vmm_fault back;
+	struct pf_err err = {0};
+	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &lost, bytes);
+
+	(void)state;
+	assert_int_equal(pf_vmm_fault_unpack(bytes, length, PF_VMM_RESOLVED, &back, &err), 0);
+	assert_true(back.lost);
+	assert_int_equal(back.vcpu, 5);
+	assert_int_equal(back.gpa, 0x7000);
 }
 
 static void the_longest_fault_fits(void **state)
 {
-	const struct pf_vmm_fault longest = {UINT32_MAX, UINT64_MAX};
+	const struct pf_vmm_fault longest = {UINT32_MAX, UINT64_MAX, true};
 
 	(void)state;
 	assert_in_range(pf_vmm_fault_pack(PF_VMM_RESOLVED, &longest, bytes), 1, PF_VMM_FAULT_BYTES);
@@ -151,6 +167,7 @@ static void what_is_no_fault_is_refused_on_the_fault_socket(void **state)
 	assert_fault_refused("2200", "a READY message on the fault socket");
 	assert_fault_refused("a20100", "a RESOLVED message on the fault socket");
 	assert_fault_refused("ff", "the Envelope body of 1 bytes does not decode");
+	assert_fault_refused("3a021801", "a FAULT message that says that its page is lost");
 	assert_fault_refused("3a03088008", "a FAULT message for vCPU 1024");
 	assert_fault_refused("3a00 3a00", "the Envelope body of 4 bytes is not in its shortest "
 					  "form, or names a field twice");
@@ -210,7 +227,7 @@ static struct pf_vmm_message regions_of_all_kinds(void)
 	region[0].bitmap_fd = 3;
 	region[0].populated = PF_POPULATED_LIST;
 	region[0].populated_count = 2;
-	region[0].fill_atomic = true;
+	region[0].fill_atomic = region[0].machine_checks = true;
 	region[1] = mapped(memfd_region(8, 2 * MIB, 4 * MIB), 1, 2 * MIB);
 	region[1].shape.page_size = M2;
 	region[1].kind = PF_MEMORY_HUGETLBFS;
@@ -280,6 +297,7 @@ static void regions_come_back_whole(void **state)
 		assert_int_equal(a->populated_count, b->populated_count);
 		assert_int_equal(a->discards, b->discards);
 		assert_int_equal(a->fill_atomic, b->fill_atomic);
+		assert_int_equal(a->machine_checks, b->machine_checks);
 	}
 }
 
@@ -509,7 +527,7 @@ static void the_largest_messages_can_be_packed(void **state)
 
 		memset(region, 0xff, sizeof(*region));
 		region->fd = region->bitmap_fd = 127;
-		region->discards = region->fill_atomic = true;
+		region->discards = region->fill_atomic = region->machine_checks = true;
 		region->mapping_count = PF_VMM_MAPPINGS_MAX;
 		region->populated_first = 0;
 		region->populated_count = PF_VMM_RANGES_MAX / PF_REGIONS_MAX;
@@ -532,6 +550,7 @@ int main(void)
 		cmocka_unit_test(messages_without_a_body_have_their_golden_bytes),
 		cmocka_unit_test(messages_with_a_body_have_their_golden_bytes),
 		cmocka_unit_test(a_fault_has_its_golden_bytes_on_its_own_socket_too),
+		cmocka_unit_test(an_answer_can_say_that_the_page_is_lost),
 		cmocka_unit_test(the_longest_fault_fits),
 		cmocka_unit_test(what_is_no_fault_is_refused_on_the_fault_socket),
 		cmocka_unit_test(a_body_that_needs_more_room_than_a_fault_is_refused),

@@ -56,6 +56,14 @@ static void on_resolved(void *opaque, uint32_t vcpu, uint64_t gpa)
 	note(opaque, text);
 }
 
+static void on_lost(void *opaque, uint32_t vcpu, uint64_t gpa)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "lost %u at 0x%llx", vcpu, (unsigned long long)gpa);
+	note(opaque, text);
+}
+
 static void on_pause(void *opaque)
 {
 	struct scene *scene = opaque;
@@ -101,6 +109,7 @@ const struct pageferry_vmm_ops scene_ops = {
 	.complete = on_complete,
 	.error = on_error,
 	.resolved = on_resolved,
+	.lost = on_lost,
 };
 
 int set_up(void **state)
