@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,6 +21,8 @@
 #include "base/size.h"
 
 #define NAME_MAX_LENGTH 64u
+#define LOCK_TRIES 25u /* half a second */
+#define LOCK_AGAIN_MS 20
 #define SMALL_FILE_MAX 128u /* identity and record */
 
 static int open_directory(struct pf_statedir *dir, const char *path, struct pf_err *err)
@@ -59,8 +62,15 @@ static int take_lock(struct pf_statedir *dir, struct pf_err *err)
 		dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (dir->lock_fd < 0)
 		return pf_err_sys(err, "creating %s/lock", dir->path);
-	if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			break;
+		/* An agent that was killed may not be gone yet, all of it; nobody tells when it is. */
+		(void)poll(NULL, 0, LOCK_AGAIN_MS);
+		errno = EWOULDBLOCK;
+	}
 	if (errno != EWOULDBLOCK)
 		return pf_err_sys(err, "locking %s/lock", dir->path);
 	pf_err_set(err, PF_ERR_CONFIG, "the state directory %s is in use by another process",

@@ -18,6 +18,7 @@
 #include "tests/guest/vmm.h"
 #include "vmm/pageferry-vmm.h"
 
+#define LOOK_AGAIN_MS 20
 #define MEMORY_MIN (UINT64_C(16) << 20)
 #define MEMORY_MAX (UINT64_C(3) << 30)
 
@@ -25,13 +26,14 @@ static const char usage[] =
 	"usage: pageferry-guest --role source|destination|solo --memory SIZE --vcpus N\n"
 	"           [--vmm-socket PATH] [--seed N] [--backend kvm|threads]\n"
 	"           [--regions N | --kinds KIND,...] [--tmpfs DIR] [--mirror]\n"
-	"           [--prepared allocated|listed] [--fill-atomic] [--machine-checks]\n"
+	"           [--prepared allocated|listed] [--fill-atomic] [--machine-checks] [--reattach]\n"
 	"  memory 16M to 3G, vcpus 1 to 4, regions 1 to 4 (default 2: two slots of one memfd)\n"
 	"  KIND memfd, tmpfs (a file in DIR, default /dev/shm), private, hugetlb (pages of 2M),\n"
 	"  guest_memfd or guest_memfd-unwritable (without write(2)), one for each region\n"
 	"  --mirror: a second mapping of what is not private\n"
 	"  --prepared: a destination's files are not empty, and the agent is told so\n"
 	"  --fill-atomic, --machine-checks: what is declared of guest_memfd\n"
+	"  --reattach: when its agent is gone, another one is looked for\n"
 	"  stdin: status, finish, quit\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
@@ -160,6 +162,9 @@ static int parse_option(int option, struct pf_guest_options *options, struct pf_
 	case 'c':
 		options->machine_checks = true;
 		return 0;
+	case 'o':
+		options->reattach = true;
+		return 0;
 	case 'i':
 		options->memory.mirror = true;
 		return 0;
@@ -194,6 +199,7 @@ static int parse_options(int argc, char **argv, struct pf_guest_options *options
 		{"mirror", no_argument, NULL, 'i'},
 		{"fill-atomic", no_argument, NULL, 'a'},
 		{"machine-checks", no_argument, NULL, 'c'},
+		{"reattach", no_argument, NULL, 'o'},
 		{"prepared", required_argument, NULL, 'p'},
 		{0},
 	};
@@ -272,12 +278,16 @@ static int loop(struct pf_vmm *vmm, struct pf_err *err)
 		struct pollfd fds[] = {
 			{.fd = STDIN_FILENO, .events = POLLIN},
 			{.fd = vmm->machine.event, .events = POLLIN},
-			{.fd = vmm->agent ? pageferry_vmm_fd(vmm->agent) : -1, .events = POLLIN},
+			{.fd = vmm->agent && !vmm->away ? pageferry_vmm_fd(vmm->agent) : -1,
+			 .events = POLLIN},
 			{.fd = pf_vmm_fault_fd(vmm), .events = POLLIN},
 		};
 
-		if (poll(fds, PF_ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+		if (poll(fds, PF_ARRAY_LEN(fds), vmm->away ? LOOK_AGAIN_MS : -1) < 0 &&
+		    errno != EINTR)
 			return pf_err_sys(err, "waiting for events");
+		if (vmm->away)
+			pf_vmm_look_for_agent(vmm);
 		if (fds[1].revents)
 			pf_vmm_on_event(vmm);
 		/* Before the other, which may close the connection. */

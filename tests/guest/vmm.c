@@ -324,6 +324,11 @@ void pf_vmm_on_agent(struct pf_vmm *vmm)
 	struct pf_err err;
 	int result = pageferry_vmm_dispatch(vmm->agent);
 
+	if (result != 0 && !vmm->agent_may_go && vmm->options.reattach) {
+		pf_report_word("agent gone");
+		vmm->away = true;
+		return;
+	}
 	if (result != 0 && !vmm->agent_may_go) {
 		pf_err_set(&err, PF_ERR_UNREACHABLE, "the agent: %s",
 			   pageferry_vmm_error(vmm->agent));
@@ -333,10 +338,27 @@ void pf_vmm_on_agent(struct pf_vmm *vmm)
 		hang_up(vmm);
 }
 
+void pf_vmm_look_for_agent(struct pf_vmm *vmm)
+{
+	int result = pageferry_vmm_reattach(vmm->agent);
+	struct pf_err err;
+
+	if (result > 0)
+		return;
+	vmm->away = vmm->faults_over = false;
+	if (result == 0) {
+		pf_report_word("reattached");
+		return;
+	}
+	pf_err_set(&err, PF_ERR_UNREACHABLE, "the agent: %s", pageferry_vmm_error(vmm->agent));
+	pf_report_error(&err);
+	hang_up(vmm);
+}
+
 int pf_vmm_fault_fd(const struct pf_vmm *vmm)
 {
 	/* At its end it is readable for ever; that is the end of the agent, which the other one tells. */
-	if (!vmm->agent || vmm->complete || vmm->faults_over)
+	if (!vmm->agent || vmm->away || vmm->complete || vmm->faults_over)
 		return -1;
 	return pageferry_vmm_fault_fd(vmm->agent);
 }

@@ -25,6 +25,7 @@ struct pf_guest_options {
 	const char *vmm_socket; /* NULL: solo */
 	const struct pf_backend_ops *backend;
 	bool fill_atomic, machine_checks; /* what is declared of guest_memfd */
+	bool reattach; /* to another agent, when the one that serves it is gone */
 };
 
 struct pageferry_vmm;
@@ -43,6 +44,7 @@ struct pf_vmm {
 	bool complete;	    /* destination: no access can fault any more */
 	bool agent_may_go;  /* its work here is done: an end of connection is no error */
 	bool faults_over;   /* no answer to a vCPU's fault will come on this connection */
+	bool away;	    /* the agent has gone, and another one is looked for */
 	bool drop_agent;    /* close the connection when no call of it is being answered */
 	bool finish_wanted; /* asked for, not begun */
 	bool finishing;
@@ -60,6 +62,8 @@ void pf_vmm_destroy(struct pf_vmm *vmm);
 
 /* The agent's socket is readable. */
 void pf_vmm_on_agent(struct pf_vmm *vmm);
+/* A moment has passed while vmm->away. */
+void pf_vmm_look_for_agent(struct pf_vmm *vmm);
 /* Where it answers faults of vCPUs; -1: nobody does. */
 int pf_vmm_fault_fd(const struct pf_vmm *vmm);
 void pf_vmm_on_faults(struct pf_vmm *vmm);

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_keeper_gone.py - keeper and worker are both killed; somebody starts the agent again.
+
+It is given what it was given before.  Its VMM has kept its descriptors, looks for an agent, and says how it
+is and what memory it has: so nothing of the guest was in the agent.
+"""
+import pytest
+
+from test_keeper import finish, wait_gone
+
+pytestmark = pytest.mark.backing
+
+STUBBORN = (("--reattach",), ("--reattach",))
+
+
+def kill_agent(agent, guest):
+    worker = agent.worker()
+    agent.kill()
+    wait_gone(worker)
+    guest.wait_word("agent gone")
+
+
+def start_again(migration, side):
+    """By the same command line, but for a port of the kernel's choice, which is given now."""
+    if side == "source":
+        migration.start_source().open()
+    else:
+        migration.start_destination(listen=migration.address)
+    getattr(migration, side + "_guest").wait_word("reattached")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_in_set_up(migration, side):
+    migration.start("64M", 2, guests=STUBBORN)
+    kill_agent(getattr(migration, side), getattr(migration, side + "_guest"))
+    start_again(migration, side)
+    finish(migration)
+
+
+def test_both_in_set_up(migration):
+    migration.start("64M", 1, guests=STUBBORN)
+    for side in ("source", "destination"):
+        kill_agent(getattr(migration, side), getattr(migration, side + "_guest"))
+    for side in ("destination", "source"):
+        start_again(migration, side)
+    finish(migration)
+
+
+def start_serving(migration):
+    migration.start("64M", 1, budget=8 << 20, guests=STUBBORN)
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+
+
+def test_the_destination_behind_the_commit(migration):
+    """The guest runs there; what it needs waits, and nothing reads zeros."""
+    start_serving(migration)
+    kill_agent(migration.destination, migration.destination_guest)
+    migration.address = "%s:%d" % migration.relay.target
+    start_again(migration, "destination")
+    agent = migration.destination
+    agent.control.wait_event("OUTAGE")
+    migration.wait_status(agent, lambda status: status["pages"]["filled"] > 0)
+    status = agent.control.command("query-migrate")
+    assert (status["record"], status["outcome"]) == ("RUN", "paused")
+    assert "resumed" not in migration.destination_guest.lines[migration.destination_guest.taken:]
+    assert migration.destination_guest.alive()
+    agent.control.command("cancel", {"lose-guest": True})
+    assert agent.wait() == 65
+
+
+def test_the_source_behind_the_commit(migration):
+    """Its guest stands, and its memory is handed over again."""
+    start_serving(migration)
+    kill_agent(migration.source, migration.source_guest)
+    start_again(migration, "source")
+    agent = migration.source
+    agent.control.wait_event("OUTAGE")
+    assert agent.control.command("query-migrate")["record"] == "GONE"
+    assert "continued" not in migration.source_guest.lines
+    agent.control.command("quit")
+    assert agent.wait() == 75
+
+
+def test_another_vmm_is_not_taken_for_the_one_that_ran(migration):
+    """A new one comes to an agent whose guest runs already: it is lost, and that is said."""
+    start_serving(migration)
+    kill_agent(migration.destination, migration.destination_guest)
+    migration.destination_guest.kill()
+    migration.start_destination(listen="%s:%d" % migration.relay.target)
+    migration.start_guest("destination", "64M", 1)
+    assert migration.destination.wait() == 65
+    assert migration.destination.outcome()["outcome"] == "lost"
