@@ -122,8 +122,11 @@ static int prove_page(struct pf_guest *guest, uint32_t region, uint64_t page, st
 	uint64_t grown;
 	int failed;
 
-	if (have_page(guest, region, page, &grown))
-		return pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
+	if (have_page(guest, region, page, &grown)) {
+		pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
+		return pf_err_hint(err, "make room for the guest: in the file system of its memory "
+					"file, and within the limits of the agent's control group");
+	}
 	failed = ask_all(guest, region, page, true, err);
 	if (take_back(guest, region, page, grown, failed ? &later : err))
 		failed = -1;

@@ -229,6 +229,23 @@ static void with_huge_always_what_is_preallocated_stays_so(void **state)
 	close_vmm(state);
 }
 
+/* The commit would be followed by a guest that can have no page. */
+static void a_file_system_without_room_is_refused(void **state)
+{
+	int file = tmpfs_file("size=4k");
+	struct pf_err err = {0};
+
+	(void)state;
+	/* A page behind the region takes all the room that there is. */
+	assert_int_equal(fallocate(file, 0, (off_t)PAGES * PAGE, PAGE), 0);
+	open_vmm_of(file);
+	assert_int_equal(pf_guest_arm(&guest, dirfd_, &err), -1);
+	assert_int_equal(err.class, PF_ERR_SYSTEM);
+	assert_int_equal(err.sys, ENOSPC);
+	assert_non_null(strstr(err.hint, "make room for the guest"));
+	close_vmm(state);
+}
+
 /* Who touches it before he may is not let in to the page that is there for a moment. */
 static void who_waits_already_waits_on(void **state)
 {
@@ -253,6 +270,7 @@ int main(void)
 		PROOF(preallocated_memory_that_is_not_mapped_there_is_refused),
 		PROOF(an_undeclared_reservation_is_no_other_file),
 		PROOF(who_waits_already_waits_on),
+		cmocka_unit_test(a_file_system_without_room_is_refused),
 		cmocka_unit_test(with_huge_always_nothing_stays_either),
 		cmocka_unit_test(with_huge_always_what_is_preallocated_stays_so),
 	};
