@@ -9,6 +9,8 @@ import json
 
 import pytest
 
+import vmm_client as vmm
+
 # What a guest does.
 MOVES = "it works: its counters move"
 ENTERED = "its vCPUs were let in; where they touch a page that is not there they wait for it"
@@ -131,3 +133,27 @@ def order(agent, command):
 def begin(migration, **options):
     migration.start("16M", 1, **options)
     order(migration.source, "switchover")
+
+
+class ResumedVmm:
+    """The test is the destination's VMM, and has been told to resume; a guest stands at the source."""
+
+    def __init__(self, migration, source=None, destination=None):
+        migration.start_destination(**(destination or {}))
+        migration.start_source(**(source or {}))
+        migration.source.open()
+        migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
+        self.memory = vmm.Memory(16 << 20)
+        self.client = vmm.Client(migration.destination.vmm_socket)
+        self.client.hello(vmm.DESTINATION)
+        self.client.regions([self.memory.region()])
+        self.client.wait("REGIONS_ACCEPTED")
+        migration.wait_state("active")
+        migration.source.control.command("switchover")
+        self.client.wait("LOAD")
+        self.client.say("READY")
+        self.client.wait("RESUME")
+
+    def close(self):
+        self.client.close()
+        self.memory.close()

@@ -8,9 +8,8 @@ What stands in the way of a page is in test_records_pages.py, cancel and failure
 """
 import pytest
 
-import vmm_client as vmm
 from records import (
-    AT_REST, ENTERED, LOADS, MOVES, STANDS, Stop, begin, check_arrived, check_records, check_rules,
+    AT_REST, ENTERED, LOADS, MOVES, STANDS, ResumedVmm, Stop, begin, check_arrived, check_records, check_rules,
     check_stand, each, order, wait_rest,
 )
 
@@ -117,22 +116,9 @@ def test_who_runs_while_one_side_stands_in_set_up(migration, stop):
 def test_who_runs_while_a_refusal_is_told(migration, stop):
     """No vCPU has entered there: the guest goes back, when that is on record on both sides."""
     check_rules(stop)
-    fault = {stop.side: {"fault": stop.point + "=stop"}}
-    migration.start_destination(**fault.get("destination", {}))
-    migration.start_source(**fault.get("source", {}))
-    migration.source.open()
-    migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
-    memory, client = vmm.Memory(16 << 20), vmm.Client(migration.destination.vmm_socket)
-    client.hello(vmm.DESTINATION)
-    client.regions([memory.region()])
-    client.wait("REGIONS_ACCEPTED")
-    migration.wait_state("active")
-    migration.source.control.command("switchover")
-    client.wait("LOAD")
-    client.say("READY")
-    client.wait("RESUME")
+    machine = ResumedVmm(migration, **{stop.side: {"fault": stop.point + "=stop"}})
     migration.wait_status(migration.source, lambda status: status["record"] == "GONE")
-    client.say("RESUME_REFUSED")
+    machine.client.say("RESUME_REFUSED")
     standing = getattr(migration, stop.side)
     standing.wait_stopped()
     other = "source" if stop.side == "destination" else "destination"
@@ -142,8 +128,7 @@ def test_who_runs_while_a_refusal_is_told(migration, stop):
     standing.resume()
     assert (migration.source.wait(), migration.destination.wait()) == (130, 130)
     assert (migration.source.record(), migration.destination.record()) == ("KEPT", "REFUSED")
-    client.close()
-    memory.close()
+    machine.close()
     migration.check_source_guest_runs()
 
 

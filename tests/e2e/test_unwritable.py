@@ -13,8 +13,9 @@ import vmm_client as vmm
 from control import Refused
 from peer import Peer
 from processes import DEADLINE
+from records import ResumedVmm
 from test_hostile_destination import reach
-from test_hostile_source import Vmm, get_ready
+from test_hostile_source import Vmm, get_ready, scene
 
 
 @contextlib.contextmanager
@@ -130,15 +131,6 @@ def test_kept_is_written_before_the_guest_runs_on(migration, liar):
 # ---- at the destination
 
 
-@pytest.fixture
-def scene(migration):
-    destination = migration.start_destination()
-    machine = Vmm(destination)
-    peer = migration.own(Peer("source", migration.address, migration.pki, migration.folder))
-    yield destination, machine, peer
-    machine.close()
-
-
 def test_ready_is_written_before_it_is_said(scene):
     destination, machine, peer = scene
     peer.connect()
@@ -187,28 +179,16 @@ def test_aborted_is_written_before_it_is_said(scene):
 @pytest.mark.smoke
 def test_a_refusal_outlives_the_vmm_that_said_it(migration):
     """It says that no vCPU entered, and goes before that could be written down: nothing is lost."""
-    migration.start_destination()
-    migration.start_source()
-    migration.source.open()
-    migration.start_guest("source", "16M", 1, ["--regions", "1"]).wait_word("running")
-    memory, client = vmm.Memory(16 << 20), vmm.Client(migration.destination.vmm_socket)
-    client.hello(vmm.DESTINATION)
-    client.regions([memory.region()])
-    client.wait("REGIONS_ACCEPTED")
-    migration.wait_state("active")
-    migration.source.control.command("switchover")
-    client.wait("LOAD")
-    client.say("READY")
-    client.wait("RESUME")
+    machine = ResumedVmm(migration)
     with unwritable(migration.destination):
-        client.say("RESUME_REFUSED", vmm.message(f1=b"no"))
+        machine.client.say("RESUME_REFUSED", vmm.message(f1=b"no"))
         wait_said(migration.destination, "writing the record REFUSED")
-        client.close()
+        machine.client.close()
         migration.destination.control.wait_event("VMM_LOST")
         assert migration.destination.record() == "RUN"
     for agent in (migration.destination, migration.source):
         assert agent.wait() == 130
         assert agent.outcome()["outcome"] == "source-intact"
     assert (migration.source.record(), migration.destination.record()) == ("KEPT", "REFUSED")
-    memory.close()
+    machine.close()
     migration.check_source_guest_runs()
