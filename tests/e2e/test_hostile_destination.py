@@ -58,7 +58,6 @@ OFFERED = [  # COMMIT has arrived
 RUNNING = [  # RUN was said
     ("frame 0 REFUSED verdict=REFUSED", "REFUSED after RESUMED", ["frame 0 RESUMED"]),
     ("frame 0 255", "unknown type", ["frame 0 ABORTED verdict=ABORTED", "frame 0 RUN verdict=RUN"]),
-    # Nothing is read of 16 GiB that are asked for.
     ("frame 0 REQUEST count=64 times=70000", "more than 4096 requests", ["frame 0 RESUMED"]),
 ]
 
@@ -176,21 +175,37 @@ def test_a_lie_after_the_offer_leaves_it_in_doubt(migration, liar, command, reas
     migration.check_source_guest_runs()
 
 
-@pytest.mark.parametrize("command, reason, before", RUNNING)
-def test_a_lie_after_run_is_an_outage(migration, liar, command, reason, before):
-    """The source keeps every page; its memory does not grow with what it is asked for."""
-    source = reach(migration, liar, "running")
-    memory, fds = source.own_memory(), source.descriptors()
-    for earlier in before:
-        liar.do(earlier)
-    liar.say(command)
+def end_in_outage(migration, source, reason):
     told = source.control.wait_event("OUTAGE")["data"]
     assert re.search(reason, told["reason"]), told
-    assert source.own_memory() < memory + (1 << 20)
-    assert source.descriptors() <= fds
     source.control.command("resolve", {"destination": "fenced"})
     assert source.wait() == 130
     migration.check_source_guest_runs()
+
+
+@pytest.mark.parametrize("command, reason, before", RUNNING)
+def test_a_lie_after_run_is_an_outage(migration, liar, command, reason, before):
+    """The source keeps every page."""
+    source = reach(migration, liar, "running")
+    fds = source.descriptors()
+    for earlier in before:
+        liar.do(earlier)
+    liar.say(command)
+    source.control.wait_state("postcopy-paused")
+    assert source.descriptors() <= fds
+    end_in_outage(migration, source, reason)
+
+
+@pytest.mark.shipped  # a sanitizer's own memory would be measured: TSan's is 1.4 MB more after any burst
+def test_what_is_asked_for_costs_the_source_no_memory(migration, liar):
+    """Nothing is kept, and nothing read, of 16 GiB that are asked for."""
+    source = reach(migration, liar, "running")
+    memory = source.own_memory()
+    liar.do("frame 0 RESUMED")
+    liar.say("frame 0 REQUEST count=64 times=70000")
+    source.control.wait_state("postcopy-paused")
+    assert source.own_memory() < memory + (1 << 20)
+    end_in_outage(migration, source, "more than 4096 requests")
 
 
 def test_parting_from_one_who_never_stops_talking_has_an_end(migration, liar):
