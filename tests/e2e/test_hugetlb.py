@@ -37,7 +37,10 @@ def test_huge_pages_arrive_identical(migration):
     # A page in parts is one page, however many frames it takes.
     assert told["pages"]["requested"] + told["pages"]["pushed"] == 16
     there = migration.source.outcome()["migrate"]["pages"]
-    assert there["requested"] + there["pushed"] == 16 + told["pages"]["duplicates"]
+    # A page both pushed and asked for is on its way twice, and its second copy, where the last page has
+    # come meanwhile, is not heard of any more.
+    sent, duplicates = there["requested"] + there["pushed"], told["pages"]["duplicates"]
+    assert 16 + duplicates <= sent <= 16 + there["requested"]
 
 
 @pytest.mark.smoke
