@@ -508,6 +508,17 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 	return open_events(agent, err) || open_paths(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }
 
+static void tell_restarted(struct pf_agent *agent, const char *why)
+{
+	pf_agent_emit(agent, "WORKER_RESTARTED",
+		      json_pack("{s:i, s:s}", "pid", (int)getpid(), "reason", why));
+	/* Which page it was about to write nobody knows. */
+	if (strcmp(why, PF_KEPT_NO_MEMORY) == 0)
+		pf_agent_emit(agent, "OUT_OF_MEMORY",
+			      json_pack("{s:n, s:n, s:i, s:s}", "region", "page", "errno", ENOMEM,
+					"error", why));
+}
+
 int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 		  struct pf_kept *kept, const struct pf_machine *machine, const struct pf_agent_ops *ops, void *engine,
 		  const struct pf_vmm_callbacks *vmm, struct pf_err *err)
@@ -526,8 +537,7 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 		return -1;
 	}
 	if (kept->restarted)
-		pf_agent_emit(agent, "WORKER_RESTARTED",
-			      json_pack("{s:i, s:s}", "pid", (int)getpid(), "reason", kept->restarted));
+		tell_restarted(agent, kept->restarted);
 	emit_state(agent, kept->restarted ? "started again" : "started");
 	return 0;
 }

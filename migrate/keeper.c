@@ -27,6 +27,7 @@
 #include "base/size.h"
 #include "base/unixsock.h"
 #include "migrate/faults.h"
+#include "migrate/oom.h"
 #include "migrate/report.h"
 
 #define STEADY_NS PF_NS_PER_S		   /* a worker that lived so long was a good one */
@@ -43,6 +44,7 @@ struct keeper {
 	int talk;	 /* the worker's messages come here */
 	pid_t worker;	 /* -1: there is none just now */
 	uint64_t started_ns;
+	uint64_t oom_kills; /* in its control group, before it was started */
 	unsigned hasty; /* workers in a row that ended soon */
 	bool ready; /* some worker has been */
 	bool stopping; /* this one has said that it ends, with this status */
@@ -97,6 +99,7 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 		return -1;
 	keeper->stopping = false;
 	keeper->started_ns = pf_now_ns();
+	keeper->oom_kills = pf_oom_kills();
 	keeper->worker = fork();
 	if (keeper->worker == 0)
 		run_worker(keeper, pair[1]);
@@ -204,9 +207,11 @@ static bool is_over(const struct keeper *keeper)
 /* For the next one to tell (WORKER_RESTARTED), and for who reads stderr. */
 static void say_why(const struct keeper *keeper, int how)
 {
-	char why[64];
+	char why[96];
 
-	if (WIFSIGNALED(how))
+	if (WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL && pf_oom_kills() > keeper->oom_kills)
+		snprintf(why, sizeof(why), "%s", PF_KEPT_NO_MEMORY);
+	else if (WIFSIGNALED(how))
 		snprintf(why, sizeof(why), "it was killed by signal %d (%s)", WTERMSIG(how),
 			 strsignal(WTERMSIG(how)));
 	else
@@ -230,21 +235,31 @@ static uint64_t pause_ns(struct keeper *keeper)
 	return pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS;
 }
 
+static int try_again(struct keeper *keeper, struct pf_err *err)
+{
+	if (pf_oom_room())
+		return start_worker(keeper, err);
+	pf_err_set(err, PF_ERR_SYSTEM, "its control group leaves no memory to start another worker");
+	return pf_err_hint(err, "raise the limit: the guest is kept, and waits");
+}
+
 /* Signals wait meanwhile: they are the next worker's. */
 static void start_again(struct keeper *keeper)
 {
-	struct pf_err err;
+	struct pf_err err, told = {0};
 
-	do {
+	for (;;) {
 		uint64_t pause = pause_ns(keeper);
 		struct timespec time = {.tv_sec = (time_t)(pause / PF_NS_PER_S),
 					.tv_nsec = (long)(pause % PF_NS_PER_S)};
 
 		(void)ppoll(NULL, 0, &time, NULL);
-		if (start_worker(keeper, &err) == 0)
+		if (try_again(keeper, &err) == 0)
 			return;
-		pf_report(keeper->role, &err);
-	} while (true);
+		if (strcmp(told.text, err.text) != 0)
+			pf_report(keeper->role, &err);
+		told = err;
+	}
 }
 
 /* As the worker ended, to whoever waits for this process. */
@@ -296,6 +311,7 @@ static int keep(struct keeper *keeper, const struct pf_options *options, struct 
 	/* What it holds is the guest's memory. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return pf_err_sys(err, "becoming non-dumpable");
+	pf_oom_stay();
 	if (open_signals(keeper, err) || keep_sink(keeper, options->events, err) ||
 	    start_worker(keeper, err))
 		return -1;

@@ -13,6 +13,7 @@
 #include "migrate/fdstore.h"
 
 #define PF_KEPT_KEEPER "keeper"		     /* the socket to the keeper */
+#define PF_KEPT_NO_MEMORY "it was killed for want of memory, at the limit of its control group"
 #define PF_KEPT_RESTARTED "PAGEFERRY_RESTARTED" /* environment: why there was need of this worker */
 
 struct pf_kept {

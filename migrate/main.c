@@ -17,6 +17,7 @@
 #include "migrate/demo/demo.h"
 #include "migrate/faults.h"
 #include "migrate/keeper.h"
+#include "migrate/oom.h"
 #include "migrate/options.h"
 #include "migrate/probe/probe.h"
 #include "migrate/report.h"
@@ -44,6 +45,7 @@ static int run_agent(int argc, char **argv, enum pf_side side)
 	}
 	if (kept.keeper_fd < 0)
 		return pf_keeper_main(argv - 1, &options, &kept);
+	pf_oom_go_first();
 	code = side == PF_SOURCE ? pf_source_main(&options, &kept)
 				 : pf_destination_main(&options, &kept);
 	pf_kept_close(&kept);

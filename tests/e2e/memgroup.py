@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import tempfile
 import time
 
@@ -11,6 +12,14 @@ import pytest
 from processes import DEADLINE
 
 V1, V2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+HOLDER = """
+import os, signal, sys
+held = bytearray(int(sys.argv[1]))
+for at in range(0, len(held), 4096):
+    held[at] = 1
+os.write(1, b"x")
+signal.pause()
+"""
 
 
 class MemoryGroup:
@@ -52,6 +61,15 @@ class MemoryGroup:
     def full(self):
         """Whether it is at its limit, and somebody has been refused more."""
         return (self.path / "memory.failcnt").read_text() != "0\n"
+
+    def hold(self, size):
+        """A process of its own that has so many bytes, all of them in the group, until it is killed."""
+        holder = subprocess.Popen(
+            ["sh", "-c", 'echo $$ > "$1" && exec /usr/bin/python3 -c "$2" "$3"', "holder",
+             self.path / "cgroup.procs", HOLDER, str(size)], stdout=subprocess.PIPE)
+        assert holder.stdout.read(1) == b"x"
+        holder.stdout.close()
+        return holder
 
     def fill(self):
         """A process of its own takes what the limit leaves, and holds it; its pid, to be killed.

@@ -93,6 +93,43 @@ def test_memory_that_is_allocated_needs_no_room(group, migration):
     memory.close()
 
 
+def grow(agent):
+    """Answers that nobody reads, until its worker is killed for their memory."""
+    worker = os.pidfd_open(agent.worker())
+    ended = select.poll()
+    ended.register(worker, select.POLLIN)
+    clients = [agent.connect() for _ in range(15)]
+    until = time.monotonic() + DEADLINE
+    while not ended.poll(0):
+        assert time.monotonic() < until
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.socket.send(b'{"execute": "query-capabilities"}\n' * 50)
+    os.close(worker)
+    for client in clients:
+        client.close()
+
+
+def test_a_worker_that_is_killed_at_a_limit_is_followed_by_one_that_says_so(group, migration):
+    """Its keeper is in the same group, and so is somebody with more memory, as a VMM would be."""
+    agent = migration.start_destination()
+    for pid in agent.pid, agent.worker():
+        group.add(pid)
+    bystander = group.hold(32 * MIB)
+    group.limit(group.usage() + 8 * MIB)
+    grow(agent)
+    group.limit(None)
+    assert agent.alive() and bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+    control = agent.open()
+    assert "at the limit" in control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+    told = control.wait_event("OUT_OF_MEMORY")["data"]
+    assert (told["region"], told["page"], told["errno"]) == (None, None, errno.ENOMEM)
+    control.command("cancel")
+    assert agent.wait() == 130
+
+
 def wait_kept(agent, event):
     """Until it is in the state directory: an agent that gets no memory cannot send either."""
     until, ended = time.monotonic() + DEADLINE, select.poll()
