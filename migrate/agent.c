@@ -532,6 +532,7 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 	agent->engine = engine;
 	agent->dir.fd = agent->dir.lock_fd = -1;
 	agent->outage_deadline_ms = options->outage_deadline_ms;
+	agent->link_timeout_ns = options->link_timeout_ms * PF_NS_PER_MS;
 	if (open_all(agent, vmm, err)) {
 		pf_agent_close(agent);
 		return -1;

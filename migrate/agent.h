@@ -56,6 +56,7 @@ struct pf_agent {
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */
 	uint64_t outage_ns;	     /* when the connection was lost */
 	uint64_t outage_deadline_ms; /* parameter; 0: never */
+	_Atomic uint64_t link_timeout_ns; /* parameter, for the urgent thread's struct pf_pulse */
 	uint64_t spin_ns; /* parameter: how long the urgent thread looks before it sleeps */
 	_Atomic uint64_t *spin_limit_ns; /* the engine's: where that thread reads it */
 	struct pf_progress progress;

@@ -117,11 +117,26 @@ static int set_spin(struct pf_agent *agent, const json_t *value, bool apply, str
 	return 0;
 }
 
+static int set_link_timeout(struct pf_agent *agent, const json_t *value, bool apply,
+			    struct pf_err *err)
+{
+	json_int_t ms = json_integer_value(value);
+
+	if (!json_is_integer(value) || ms < PF_LINK_TIMEOUT_MS_MIN || ms > PF_LINK_TIMEOUT_MS_MAX)
+		return pf_err_set(err, PF_ERR_USAGE, "'link-timeout' must be %u to %u milliseconds",
+				  PF_LINK_TIMEOUT_MS_MIN, PF_LINK_TIMEOUT_MS_MAX);
+	if (apply)
+		atomic_store(&agent->link_timeout_ns, (uint64_t)ms * PF_NS_PER_MS);
+	return 0;
+}
+
 static int set_one(struct pf_agent *agent, const char *name, const json_t *value, bool apply,
 		   struct pf_err *err)
 {
 	if (strcmp(name, "spin-us") == 0)
 		return set_spin(agent, value, apply, err);
+	if (strcmp(name, "link-timeout") == 0)
+		return set_link_timeout(agent, value, apply, err);
 	if (strcmp(name, "outage-deadline") != 0)
 		return agent->ops->set(agent->engine, name, value, apply, err);
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
@@ -174,7 +189,7 @@ const struct pf_command pf_commands[] = {
 	{"cancel", BOTH, cancel, "lose-guest"},
 	{"resolve", SOURCE, resolve, "destination"},
 	{"set-parameters", BOTH, set_parameters,
-	 "max-bandwidth outage-deadline channels push spin-us"},
+	 "max-bandwidth outage-deadline link-timeout channels push spin-us"},
 	{"quit", BOTH, quit, NULL},
 	{0},
 };

@@ -123,6 +123,7 @@ static int destination_open(struct destination *destination, const struct pf_opt
 		return -1;
 	agent->spin_limit_ns = &destination->pager.spin.limit_ns;
 	atomic_store(agent->spin_limit_ns, agent->spin_ns);
+	destination->pager.pulse.timeout_ns = &agent->link_timeout_ns;
 	if (open_door(destination, &bound, err) || pf_agent_confine(agent, err) ||
 	    pf_pager_start(&destination->pager, &agent->inbox, &destination->filled_told,
 			   &destination->assembly[0], err) ||

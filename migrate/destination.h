@@ -75,6 +75,7 @@ struct pf_pager {
 	bool stopping, goodbye;
 	struct pf_channel *channel; /* NULL while there is no connection */
 	uint32_t origin;	    /* epoch of the channel */
+	struct pf_pulse pulse; /* of the channel; its time-out is set before the thread starts */
 	uint64_t sent_before, received_before; /* bytes of the channels before */
 	struct pf_spin spin; /* main may set its limit */
 	/* What there is to do, as far as poll(2) has said: what it does not name is not looked into. */

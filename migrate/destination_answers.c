@@ -172,6 +172,8 @@ static int handle_frame(struct pf_pager *pager, const struct pf_frame *frame, co
 			struct pf_err *err)
 {
 	switch (frame->type) {
+	case PF_FRAME_HEARTBEAT:
+		return 0; /* that it came is all */
 	case PF_FRAME_PAGES:
 	case PF_FRAME_ZERO:
 	case PF_FRAME_PAGE_ERROR:
@@ -213,6 +215,15 @@ void pf_pager_hear_out(struct pf_pager *pager, const struct pf_err *err)
 		;
 	if (pager->channel)
 		pf_pager_lose(pager, err);
+}
+
+void pf_pager_beat(struct pf_pager *pager)
+{
+	struct pf_err err = {0};
+
+	if (pager->channel &&
+	    pf_pulse_judge(&pager->pulse, pager->channel, pager->inbox, pager->origin, &err))
+		pf_pager_lose(pager, &err);
 }
 
 void pf_pager_flush(struct pf_pager *pager)

@@ -60,5 +60,7 @@ bool pf_pager_hear(struct pf_pager *pager);
  * stand unread behind a REQUEST or a CREDIT that it did not wait for. */
 void pf_pager_hear_out(struct pf_pager *pager, const struct pf_err *err);
 void pf_pager_flush(struct pf_pager *pager);
+/* Puts a sign of life when it is due; the peer's silence loses the connection. */
+void pf_pager_beat(struct pf_pager *pager);
 
 #endif

@@ -32,6 +32,9 @@
 #include "migrate/destination_pager.h"
 #include "migrate/greet.h"
 
+/* The source has its other connections to make, before its thread for this one begins. */
+#define FIRST_SIGN_NS (5 * PF_NS_PER_S)
+
 /* ---- mail ---- */
 
 static void put_control(struct pf_pager *pager, const struct pf_mail *mail)
@@ -56,6 +59,8 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	memcpy(&pager->channel, mail->data, sizeof(pager->channel));
 	pager->origin = mail->origin;
 	pager->here.frames = true; /* behind the greeting, in the channel's buffer */
+	pf_pulse_begin(&pager->pulse, pf_now_ns(), pf_channel_bytes(pager->channel, true),
+		       pf_channel_bytes(pager->channel, false), FIRST_SIGN_NS);
 	pf_assembly_forget(pager->arrival.assembly);
 	pf_requests_resend(&pager->requests);
 	pf_exits_repeat(pager);
@@ -166,15 +171,16 @@ static void take_maps(struct pf_pager *pager)
 
 /* ---- the loop ---- */
 
-/* Until the parked ones are tried again; NULL: there are none. */
+/* Until the parked ones are tried again, or the connection is looked after; NULL: neither. */
 static const struct timespec *time_left(const struct pf_pager *pager, struct timespec *out)
 {
-	uint64_t now = pf_now_ns(), left = pager->retry_ns > now ? pager->retry_ns - now : 0;
+	uint64_t wake = pager->retry_ns;
 
-	if (pager->retry_ns == 0)
+	if (pager->channel)
+		wake = pf_sooner_ns(wake, pf_pulse_wake_ns(&pager->pulse));
+	if (wake == 0)
 		return NULL;
-	*out = (struct timespec){.tv_sec = (time_t)(left / PF_NS_PER_S),
-				 .tv_nsec = (long)(left % PF_NS_PER_S)};
+	*out = pf_left_until(wake, pf_now_ns());
 	return out;
 }
 
@@ -240,6 +246,7 @@ static void *pager_thread(void *opaque)
 		more = more && pager->channel && pf_channel_unsent(pager->channel) == 0;
 		if (pager->here.frames)
 			pager->here.frames = pf_pager_hear(pager);
+		pf_pager_beat(pager);
 		pf_pager_publish(pager);
 		look(pager, more || pager->here.frames || pf_pager_left(pager));
 	}

@@ -74,6 +74,47 @@ int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame, const ui
 			  "the peer floods this side with %s frames", pf_frame_name(frame->type));
 }
 
+void pf_link_watch(struct pf_link *link, const _Atomic uint64_t *timeout_ns)
+{
+	pf_link_tell(link, PF_MAIL_WATCH, &timeout_ns, sizeof(timeout_ns));
+}
+
+/* A full buffer is a sign of life on its way already. */
+static void beat(struct pf_channel *channel)
+{
+	struct pf_frame frame = {.type = PF_FRAME_HEARTBEAT};
+
+	if (pf_channel_unsent(channel) == 0)
+		(void)!pf_channel_put(channel, &frame, NULL);
+}
+
+int pf_pulse_judge(struct pf_pulse *pulse, struct pf_channel *channel, struct pf_mailbox *inbox,
+		   uint32_t origin, struct pf_err *err)
+{
+	uint64_t now = pf_now_ns();
+	enum pf_pulse_news news = pf_pulse_look(pulse, now, pf_channel_bytes(channel, true),
+						pf_channel_bytes(channel, false));
+
+	if (news == PF_PULSE_SILENT) {
+		pf_err_set(err, PF_ERR_UNREACHABLE, "nothing was heard from the peer for %llu ms",
+			   (unsigned long long)((now - pulse->heard_ns) / PF_NS_PER_MS));
+		return pf_err_hint(err, "the network, or its process, stands still; --link-timeout says "
+					"how long that is borne with");
+	}
+	if (news != PF_PULSE_NOTHING)
+		(void)pf_mail_post(inbox, origin, PF_MAIL_SUSPECT, news == PF_PULSE_SUSPECT, NULL, 0);
+	if (pf_pulse_due(pulse, now))
+		beat(channel);
+	return 0;
+}
+
+static void begin_watch(struct pf_link *link, const struct pf_mail *mail)
+{
+	memcpy(&link->pulse.timeout_ns, mail->data, sizeof(link->pulse.timeout_ns));
+	pf_pulse_begin(&link->pulse, pf_now_ns(), pf_channel_bytes(link->channel, true),
+		       pf_channel_bytes(link->channel, false), 0);
+}
+
 static int put_control(struct pf_link *link, const struct pf_mail *mail, struct pf_err *err)
 {
 	struct pf_frame frame = {.type = (uint8_t)mail->number, .length = (uint32_t)mail->length};
@@ -112,7 +153,10 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 		io = pf_channel_recv(link->channel, &frame, &body, err);
 		if (io == PF_IO_AGAIN)
 			return 0;
-		if (io != PF_IO_OK || link->user->frame(link->opaque, link, &frame, body, err))
+		if (io != PF_IO_OK)
+			return -1;
+		if (frame.type != PF_FRAME_HEARTBEAT &&
+		    link->user->frame(link->opaque, link, &frame, body, err))
 			return -1;
 		if (pf_channel_drained(link->channel))
 			return 0;
@@ -153,6 +197,9 @@ static int take_mail(struct pf_link *link, struct pf_err *err)
 			if (put_control(link, &mail, err))
 				failed = hear_out(link, err, err);
 			break;
+		case PF_MAIL_WATCH:
+			begin_watch(link, &mail);
+			break;
 		case PF_MAIL_DETACH:
 			failed = hear_out(link, mail.data, err);
 			break;
@@ -191,14 +238,13 @@ static void look(struct pf_link *link, bool busy)
 		{.fd = pf_conn_fd(conn), .events = pf_channel_wants(link->channel)},
 		{.fd = link->outbox.event_fd, .events = POLLIN},
 	};
-	uint64_t now = pf_now_ns(), left = link->wake_ns > now ? link->wake_ns - now : 0;
-	struct timespec timeout = {.tv_sec = (time_t)(left / PF_NS_PER_S),
-				   .tv_nsec = (long)(left % PF_NS_PER_S)};
+	uint64_t wake = pf_sooner_ns(link->wake_ns, pf_pulse_wake_ns(&link->pulse));
+	struct timespec timeout = pf_left_until(wake, pf_now_ns());
 
 	if (busy)
 		(void)poll(pfd, 2, 0);
 	else
-		(void)pf_spin_poll(&link->spin, pfd, 2, link->wake_ns ? &timeout : NULL);
+		(void)pf_spin_poll(&link->spin, pfd, 2, wake ? &timeout : NULL);
 	/* Whatever it is: TLS may read because it can write. */
 	link->frames_here = link->frames_here || pfd[0].revents;
 	link->mail_here = pfd[1].revents;
@@ -217,6 +263,8 @@ static int serve(struct pf_link *link, struct pf_err *err)
 		if (more < 0)
 			return -1;
 		link->frames_here = more;
+		if (pf_pulse_judge(&link->pulse, link->channel, link->inbox, link->origin, err))
+			return -1;
 		if (send_frames(link, &sending, err))
 			return hear_out(link, err, err);
 		if (!link->stopping)

@@ -15,6 +15,7 @@
 
 #include "base/mailbox.h"
 #include "base/spin.h"
+#include "core/pulse.h"
 #include "net/channel.h"
 
 #define PF_FRAMES_AT_ONCE 32u	/* taken from a connection before something else gets its turn */
@@ -25,6 +26,7 @@ enum pf_mail_kind {
 	PF_MAIL_SEND = 1, /* number: frame type; data: body */
 	PF_MAIL_STOP,	  /* number: 1 to flush what is there first; then end */
 	PF_MAIL_EXPECT,	  /* destination urgent: say REGIONS_OK; data: const struct pf_region_table *[1] */
+	PF_MAIL_WATCH,	  /* urgent: judge the peer's silence; data: const _Atomic uint64_t *[1], struct pf_pulse */
 	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
 	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
 	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
@@ -39,6 +41,7 @@ enum pf_mail_kind {
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
+	PF_MAIL_SUSPECT,    /* urgent: nothing was heard for a while; number 0: now it was */
 	PF_MAIL_CONNECTED,  /* source connect thread: data: struct pf_connected */
 	PF_MAIL_GIVE_UP,    /* source connect thread: data: struct pf_err */
 	PF_MAIL_GREETING,   /* destination accept thread: data: struct pf_greeting */
@@ -89,6 +92,7 @@ struct pf_link {
 	const struct pf_link_user *user;
 	void *opaque;
 	struct pf_spin spin; /* main may set its limit, which is 0 at first */
+	struct pf_pulse pulse; /* off until PF_MAIL_WATCH */
 	bool mail_here, frames_here; /* as far as is known: there may be */
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
 	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
@@ -112,6 +116,9 @@ void pf_link_end(struct pf_link *link, bool goodbye);
  * within 2 s; else the connection is taken for dead. */
 void pf_link_stop(struct pf_link *link, bool goodbye);
 
+/* Main: sends signs of life, and takes the peer's silence for the end of the connection; *timeout_ns
+ * outlives the thread. */
+void pf_link_watch(struct pf_link *link, const _Atomic uint64_t *timeout_ns);
 /* Main: frames that name pages of this table may come from here on; it outlives the thread. */
 void pf_link_agree(struct pf_link *link, const struct pf_region_table *table);
 /* Main: posts a control frame; nothing happens on a link that does not run. */
@@ -125,6 +132,10 @@ bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kin
 bool pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop);
+/* A thread, each time around and behind what has come: -1: the peer is silent, and the connection of no
+ * more use. */
+PF_MUST_USE int pf_pulse_judge(struct pf_pulse *pulse, struct pf_channel *channel,
+			       struct pf_mailbox *inbox, uint32_t origin, struct pf_err *err);
 /* A thread: passes a control frame on to main.  -1: main does not keep up with the peer's flood. */
 PF_MUST_USE int pf_link_pass_on(struct pf_link *link, const struct pf_frame *frame,
 				const uint8_t *body, struct pf_err *err);

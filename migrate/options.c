@@ -121,6 +121,14 @@ static int keep_deadline(const struct row *row, const char *value, struct pf_opt
 	return pf_number_parse(value, 0, UINT32_MAX, &out->outage_deadline_ms, err);
 }
 
+static int keep_link_timeout(const struct row *row, const char *value, struct pf_options *out,
+			     struct pf_err *err)
+{
+	(void)row;
+	return pf_number_parse(value, PF_LINK_TIMEOUT_MS_MIN, PF_LINK_TIMEOUT_MS_MAX,
+			       &out->link_timeout_ms, err);
+}
+
 static int keep_bandwidth(const struct row *row, const char *value, struct pf_options *out,
 			  struct pf_err *err)
 {
@@ -177,6 +185,9 @@ static const struct row table[] = {
 	 keep_events, TEXT(events)},
 	{"--outage-deadline", "MS", BOTH, 0, false, "0",
 	 "tell (event OUTAGE_DEADLINE) when an outage lasts longer; 0: never", keep_deadline, 0},
+	{"--link-timeout", "MS", BOTH, 0, false, "750",
+	 "silence after which a connection is suspected; twice that, and it is lost",
+	 keep_link_timeout, 0},
 	{"--max-bandwidth", "BYTES", BOTH, 0, false, "0",
 	 "limit of the background push of a source, a second; 0: none", keep_bandwidth, 0},
 	{"--max-device-state", "BYTES", BOTH, 0, false, "64M",

@@ -14,6 +14,8 @@
 #include "net/addr.h"
 
 #define PF_CONNECTS_MAX 8u
+#define PF_LINK_TIMEOUT_MS_MIN 100u
+#define PF_LINK_TIMEOUT_MS_MAX 3600000u
 
 struct pf_options {
 	enum pf_side side;
@@ -26,6 +28,7 @@ struct pf_options {
 	const char *vmm;	      /* dialect; "native" */
 	uint32_t channels;	      /* bulk connections, 1..8; default 1 */
 	uint64_t outage_deadline_ms;  /* 0: none */
+	uint64_t link_timeout_ms;     /* default 750 */
 	uint64_t max_bandwidth;	      /* bytes/s; 0: no limit */
 	uint64_t max_device_state;    /* bytes; default 64M */
 	uint64_t connect_timeout_s;   /* default 30 */

@@ -100,6 +100,7 @@ static int start_links(struct source *source, struct pf_connected *connected, st
 			  &pf_answers_user, &source->answers, "urgent", err))
 		return -1;
 	atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
+	pf_link_watch(&source->urgent, &source->agent.link_timeout_ns);
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
 		if (start_bulk(source, i, pf_steal(&connected->channel[i + 1]), err))
 			return -1;

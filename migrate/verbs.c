@@ -34,7 +34,7 @@ const struct pf_verb pf_verbs[] = {
 	{"resolve", "--control PATH --destination-fenced|--destination-completed [--json]",
 	 "say what became of the destination (source)", "resolve"},
 	{"set", "--control PATH NAME=VALUE ... [--json]",
-	 "max-bandwidth, outage-deadline, channels, push (on|off), spin-us", "set-parameters"},
+	 "max-bandwidth, outage-deadline, link-timeout, channels, push (on|off), spin-us", "set-parameters"},
 	{NULL, NULL, NULL, NULL},
 };
 /* clang-format on */
@@ -88,8 +88,8 @@ static json_t *parameter_value(const char *name, const char *text, struct pf_err
 
 static int take_parameter(struct request *request, const char *arg, struct pf_err *err)
 {
-	static const char *const names[] = {"max-bandwidth", "outage-deadline", "channels", "push",
-					    "spin-us"};
+	static const char *const names[] = {"max-bandwidth", "outage-deadline", "link-timeout",
+					    "channels",	     "push",		"spin-us"};
 	const char *equals = strchr(arg, '=');
 	size_t length = equals ? (size_t)(equals - arg) : 0;
 
@@ -105,7 +105,8 @@ static int take_parameter(struct request *request, const char *arg, struct pf_er
 		return 0;
 	}
 	pf_err_set(err, PF_ERR_USAGE, "'%s' is no NAME=VALUE with a known name", arg);
-	return pf_err_hint(err, "names: max-bandwidth, outage-deadline, channels, push, spin-us");
+	return pf_err_hint(err, "names: max-bandwidth, outage-deadline, link-timeout, channels, push, "
+				"spin-us");
 }
 
 static int take_resolve(struct request *request, const char *how, struct pf_err *err)

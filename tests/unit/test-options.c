@@ -56,6 +56,7 @@ static void a_source_needs_no_more_than_the_synopsis_says(void **state)
 	assert_string_equal(options.vmm, "native");
 	assert_int_equal(options.channels, 1);
 	assert_int_equal(options.outage_deadline_ms, 0);
+	assert_int_equal(options.link_timeout_ms, 750);
 	assert_int_equal(options.max_bandwidth, 0);
 	assert_int_equal(options.max_device_state, 64 << 20);
 	assert_int_equal(options.connect_timeout_s, 30);
@@ -126,6 +127,8 @@ static const struct refusal refusals[] = {
 	{SOURCE " --max-bandwidth 10m", "--max-bandwidth: '10m' is not a size"},
 	{SOURCE " --max-device-state 0", "--max-device-state: '0': at least one byte"},
 	{SOURCE " --outage-deadline -1", "--outage-deadline: '-1'"},
+	{SOURCE " --link-timeout 99", "--link-timeout: '99'"},
+	{SOURCE " --link-timeout 3600001", "--link-timeout: '3600001'"},
 	{SOURCE " --connect-timeout 0", "--connect-timeout: '0'"},
 	{SOURCE " --connect host", "--connect: "},
 	{SOURCE " --connect host:0", "nobody can connect to port 0"},
@@ -185,7 +188,7 @@ static void help_lists_a_side_its_own_options_only(void **state)
 		"--vmm-socket PATH", "--control PATH",	"--tls-dir DIR",
 		"--state-dir DIR",   "--id ID",		"--peer-name NAME",
 		"--vmm DIALECT",     "--channels N",	"--events FILE|fd:N",
-		"--outage-deadline", "--max-bandwidth", "--max-device-state BYTES",
+		"--outage-deadline", "--link-timeout MS", "--max-bandwidth", "--max-device-state BYTES",
 		"--connect-timeout", "(default 64M)",	"(default 30)",
 	};
 
