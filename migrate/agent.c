@@ -257,7 +257,6 @@ static void watch_outage(struct pf_agent *agent)
 {
 	uint64_t limit_us = agent->outage_deadline_ms * 1000;
 
-	agent->outage_ns = pf_now_ns();
 	if (limit_us && sd_event_add_time_relative(agent->loop, &agent->outage_timer,
 						   CLOCK_MONOTONIC, limit_us, 0,
 						   on_outage_deadline, agent) < 0)
@@ -265,13 +264,41 @@ static void watch_outage(struct pf_agent *agent)
 			pf_agent_role(agent));
 }
 
-void pf_agent_outage(struct pf_agent *agent)
+void pf_agent_lost_link(struct pf_agent *agent)
+{
+	if (agent->outage_ns == 0)
+		agent->outage_ns = pf_now_ns();
+}
+
+void pf_agent_recovered(struct pf_agent *agent)
+{
+	uint64_t ms = (pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS;
+
+	if (agent->outage_ns == 0)
+		return;
+	agent->outage_ns = 0;
+	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+	if (agent->outcome && strcmp(agent->outcome, "paused") == 0)
+		pf_agent_outcome(agent, NULL, "destination", false);
+	pf_agent_emit(agent, "RECOVERED",
+		      json_pack("{s:i, s:I}", "epoch", (int)agent->epoch, "ms", (json_int_t)ms));
+}
+
+void pf_agent_conflict(struct pf_agent *agent, const char *peer_record, const char *what)
+{
+	pf_agent_emit(agent, "RECORD_CONFLICT",
+		      json_pack("{s:s, s:s?, s:s}", "record", pf_record_name(agent->record),
+				"peer-record", peer_record, "reason", what));
+}
+
+void pf_agent_outage(struct pf_agent *agent, json_t *vcpus)
 {
 	struct timespec now;
 
+	pf_agent_lost_link(agent);
 	clock_gettime(CLOCK_REALTIME, &now);
 	pf_agent_emit(agent, "OUTAGE",
-		      json_pack("{s:[], s:{s:I, s:I}, s:s}", "vcpus", "since", "seconds",
+		      json_pack("{s:o, s:{s:I, s:I}, s:s}", "vcpus", vcpus, "since", "seconds",
 				(json_int_t)now.tv_sec, "microseconds",
 				(json_int_t)(now.tv_nsec / 1000), "reason", agent->why.text));
 	pf_agent_outcome(agent, "paused", "destination", false);

@@ -34,6 +34,10 @@ struct pf_agent_ops {
 		   struct pf_err *err);
 	/* The way to the peer is otherwise than it was, and that is told; NULL: it is enough to tell. */
 	void (*path)(void *engine, unsigned news, const struct pf_path *path);
+	/* `pause` and `recover`, of which main has decided that they are possible now; connect: an array of
+	 * new addresses, or NULL. */
+	int (*pause)(void *engine, struct pf_err *err);
+	int (*recover)(void *engine, const json_t *connect, struct pf_err *err);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 };
@@ -117,9 +121,15 @@ void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_er
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
 /* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */
 void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final);
-/* The connection is lost after RUN: OUTAGE with the reason in agent->why, outcome `paused`, and
- * OUTAGE_DEADLINE once --outage-deadline has passed. */
-void pf_agent_outage(struct pf_agent *agent);
+/* The link is lost, at this moment, if it was not before. */
+void pf_agent_lost_link(struct pf_agent *agent);
+/* The same after RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and
+ * OUTAGE_DEADLINE once --outage-deadline has passed.  vcpus: who is blocked; taken over. */
+void pf_agent_outage(struct pf_agent *agent, json_t *vcpus);
+/* The session was taken up again: RECOVERED, if its loss mattered to anybody. */
+void pf_agent_recovered(struct pf_agent *agent);
+/* RECORD_CONFLICT: the other side's record is not one that can stand beside ours. */
+void pf_agent_conflict(struct pf_agent *agent, const char *peer_record, const char *what);
 /* Ends the loop with this exit code, after the final OUTCOME. */
 void pf_agent_finish(struct pf_agent *agent, int exit_code, const char *outcome,
 		     const char *owner);

@@ -58,7 +58,7 @@ static int query_capabilities(void *opaque, const json_t *args, json_t **out, st
 		if (command->sides & side)
 			json_array_append_new(names, json_string(command->name));
 	*out = json_pack("{s:o, s:[s], s:o, s:b}", "commands", names, "dialects", "native",
-			 "memory", memory_kinds(agent->options->side), "recovery", 0);
+			 "memory", memory_kinds(agent->options->side), "recovery", 1);
 	return 0;
 }
 
@@ -160,6 +160,33 @@ static int set_parameters(void *opaque, const json_t *args, json_t **out, struct
 	return 0;
 }
 
+static bool runs_there(const struct pf_agent *agent)
+{
+	enum pf_phase phase = agent->machine->phase[agent->state];
+
+	return phase == PF_PHASE_POSTCOPY || phase == PF_PHASE_PAUSED || phase == PF_PHASE_RECOVER;
+}
+
+static int pause_session(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	struct pf_agent *agent = opaque;
+
+	(void)args, (void)out;
+	if (!runs_there(agent))
+		return pf_err_set(err, PF_ERR_STATE, "not possible now (%s): the guest does not run at the "
+				  "destination",
+				  pf_phase_name(agent->machine->phase[agent->state]));
+	return agent->ops->pause(agent->engine, err);
+}
+
+static int recover(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	struct pf_agent *agent = opaque;
+
+	(void)out;
+	return agent->ops->recover(agent->engine, json_object_get(args, "connect"), err);
+}
+
 static int quit(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
 	const struct pf_agent *agent = opaque;
@@ -190,6 +217,8 @@ const struct pf_command pf_commands[] = {
 	{"resolve", SOURCE, resolve, "destination"},
 	{"set-parameters", BOTH, set_parameters,
 	 "max-bandwidth outage-deadline link-timeout channels push spin-us"},
+	{"pause", BOTH, pause_session, NULL},
+	{"recover", BOTH, recover, "connect"},
 	{"quit", BOTH, quit, NULL},
 	{0},
 };

@@ -70,6 +70,8 @@ static int destination_set(void *engine, const char *name, const json_t *value, 
 
 static const struct pf_agent_ops destination_ops = {
 	.set = destination_set,
+	.pause = pf_destination_pause,
+	.recover = pf_destination_recover,
 	.act = pf_destination_act,
 	.mail = destination_mail,
 	.status = pf_destination_status,

@@ -9,7 +9,8 @@
  *                        destination_pager.h   its parts: destination_faults.c, what userfaultfds say;
  *                                              destination_exits.c, what vCPUs of guest_memfd need;
  *                                              destination_answers.c, what the source is asked and says;
- *                                              destination_parked.c, what is tried again later
+ *                                              destination_parked.c, what is tried again later;
+ *                                              destination_blocked.c, who waits
  *   "bulk-N" threads     destination_bulk.c    a bulk channel each: device state and pushed pages
  */
 #ifndef PF_MIGRATE_DESTINATION_H
@@ -26,6 +27,7 @@
 #include "migrate/requests.h"
 #include "net/session.h"
 #include "wire/msg.h"
+#include "wire/received.h"
 
 /* ---- destination_accept.c ---- */
 
@@ -58,9 +60,18 @@ void pf_acceptor_stop(struct pf_acceptor *acceptor);
 
 /* ---- destination_urgent.c ---- */
 
+struct pf_pager_vcpu {
+	uint32_t tid, number; /* the place in the VMM's HELLO */
+};
+
 struct pf_pager_vcpus {
 	uint32_t count;
-	uint32_t tid[PF_SLOTS]; /* ascending */
+	struct pf_pager_vcpu vcpu[PF_SLOTS]; /* by tid, ascending */
+};
+
+/* What a vCPU trapped on last, and when; since_ns 0: nothing yet. */
+struct pf_blocked {
+	_Atomic uint64_t since_ns, page; /* page: region << 48 | page */
 };
 
 struct pf_pager {
@@ -94,6 +105,7 @@ struct pf_pager {
 		bool repeat;	 /* who waits must be asked for once more */
 	} exits;
 	struct pf_pager_vcpus vcpus; /* set before the guest is */
+	struct pf_blocked blocked[PF_SLOTS]; /* by vCPU; for main to ask */
 	uint64_t outside_ns; /* FAULT_OUTSIDE is told as if the last one had been then */
 	/* For any thread: */
 	struct {
@@ -124,6 +136,10 @@ void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type ty
 void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
 /* Main, before PF_MAIL_GUEST: the threads of the VMM's vCPUs. */
 void pf_pager_know_vcpus(struct pf_pager *pager, const uint32_t *tids, uint32_t count);
+/* Main: since when this vCPU waits for a page; 0: it does not, as far as is known. */
+uint64_t pf_pager_blocked(const struct pf_pager *pager, const struct pf_guest *guest, uint32_t vcpu);
+/* Main: the session was taken up with this epoch's connection: what is owed is asked for again, and at once. */
+void pf_pager_go_on(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table);
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data,
 		   size_t length);
 
@@ -133,6 +149,9 @@ struct pf_receiver {
 	struct pf_arrival arrival;
 	_Atomic bool may_push;	 /* set by main before the source can learn of RUN */
 	uint64_t max_device_state;
+	bool tells; /* what was received is to be said here, first of all */
+	bool taken; /* the snapshot of it */
+	struct pf_received_cursor told;
 	bool paused;  /* PAUSED has come on this connection */
 	int state_fd; /* device state that is arriving, or -1 */
 	uint64_t state_size, state_got;

@@ -55,6 +55,7 @@ static void act_accept(struct destination *destination)
 
 static void act_restart(struct destination *destination)
 {
+	destination->session_known = false;
 	pf_close_fd(&destination->state.fd);
 	pf_pager_tell(&destination->pager, PF_MAIL_RESET, NULL, 0);
 }
@@ -102,7 +103,8 @@ static void act_run(struct destination *destination)
 	if (!pf_destination_may_run(destination->agent.record))
 		return;
 	for (uint32_t i = 0; i < destination->channels; i++)
-		atomic_store(&destination->receiver[i]->may_push, true);
+		if (destination->bulk[i].started)
+			atomic_store(&destination->receiver[i]->may_push, true);
 	pf_fault(PF_FAULT_RUN);
 	if (!pf_vmm_say(destination->agent.vmm, PF_VMM_RESUME)) {
 		pf_destination_vmm_refused(destination, "it is gone, and was not told RESUME");
@@ -142,7 +144,29 @@ static void act_refused(struct destination *destination)
 
 static void act_outage(struct destination *destination)
 {
-	pf_agent_outage(&destination->agent);
+	pf_agent_outage(&destination->agent, pf_destination_blocked(destination));
+}
+
+/* The urgent thread asks already; that the guest runs, the source may not have heard. */
+static void act_go_on(struct destination *destination)
+{
+	if (destination->resumed)
+		pf_destination_send(destination, PF_FRAME_RESUMED, NULL, 0);
+	pf_destination_maybe_filled(destination);
+}
+
+static void act_conflict(struct destination *destination)
+{
+	if (destination->conflict_told)
+		return;
+	destination->conflict_told = true;
+	pf_agent_conflict(&destination->agent, pf_record_name(destination->peer_record),
+			  "the guest runs here, and the source has kept it: it was resolved as fenced");
+}
+
+static void act_repeat(struct destination *destination)
+{
+	pf_destination_send(destination, PF_FRAME_COMPLETE, NULL, 0);
 }
 
 static void mark_told(void *opaque, bool all)
@@ -245,14 +269,13 @@ static void act_lost(struct destination *destination)
 	pf_agent_finish(&destination->agent, 65, "lost", NULL);
 }
 
-/* GO_ON, CONFLICT and REPEAT wait for the engine that is connected to again after READY: nothing raises
- * their events yet. */
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_ADOPT] = act_adopt, [PF_DA_WITHDRAW] = act_withdraw, [PF_DA_FAIL_NEW] = act_fail_new,
 	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept, [PF_DA_RESTART] = act_restart,
 	[PF_DA_RECEIVE] = act_receive, [PF_DA_LOAD] = act_load, [PF_DA_READY] = act_ready,
 	[PF_DA_RUN] = act_run, [PF_DA_RESUMED] = act_resumed, [PF_DA_REFUSED] = act_refused,
-	[PF_DA_OUTAGE] = act_outage, [PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
+	[PF_DA_OUTAGE] = act_outage, [PF_DA_GO_ON] = act_go_on,
+	[PF_DA_CONFLICT] = act_conflict, [PF_DA_REPEAT] = act_repeat, [PF_DA_COMPLETE] = act_complete, [PF_DA_FINISH] = act_finish,
 	[PF_DA_ABORT] = act_abort, [PF_DA_FAIL] = act_fail, [PF_DA_FAIL_READY] = act_fail_ready,
 	[PF_DA_LOST] = act_lost, [PF_DA_RESUME] = act_resume_again, [PF_DA_HERE] = act_here,
 	[PF_DA_INTACT] = act_intact, [PF_DA_LEAVE] = act_leave,

@@ -22,6 +22,11 @@ void pf_destination_serve_guest(struct destination *destination)
 	destination->armed = true;
 	pf_pager_know_vcpus(&destination->pager, hello->vcpu_tid, hello->vcpu_count);
 	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
+	/* Who is connected already, and waited for it. */
+	pf_resume_urgent(destination);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		if (destination->bulk[i].started)
+			pf_resume_bulk(destination, i);
 }
 
 /* Of a guest that was never committed nothing is kept: its source starts again from the beginning. */
@@ -64,9 +69,11 @@ int pf_destination_again(struct destination *destination, struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
 	pf_auto_fd int vmm_fd = pf_kept_take(agent->kept, "vmm");
+	int found = pf_statedir_read(&agent->dir, "secret", destination->secret, PF_SECRET_BYTES, err);
 
-	if (pf_statedir_read(&agent->dir, "secret", destination->secret, PF_SECRET_BYTES, err) < 0)
+	if (found < 0)
 		return -1;
+	destination->session_known = found == 0;
 	if (agent->state == PF_D_LINGERING || agent->state == PF_D_TOMBSTONE)
 		return 0;
 	if (vmm_fd >= 0 && pf_vmm_adopt(agent->vmm, pf_steal_fd(&vmm_fd), err))

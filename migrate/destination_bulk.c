@@ -164,6 +164,49 @@ static int receiver_frame(void *opaque, struct pf_link *link, const struct pf_fr
 	}
 }
 
+/* ---- the received bitmap ---- */
+
+/* The next part.  Once for all parts it is noted what is here: every thread of the session before has
+ * ended, and what comes in this one the source knows. */
+static int put_received(struct pf_receiver *receiver, struct pf_channel *channel)
+{
+	struct pf_guest *guest = receiver->arrival.guest;
+	uint8_t *body = pf_channel_reserve(channel, PF_BULK_BODY_MAX);
+	struct pf_frame frame;
+
+	if (!body)
+		return 1;
+	if (!receiver->taken)
+		pf_snapshot_take(&guest->snapshot, &guest->journal);
+	receiver->taken = true;
+	/* Nobody else writes them: pf_snapshot_take() is this thread's. */
+	pf_received_pack(&receiver->told, &guest->table,
+			 (const uint64_t *)guest->snapshot.bits[receiver->told.region], body,
+			 PF_BULK_BODY_MAX, &frame);
+	pf_channel_commit(channel, &frame);
+	receiver->tells = !pf_received_done(&receiver->told, &guest->table);
+	return 1;
+}
+
+static int receiver_produce(void *opaque, struct pf_link *link, struct pf_err *err)
+{
+	struct pf_receiver *receiver = opaque;
+
+	(void)err;
+	return receiver->tells ? put_received(receiver, link->channel) : 0;
+}
+
+static void receiver_mail(void *opaque, struct pf_link *link, struct pf_mail *mail)
+{
+	struct pf_receiver *receiver = opaque;
+
+	(void)link;
+	if (mail->kind == PF_MAIL_GO_ON)
+		receiver->tells = true;
+}
+
 const struct pf_link_user pf_receiver_user = {
 	.frame = receiver_frame,
+	.mail = receiver_mail,
+	.produce = receiver_produce,
 };

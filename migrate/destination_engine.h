@@ -5,6 +5,7 @@
  *   destination.c          beginning and end, the threads' mail, parameters
  *   destination_actions.c  what the state table's actions do
  *   destination_session.c  whose hello is accepted, and what a session is made of
+ *   destination_resume.c   a session that is taken up again
  *   destination_frames.c   what the source says and is told
  *   destination_news.c     what its threads tell that belongs to no connection
  *   destination_vmm.c      what the VMM says
@@ -33,6 +34,11 @@ struct destination {
 	uint32_t channels;   /* bulk connections of this session */
 	bool urgent_up, link_up;
 	uint8_t secret[PF_SECRET_BYTES];
+	bool session_known; /* secret is a session's */
+	bool resuming;	    /* the session was taken up again: the regions are agreed on, and RECEIVED is due */
+	bool held;	    /* `pause`: no session is taken up until `recover` */
+	enum pf_record peer_record; /* of the source, when it was last met */
+	bool conflict_told;
 	struct pf_link bulk[PF_CHANNELS_MAX];
 	struct pf_receiver *receiver[PF_CHANNELS_MAX];
 	struct pf_assembly assembly[PF_CHANNELS_MAX + 1]; /* as channels are numbered, 0: urgent */
@@ -93,10 +99,31 @@ void pf_session_down(struct destination *destination, const struct pf_err *err);
 /* PEER_REFUSED to the orchestrator. */
 void pf_session_stranger(struct destination *destination, const char *address,
 			 const struct pf_err *why);
+/* Puts WELCOME into the channel; the thread that gets the channel flushes it.  proven: with the proof, and
+ * the epoch that it is of. */
+PF_MUST_USE int pf_session_welcome(struct destination *destination, struct pf_greeting *greeting,
+				   bool proven, struct pf_err *err);
+/* FAILURE, and PEER_REFUSED; the connection is closed. */
+void pf_session_refuse(struct destination *destination, struct pf_greeting *greeting,
+		       const struct pf_err *why);
 /* Joins the bulk threads; goodbye: what was posted is sent first. */
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
 
+/* ---- destination_resume.c ---- */
+
+/* A hello on channel 0 with an epoch: a session is to be taken up again. */
+void pf_resume_hello(struct destination *destination, struct pf_greeting *greeting);
+/* In a session that was taken up, once the guest is armed and the connection stands, whichever comes last:
+ * what is owed is asked for; the source is told what was received.  Else nothing. */
+void pf_resume_urgent(struct destination *destination);
+void pf_resume_bulk(struct destination *destination, uint32_t i);
+/* struct pf_agent_ops */
+int pf_destination_pause(void *engine, struct pf_err *err);
+int pf_destination_recover(void *engine, const json_t *connect, struct pf_err *err);
+
 /* ---- destination_status.c ---- */
+/* Which vCPUs wait for a page, and for how long. */
+json_t *pf_destination_blocked(struct destination *destination);
 /* For query-migrate: struct pf_agent_ops. */
 void pf_destination_status(void *engine, json_t *status);
 

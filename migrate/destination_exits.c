@@ -111,8 +111,10 @@ static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 		add_one(&pager->count.faults);
 		add_one(&pager->count.vcpu);
 		pf_requests_open(&pager->requests, page.region, page.first, pf_now_ns());
+		pf_blocked_note(pager, vcpu, page.region, page.first);
 		break;
 	case PF_TRAP_WAIT:
+		pf_blocked_note(pager, vcpu, page.region, page.first);
 		try_later(pager, &page);
 		break;
 	case PF_TRAP_MAP:
@@ -288,37 +290,4 @@ bool pf_exits_poll(const struct pf_pager *pager, struct pollfd *out)
 		events |= POLLIN;
 	*out = (struct pollfd){.fd = pager->guest->fault_fd, .events = events};
 	return events != 0;
-}
-
-/* ---- who faulted ---- */
-
-static int compare_tids(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-void pf_exits_count(struct pf_pager *pager, uint32_t uffd, uint32_t region,
-		    const struct uffd_msg *event)
-{
-	const struct pf_pager_vcpus *vcpus = &pager->vcpus;
-	uint32_t tid = event->arg.pagefault.feat.ptid;
-
-	if (!(pager->guest->uffd[uffd].features & UFFD_FEATURE_THREAD_ID))
-		return; /* nobody knows */
-	if (!bsearch(&tid, vcpus->tid, vcpus->count, sizeof(tid), compare_tids))
-		add_one(&pager->count.vmm);
-	else if (pager->guest->region[region].has_bitmap)
-		add_one(&pager->count.kvm); /* the vCPU's own accesses do not come this way */
-	else
-		add_one(&pager->count.vcpu);
-}
-
-void pf_pager_know_vcpus(struct pf_pager *pager, const uint32_t *tids, uint32_t count)
-{
-	pager->vcpus.count = count < PF_SLOTS ? count : PF_SLOTS;
-	for (uint32_t i = 0; i < pager->vcpus.count; i++)
-		pager->vcpus.tid[i] = tids[i];
-	qsort(pager->vcpus.tid, pager->vcpus.count, sizeof(tids[0]), compare_tids);
 }

@@ -27,8 +27,4 @@ bool pf_exits_poll(const struct pf_pager *pager, struct pollfd *out);
 /* Main, once every page is FILLED: answers everybody who waits. */
 void pf_exits_answer_all(struct pf_guest *guest);
 
-/* Who faulted, as far as the userfaultfd tells: counts it. */
-void pf_exits_count(struct pf_pager *pager, uint32_t uffd, uint32_t region,
-		    const struct uffd_msg *event);
-
 #endif

@@ -83,10 +83,11 @@ static void handle_fault(struct pf_pager *pager, uint32_t uffd, const struct uff
 			pf_arrival_tell_unexpected(&pager->arrival);
 		}
 		pf_pager_add(&pager->count.faults, 1);
-		pf_exits_count(pager, uffd, run.region, event);
+		pf_blocked_by_uffd(pager, uffd, &run, event, true);
 		pf_requests_open(&pager->requests, run.region, run.first, pf_now_ns());
 		break;
 	case PF_TRAP_WAIT:
+		pf_blocked_by_uffd(pager, uffd, &run, event, false);
 		break;
 	case PF_TRAP_MAP:
 	case PF_TRAP_MAP_OR_HOLE:

@@ -34,6 +34,14 @@ void pf_pager_wake(struct pf_pager *pager, const struct pf_run *run);
 /* A fault where nothing is. */
 void pf_pager_outside(struct pf_pager *pager, uint64_t address);
 
+/* ---- destination_blocked.c ---- */
+
+/* This vCPU waits for the page. */
+void pf_blocked_note(struct pf_pager *pager, uint32_t vcpu, uint32_t region, uint64_t page);
+/* The same of whoever trapped, if that is known; counts: and is counted by what it is. */
+void pf_blocked_by_uffd(struct pf_pager *pager, uint32_t uffd, const struct pf_run *page,
+			const struct uffd_msg *event, bool counts);
+
 /* ---- destination_parked.c ---- */
 
 /* Somebody waits for the page, and it can neither be placed nor mapped now.  The window has room. */
@@ -44,6 +52,8 @@ void pf_pager_keep(struct pf_pager *pager, uint32_t region, uint64_t page);
 void pf_pager_take_stuck(struct pf_pager *pager, const struct pf_run *page);
 /* Tries them again, if it is time. */
 void pf_pager_retry(struct pf_pager *pager);
+/* The session was taken up: of what is owed, asks again for what is absent. */
+void pf_pager_sort_out(struct pf_pager *pager);
 
 /* ---- destination_answers.c ---- */
 

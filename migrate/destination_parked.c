@@ -71,13 +71,26 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	return PF_RETRY_DONE;
 }
 
+static void retry(struct pf_pager *pager, uint64_t now)
+{
+	pf_requests_retry(&pager->requests, now, judge_parked, pager);
+	pager->arrival.told = false;
+	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
+}
+
 void pf_pager_retry(struct pf_pager *pager)
 {
 	uint64_t now;
 
-	if (pager->retry_ns == 0 || (now = pf_now_ns()) < pager->retry_ns)
-		return;
-	pf_requests_retry(&pager->requests, now, judge_parked, pager);
-	pager->arrival.told = false;
-	pager->retry_ns = pager->requests.parked ? pf_now_ns() + RETRY_NS : 0;
+	if (pager->retry_ns != 0 && (now = pf_now_ns()) >= pager->retry_ns)
+		retry(pager, now);
+}
+
+/* What came by another way meanwhile is mapped, and must not be asked for: it is in what the source is told. */
+void pf_pager_sort_out(struct pf_pager *pager)
+{
+	uint64_t now = pf_now_ns();
+
+	pf_requests_park_all(&pager->requests, now);
+	retry(pager, now);
 }

@@ -3,8 +3,9 @@
  * migrate/destination_session.c - whose hello is accepted, and what a session is made of.
  *
  * Main thread; never blocks but for joining threads that were told to end.  A first hello starts a
- * session with a new epoch and a new secret; bulk connections prove that they belong to it.  What is
- * refused is told to the peer and to the orchestrator, and costs nothing else.
+ * session with a new epoch and a new secret; bulk connections prove that they belong to it.  One that is
+ * taken up again is judged in destination_resume.c.  What is refused is told to the peer and to the
+ * orchestrator, and costs nothing else.
  */
 #include "config.h"
 
@@ -59,6 +60,8 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 		return;
 	drop_links(destination);
 	pf_paths_part(destination->agent.paths);
+	if (destination->agent.record == PF_RECORD_READY || destination->agent.record == PF_RECORD_RUN)
+		pf_agent_lost_link(&destination->agent);
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);
@@ -79,8 +82,8 @@ void pf_session_stranger(struct destination *destination, const char *address,
 }
 
 /* The refusal goes out as far as it goes without waiting. */
-static void refuse(struct destination *destination, struct pf_greeting *greeting,
-		   const struct pf_err *why)
+void pf_session_refuse(struct destination *destination, struct pf_greeting *greeting,
+		       const struct pf_err *why)
 {
 	struct pf_frame frame = {.type = PF_FRAME_FAILURE};
 	struct pf_err ignored;
@@ -125,9 +128,6 @@ static int judge_first(const struct destination *destination, const struct pf_ms
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "a first hello with record %s, and the record here is %s",
 				  pf_record_name(hello->record), pf_record_name(agent->record));
-	if (hello->has_proof || hello->epoch != 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "a resumed session; taking one up again is not in this version");
 	if (pf_machine_final(agent->machine, agent->state))
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the migration is over here");
 	return 0;
@@ -154,21 +154,21 @@ static int judge_bulk(const struct destination *destination, struct pf_greeting 
 				hello->epoch, hello->channel, PF_SOURCE, hello->proof, err);
 }
 
-/* Puts WELCOME into the channel; the thread that gets the channel flushes it. */
-static int put_welcome(struct destination *destination, struct pf_greeting *greeting,
+int pf_session_welcome(struct destination *destination, struct pf_greeting *greeting, bool proven,
 		       struct pf_err *err)
 {
 	struct pf_msg_welcome welcome = {
 		.protocol = PF_WIRE_PROTOCOL,
-		.epoch = destination->agent.epoch,
+		.epoch = proven ? destination->agent.epoch : 0,
 		.record = destination->agent.record,
-		.has_proof = true,
+		.has_proof = proven,
 		.software = PACKAGE_STRING,
 	};
 	struct pf_frame frame = {.type = PF_FRAME_WELCOME};
 	uint8_t body[512];
 
-	if (pf_session_proof(pf_channel_conn(greeting->channel), destination->secret,
+	if (proven &&
+	    pf_session_proof(pf_channel_conn(greeting->channel), destination->secret,
 			     welcome.epoch, greeting->hello.channel, PF_DESTINATION, welcome.proof,
 			     err))
 		return -1;
@@ -190,13 +190,15 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch + 1, err))
 		return -1;
 	agent->epoch++;
+	destination->session_known = true;
+	destination->resuming = false;
 	destination->channels = greeting->hello.channels;
 	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
 	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
 	pf_paths_follow(agent->paths, pf_conn_fd(conn));
 	pf_channel_become_urgent(greeting->channel);
 	pf_tcp_tune(pf_conn_fd(conn), true);
-	if (put_welcome(destination, greeting, err))
+	if (pf_session_welcome(destination, greeting, true, err))
 		return -1;
 	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
 	destination->urgent_up = true;
@@ -209,7 +211,7 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 	struct pf_err err;
 
 	if (judge_first(destination, &greeting->hello, &err)) {
-		refuse(destination, greeting, &err);
+		pf_session_refuse(destination, greeting, &err);
 		return;
 	}
 	if (destination->urgent_up) {
@@ -220,11 +222,11 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 		pf_agent_note(agent, PF_DE_LINK_UP); /* back to set-up, record NONE */
 	if (agent->state != PF_D_SETUP && agent->state != PF_D_NEW) {
 		pf_err_set(&err, PF_ERR_SYSTEM, "the destination cannot write its record now");
-		refuse(destination, greeting, &err);
+		pf_session_refuse(destination, greeting, &err);
 		return;
 	}
 	if (start_session(destination, greeting, &err))
-		refuse(destination, greeting, &err);
+		pf_session_refuse(destination, greeting, &err);
 }
 
 static int start_bulk(struct destination *destination, struct pf_greeting *greeting,
@@ -238,7 +240,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		receiver = destination->receiver[i] = calloc(1, sizeof(*receiver));
 	if (!receiver)
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for a bulk thread");
-	if (put_welcome(destination, greeting, err))
+	if (pf_session_welcome(destination, greeting, true, err))
 		return -1;
 	receiver->state_fd = -1;
 	pf_grant_begin(&receiver->grant);
@@ -253,10 +255,15 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		.maps = &destination->pager.maps,
 		.owed = &destination->pager.requests,
 	};
+	/* What the source begins with is judged by these, so they come before it can. */
+	receiver->may_push = pf_destination_may_run(destination->agent.record);
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
-	return pf_link_start(&destination->bulk[i], pf_steal(&greeting->channel),
-			     &destination->agent.inbox, i + 1, destination->agent.epoch,
-			     &pf_receiver_user, receiver, name, err);
+	if (pf_link_start(&destination->bulk[i], pf_steal(&greeting->channel),
+			  &destination->agent.inbox, i + 1, destination->agent.epoch,
+			  &pf_receiver_user, receiver, name, err))
+		return -1;
+	pf_resume_bulk(destination, i);
+	return 0;
 }
 
 static void note_link_up(struct destination *destination)
@@ -265,7 +272,8 @@ static void note_link_up(struct destination *destination)
 		if (!destination->bulk[i].started)
 			return;
 	destination->link_up = true;
-	pf_agent_note(&destination->agent, PF_DE_LINK_UP);
+	if (!destination->resuming)
+		pf_agent_note(&destination->agent, PF_DE_LINK_UP);
 }
 
 void pf_session_greeting(struct destination *destination, struct pf_greeting *greeting)
@@ -273,12 +281,14 @@ void pf_session_greeting(struct destination *destination, struct pf_greeting *gr
 	struct pf_err err;
 
 	if (judge_common(destination, &greeting->hello, &err)) {
-		refuse(destination, greeting, &err);
+		pf_session_refuse(destination, greeting, &err);
+	} else if (greeting->hello.channel == 0 && greeting->hello.epoch > 0) {
+		pf_resume_hello(destination, greeting);
 	} else if (greeting->hello.channel == 0) {
 		on_first_hello(destination, greeting);
 	} else if (judge_bulk(destination, greeting, &err) ||
 		   start_bulk(destination, greeting, &err)) {
-		refuse(destination, greeting, &err);
+		pf_session_refuse(destination, greeting, &err);
 	} else {
 		note_link_up(destination);
 	}

@@ -8,6 +8,22 @@
 #include "migrate/destination_engine.h"
 #include "migrate/status.h"
 
+json_t *pf_destination_blocked(struct destination *destination)
+{
+	uint64_t now = pf_now_ns();
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; destination->armed && i < PF_SLOTS; i++) {
+		uint64_t since = pf_pager_blocked(&destination->pager, &destination->guest, i);
+
+		if (since > 0)
+			json_array_append_new(
+				list, json_pack("{s:i, s:I}", "vcpu", (int)i, "blocked-ms",
+						(json_int_t)((now - since) / PF_NS_PER_MS)));
+	}
+	return list;
+}
+
 void pf_destination_status(void *engine, json_t *status)
 {
 	struct destination *destination = engine;
@@ -33,6 +49,7 @@ void pf_destination_status(void *engine, json_t *status)
 		pages.lost = destination->guest.journal.lost;
 		pages.unasked = destination->guest.count.unasked;
 		pages.duplicates = destination->guest.count.duplicates;
+		pages.resent_after_resume = destination->guest.count.resent;
 		/* What was pushed first is owed by the source still, and waited for by nobody. */
 		if (pages.filled == pages.total)
 			faults.open = 0;
@@ -52,6 +69,7 @@ void pf_destination_status(void *engine, json_t *status)
 		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));
 	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
 		       destination->urgent_up ? destination->cipher : NULL);
+	json_object_set_new(status, "blocked-vcpus", pf_destination_blocked(destination));
 	json_object_set_new(status, "downtime-us",
 			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));
 }

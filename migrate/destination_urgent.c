@@ -81,6 +81,19 @@ static void agree(struct pf_pager *pager, const struct pf_mail *mail)
 	pager->may_ask = true;
 }
 
+/* It was agreed on in the session before, and so was what is owed: sent again before anything else. */
+static void go_on(struct pf_pager *pager, const struct pf_mail *mail)
+{
+	const struct pf_region_table *table;
+
+	if (!pager->channel || mail->origin != pager->origin)
+		return;
+	memcpy(&table, mail->data, sizeof(table));
+	pf_channel_expect(pager->channel, pager->origin, table, 0);
+	pager->may_ask = true;
+	pf_pager_sort_out(pager);
+}
+
 /* The session is over for main. */
 static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 {
@@ -137,6 +150,9 @@ static void take_mail(struct pf_pager *pager)
 			break;
 		case PF_MAIL_EXPECT:
 			agree(pager, &mail);
+			break;
+		case PF_MAIL_GO_ON:
+			go_on(pager, &mail);
 			break;
 		case PF_MAIL_GUEST:
 			take_guest(pager, &mail);
@@ -313,6 +329,11 @@ void pf_pager_send(struct pf_pager *pager, uint32_t epoch, enum pf_frame_type ty
 void pf_pager_agree(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table)
 {
 	post(pager, PF_MAIL_EXPECT, 0, epoch, &table, sizeof(table));
+}
+
+void pf_pager_go_on(struct pf_pager *pager, uint32_t epoch, const struct pf_region_table *table)
+{
+	post(pager, PF_MAIL_GO_ON, 0, epoch, &table, sizeof(table));
 }
 
 void pf_pager_tell(struct pf_pager *pager, enum pf_mail_kind kind, const void *data, size_t length)

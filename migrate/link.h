@@ -25,6 +25,8 @@ enum pf_mail_kind {
 	/* main -> a thread */
 	PF_MAIL_SEND = 1, /* number: frame type; data: body */
 	PF_MAIL_STOP,	  /* number: 1 to flush what is there first; then end */
+	PF_MAIL_GO_ON,	  /* destination, the session was taken up: urgent: ask again, data as EXPECT's; bulk 1:
+			     say what was received */
 	PF_MAIL_EXPECT,	  /* destination urgent: say REGIONS_OK; data: const struct pf_region_table *[1] */
 	PF_MAIL_WATCH,	  /* urgent: judge the peer's silence; data: const _Atomic uint64_t *[1], struct pf_pulse */
 	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
@@ -43,6 +45,11 @@ enum pf_mail_kind {
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
 	PF_MAIL_SUSPECT,    /* urgent: nothing was heard for a while; number 0: now it was */
 	PF_MAIL_CONNECTED,  /* source connect thread: data: struct pf_connected */
+	PF_MAIL_MET,	    /* source race thread: data: struct pf_met (migrate/source_race.h) */
+	PF_MAIL_BULK,	    /* source race thread: data: struct pf_met_bulk */
+	PF_MAIL_BULK_LOST,  /* source race thread: data: struct pf_err; no such connection can be made */
+	PF_MAIL_TRIED,	    /* source race thread: data: struct pf_tried */
+	PF_MAIL_RECEIVED,   /* source bulk 1: the received bitmap is complete */
 	PF_MAIL_GIVE_UP,    /* source connect thread: data: struct pf_err */
 	PF_MAIL_GREETING,   /* destination accept thread: data: struct pf_greeting */
 	PF_MAIL_STRANGER,   /* destination accept thread: data: struct pf_stranger */

@@ -212,6 +212,20 @@ void pf_requests_sent(struct pf_requests *requests, struct pf_request *request)
 	requests->unsent--;
 }
 
+void pf_requests_park_all(struct pf_requests *requests, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < PF_REQUESTS_SLOTS; i++) {
+		struct pf_request *slot = &requests->slot[i];
+
+		if (slot->used && slot->handed && !slot->parked)
+			slot->since_ns = now_ns;
+		slot->sent = false;
+		slot->parked = slot->used;
+	}
+	requests->unsent = 0;
+	requests->parked = requests->open;
+}
+
 void pf_requests_resend(struct pf_requests *requests)
 {
 	for (uint32_t i = 0; i < PF_REQUESTS_SLOTS; i++)

@@ -81,6 +81,8 @@ enum pf_retry {
 void pf_requests_retry(struct pf_requests *requests, uint64_t now_ns,
 		       enum pf_retry (*judge)(void *opaque, const struct pf_request *request),
 		       void *opaque);
+/* Every open one is held back, to be judged by pf_requests_retry(). */
+void pf_requests_park_all(struct pf_requests *requests, uint64_t now_ns);
 /* A new connection: every open one must be sent again. */
 void pf_requests_resend(struct pf_requests *requests);
 

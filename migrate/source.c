@@ -15,6 +15,12 @@
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
 
+static void on_received(struct source *source)
+{
+	source->map_known = true;
+	pf_source_wake_pushers(source);
+}
+
 static void source_mail(void *engine, struct pf_mail *mail)
 {
 	struct source *source = engine;
@@ -27,10 +33,18 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		pf_source_give_up(source, mail->data);
 		return;
 	}
+	if (mail->kind >= PF_MAIL_MET && mail->kind <= PF_MAIL_TRIED) {
+		pf_source_race_mail(source, mail);
+		return;
+	}
 	if (mail->origin != source->agent.epoch || !source->link_up)
 		return; /* from a connection that is gone */
 	if (mail->kind == PF_MAIL_FRAME)
 		pf_source_frame(source, mail);
+	else if (mail->kind == PF_MAIL_SUSPECT)
+		pf_source_suspect(source, mail->number);
+	else if (mail->kind == PF_MAIL_RECEIVED)
+		on_received(source);
 	else if (mail->kind == PF_MAIL_DOWN && mail->number > 0)
 		/* RUN, REFUSED or ABORTED may be on urgent and not read yet: the session ends behind it. */
 		pf_link_tell(&source->urgent, PF_MAIL_DETACH, mail->data, mail->length);
@@ -43,7 +57,7 @@ static void source_mail(void *engine, struct pf_mail *mail)
 static void set_push(struct source *source, bool on)
 {
 	atomic_store(&source->service.push_held, !on);
-	if (on && source->agent.state == PF_S_SERVING)
+	if (on)
 		pf_source_wake_pushers(source);
 }
 
@@ -72,13 +86,15 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 	if (!apply)
 		return 0;
 	pf_pace_set(&source->service.pace, (uint64_t)json_integer_value(value), pf_now_ns());
-	if (source->agent.state == PF_S_SERVING)
-		pf_source_wake_pushers(source);
+	pf_source_wake_pushers(source);
 	return 0;
 }
 
 static const struct pf_agent_ops source_ops = {
 	.set = source_set,
+	.path = pf_source_path,
+	.pause = pf_source_pause,
+	.recover = pf_source_recover,
 	.act = pf_source_act,
 	.mail = source_mail,
 	.status = pf_source_status,
@@ -87,7 +103,9 @@ static const struct pf_agent_ops source_ops = {
 static void source_close(struct source *source, bool goodbye)
 {
 	pf_connector_stop(&source->connector);
+	pf_source_stop_race(source);
 	pf_source_part(source, goodbye);
+	explicit_bzero(source->secret, sizeof(source->secret));
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);
 	if (source->vmm_described)
@@ -104,6 +122,9 @@ static int source_open(struct source *source, const struct pf_options *options,
 	if (pf_agent_open(&source->agent, options, kept, &pf_source_machine, &source_ops, source,
 			  &pf_source_vmm, err))
 		return -1;
+	source->agent.inbox.drop = pf_connector_drop;
+	source->connects = options->connects;
+	memcpy(source->connect, options->connect, sizeof(source->connect));
 	if (pf_agent_confine(&source->agent, err) == 0 && pf_source_again(source, err) == 0)
 		return 0;
 	pf_agent_close(&source->agent);

@@ -4,6 +4,8 @@
  *
  *   main thread           source_engine.h   state, record, VMM, orchestrator
  *   "connect" thread      source_connect.c  connecting and shaking hands, in set-up only
+ *   "race" thread         source_race.c     the same for a session that is taken up again, with a short
+ *                                           "attempt" thread for each attempt
  *   "urgent" thread       source_urgent.c   the urgent channel: answers requests
  *   "bulk-N" threads      source_push.c     a bulk channel each: device state, then push
  *                         source_pages.c    reading pages, for the last two
@@ -23,6 +25,7 @@
 #include "migrate/link.h"
 #include "net/session.h"
 #include "wire/msg.h"
+#include "wire/received.h"
 
 #define PF_REQUESTS_MAX 4096u /* requests that wait for an answer; more is a flood (WIRE.md) */
 
@@ -39,6 +42,7 @@ struct pf_service {
 		_Atomic uint64_t pushed;   /* pages sent on bulk */
 		_Atomic uint64_t zero;	   /* pages that went as zero runs, either way */
 		_Atomic uint64_t lost;	   /* PAGE_ERROR was said for a page, each time */
+		_Atomic uint64_t resent;   /* pages sent although they had been received */
 	} count;
 };
 
@@ -66,6 +70,8 @@ struct pf_pusher {
 	struct pf_run left; /* taken from push, not put yet */
 	uint32_t offset;    /* how far the first page of left has gone, if it goes in parts */
 	struct pf_run zeros; /* taken and found to be zero, not put yet: more may join them */
+	bool resumed;	     /* the session was taken up: bulk 1 hears what was received */
+	struct pf_received_cursor received;
 	struct pf_credit credit;
 	uint8_t scratch[PF_RUN_BYTES_MAX];
 };
@@ -123,6 +129,8 @@ PF_MUST_USE int pf_connector_start(struct pf_connector *connector,
 				   uint64_t deadline_ns, bool again, struct pf_err *err);
 /* Cancels and joins; takes one that never started. */
 void pf_connector_stop(struct pf_connector *connector);
+/* For the inbox's owner: closes what a mail of a connect thread or of a race holds. */
+void pf_connector_drop(const struct pf_mail *mail);
 /* Closes them, and wipes the secret; not the struct itself. */
 void pf_connected_free(struct pf_connected *connected);
 

@@ -57,16 +57,17 @@ static void act_send_state(struct source *source)
 	pf_link_tell(&source->bulk[0], PF_MAIL_STATE, &source->state, sizeof(source->state));
 }
 
-/* Wakes them too: what they waited for may be otherwise now. */
 void pf_source_wake_pushers(struct source *source)
 {
-	pf_fault(PF_FAULT_GONE);
+	if (source->agent.state != PF_S_SERVING || !source->map_known)
+		return;
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
 		pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
 }
 
 static void act_gone(struct source *source)
 {
+	pf_fault(PF_FAULT_GONE);
 	pf_source_wake_pushers(source);
 	pf_agent_outcome(&source->agent, NULL, "destination", false);
 }
@@ -148,37 +149,85 @@ static void act_withdraw(struct source *source)
 	pf_agent_finish(&source->agent, 130, NULL, NULL);
 }
 
+/* Who is blocked there the destination knows. */
 static void act_outage(struct source *source)
 {
-	pf_agent_outage(&source->agent);
+	pf_agent_outage(&source->agent, json_array());
+	pf_source_race(source);
+}
+
+static void act_go_on(struct source *source)
+{
+	pf_source_wake_pushers(source);
+}
+
+/* Asked again at every meeting, and told once, and once more of a destination that knows nothing. */
+#define STRANGER 0x80u
+_Static_assert(PF_SA_ACTIONS_ < STRANGER, "a bit of its own");
+
+static bool tell_once(struct source *source, enum pf_source_action action)
+{
+	uint8_t what = (uint8_t)((1 + action) | (source->stranger ? STRANGER : 0));
+	bool first = source->told != what;
+
+	source->told = what;
+	return first;
+}
+
+static void act_conflict(struct source *source)
+{
+	bool known = source->peer_record != PF_RECORD_NONE;
+
+	if (tell_once(source, PF_SA_CONFLICT))
+		pf_agent_conflict(&source->agent,
+				  known ? pf_record_name(source->peer_record) : NULL,
+				  known ? "the two records cannot stand beside each other"
+					: "the destination does not know this session: its state "
+					  "directory is not the one that it ran with");
 }
 
 /* RUN was heard, but the record could not be written before the connection went. */
 static void act_gone_cut(struct source *source)
 {
 	pf_fault(PF_FAULT_GONE);
-	pf_agent_outage(&source->agent);
+	act_outage(source);
 }
 
 static void act_doubt(struct source *source)
 {
+	pf_agent_lost_link(&source->agent);
+	pf_source_race(source);
+	if (!tell_once(source, PF_SA_DOUBT))
+		return;
 	pf_agent_emit(&source->agent, "IN_DOUBT",
 		      json_pack("{s:s, s:s}", "question",
 				"Does the destination's record say RUN? If it runs there, leave this "
 				"side alone; if it cannot run there any more, resolve "
 				"--destination-fenced",
-				"reason", source->agent.why.text));
+				"reason", source->stranger ?
+					"the destination that answers does not know this session: its "
+					"state directory is not the one that heard the offer" :
+					source->agent.why.text));
 	pf_agent_outcome(&source->agent, "in-doubt", NULL, false);
+}
+
+/* It is not in doubt any more, or was not yet: the destination is asked. */
+static void clear_doubt(struct source *source)
+{
+	if (source->agent.outcome)
+		pf_agent_outcome(&source->agent, NULL, NULL, false);
 }
 
 static void act_commit(struct source *source)
 {
+	clear_doubt(source);
 	pf_fault(PF_FAULT_OFFERED);
 	pf_source_verdict(source, PF_FRAME_COMMIT, "");
 }
 
 static void act_ask_abort(struct source *source)
 {
+	clear_doubt(source);
 	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
 }
 
@@ -219,19 +268,20 @@ static void act_admit(struct source *source)
 /* Its memory is here again, or was kept: who is connected gets answers. */
 static void act_rejoin(struct source *source)
 {
-	if (!source->link_up)
-		return;
-	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
-	if (source->agent.state == PF_S_SERVING)
+	if (source->link_up) {
+		pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
 		pf_source_wake_pushers(source);
+	} else if (pf_source_is_cut(source)) {
+		pf_source_race(source);
+	}
 }
 
 static void act_intact(struct source *source)
 {
+	pf_source_race(source);
 	pf_agent_outcome(&source->agent, "source-intact", "source", false);
 }
 
-/* GO_ON and CONFLICT wait for the engine that connects again after OFFERED: nothing raises their events yet. */
 static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_ADOPT] = act_adopt,
 	[PF_SA_PROPOSE] = act_propose,
@@ -248,6 +298,8 @@ static void (*const acts[PF_SA_ACTIONS_])(struct source *source) = {
 	[PF_SA_SETTLE] = act_settle,
 	[PF_SA_OUTAGE] = act_outage,
 	[PF_SA_DOUBT] = act_doubt,
+	[PF_SA_GO_ON] = act_go_on,
+	[PF_SA_CONFLICT] = act_conflict,
 	[PF_SA_COMPLETE] = act_complete,
 	[PF_SA_RELEASE] = act_complete,
 	[PF_SA_CANCEL] = act_cancel,

@@ -60,6 +60,8 @@ int pf_source_again(struct source *source, struct pf_err *err)
 	struct pf_agent *agent = &source->agent;
 	pf_auto_fd int vmm_fd = pf_kept_take(agent->kept, "vmm");
 
+	if (pf_statedir_read(&agent->dir, "secret", source->secret, PF_SECRET_BYTES, err) < 0)
+		return -1;
 	source->guest_paused = agent->record != PF_RECORD_NONE || vmm_fd >= 0;
 	if (describe_kept(source, err))
 		return -1;

@@ -6,8 +6,6 @@
  * main: PF_MAIL_CONNECTED with every channel, or PF_MAIL_GIVE_UP when --connect-timeout is over or
  * an identity was refused, which trying again would not mend.
  */
-#include "config.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -17,81 +15,29 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fault.h"
 #include "core/switchover.h"
-#include "migrate/greet.h"
 #include "migrate/source.h"
-#include "net/tcp.h"
+#include "migrate/source_race.h"
 
 #define ATTEMPT_NS (5 * PF_NS_PER_S)
 #define BACKOFF_FIRST_MS 50u
 #define BACKOFF_MAX_MS 1000u
 
 struct attempt {
-	const struct pf_options *options;
-	const struct pf_endpoint *endpoint;
-	struct pf_greet greet;
+	struct pf_call call;
 	struct pf_connected *out;
 };
 
-static int open_channel(const struct attempt *attempt, bool urgent, struct pf_channel **out,
-			struct pf_err *err)
-{
-	const struct pf_options *options = attempt->options;
-	struct pf_handshake how = {
-		.tls_dir = options->tls_dir,
-		.side = PF_SOURCE,
-		.peer_name = options->peer_name ? options->peer_name : attempt->endpoint->host,
-		.deadline_ns = attempt->greet.deadline_ns,
-		.cancel_fd = attempt->greet.cancel_fd,
-	};
-	struct pf_conn *conn = NULL;
-	int fd = -1;
-
-	if (pf_tcp_connect(attempt->endpoint, how.deadline_ns, how.cancel_fd, &fd, err))
-		return -1;
-	pf_tcp_tune(fd, urgent);
-	pf_fault(PF_FAULT_CONNECT);
-	if (pf_conn_handshake(fd, &how, &conn, err))
-		return -1;
-	pf_fault(PF_FAULT_TLS);
-	return pf_channel_new(conn, PF_SOURCE, urgent, out, err);
-}
-
 static int send_hello(const struct attempt *attempt, uint32_t number, struct pf_err *err)
 {
-	struct pf_channel *channel = attempt->out->channel[number];
 	struct pf_msg_hello hello = {
-		.protocol = PF_WIRE_PROTOCOL,
 		.channel = number,
-		.channels = attempt->options->channels,
 		.epoch = number ? attempt->out->welcome.epoch : 0,
 		.record = PF_RECORD_NONE,
-		.has_proof = number > 0,
-		.software = PACKAGE_STRING,
 	};
-	uint8_t body[PF_URGENT_BODY_MAX];
-	size_t length;
 
-	memcpy(hello.id, attempt->options->id, strnlen(attempt->options->id, PF_ID_MAX));
-	if (number > 0 &&
-	    pf_session_proof(pf_channel_conn(channel), attempt->out->secret, hello.epoch, number,
-			     PF_SOURCE, hello.proof, err))
-		return -1;
-	length = pf_msg_pack_hello(&hello, body, sizeof(body));
-	return pf_greet_send(channel, &attempt->greet, PF_FRAME_HELLO, body, length, err);
-}
-
-static int refused(const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
-{
-	char reason[PF_REASON_MAX + 1];
-
-	if (frame->type != PF_FRAME_FAILURE)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "%s instead of WELCOME",
-				  pf_frame_name(frame->type));
-	if (pf_msg_unpack_failure(body, frame->length, reason, err))
-		return -1;
-	return pf_err_set(err, PF_ERR_PROTOCOL, "the destination refused: %s", reason);
+	return pf_call_hello(&attempt->call, attempt->out->channel[number], &hello,
+			     attempt->out->secret, err);
 }
 
 static int recv_welcome(const struct attempt *attempt, uint32_t number, struct pf_err *err)
@@ -99,20 +45,9 @@ static int recv_welcome(const struct attempt *attempt, uint32_t number, struct p
 	struct pf_channel *channel = attempt->out->channel[number];
 	struct pf_conn *conn = pf_channel_conn(channel);
 	struct pf_msg_welcome welcome;
-	const uint8_t *body = NULL;
-	struct pf_frame frame;
 
-	if (pf_greet_recv(channel, &attempt->greet, &frame, &body, err))
+	if (pf_call_welcome(&attempt->call, channel, &welcome, err))
 		return -1;
-	if (frame.type != PF_FRAME_WELCOME)
-		return refused(&frame, body, err);
-	if (pf_msg_unpack_welcome(body, frame.length, &welcome, err))
-		return -1;
-	if (welcome.protocol != PF_WIRE_PROTOCOL || welcome.features != 0)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "the destination (%s) speaks protocol %u with features 0x%llx; "
-				  "this side speaks %u", welcome.software, welcome.protocol,
-				  (unsigned long long)welcome.features, PF_WIRE_PROTOCOL);
 	if (!welcome.has_proof)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a WELCOME without a proof");
 	/* A destination that has decided already is not one to start with (DESIGN.md section 4.1). */
@@ -144,16 +79,16 @@ static int connect_all(const struct attempt *attempt, struct pf_err *err)
 {
 	struct pf_connected *out = attempt->out;
 
-	for (uint32_t i = 0; i <= attempt->options->channels; i++) {
-		if (open_channel(attempt, i == 0, &out->channel[i], err) ||
+	for (uint32_t i = 0; i <= attempt->call.options->channels; i++) {
+		if (pf_call_open(&attempt->call, i == 0, &out->channel[i], err) ||
 		    send_hello(attempt, i, err) || recv_welcome(attempt, i, err)) {
-			pf_endpoint_print(attempt->endpoint, out->address);
+			pf_endpoint_print(attempt->call.endpoint, out->address);
 			pf_err_prefix(err, "%s, connection %u", out->address, i);
 			return bulk_refused(i, err);
 		}
 		pf_channel_expect(out->channel[i], out->welcome.epoch, NULL, 0);
 	}
-	pf_endpoint_print(attempt->endpoint, out->address);
+	pf_endpoint_print(attempt->call.endpoint, out->address);
 	return 0;
 }
 
@@ -195,11 +130,12 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		struct pf_err failure;
 		bool over;
 		struct attempt attempt = {
-			.options = connector->options,
-			.endpoint = &connector->options->connect[i % connector->options->connects],
-			.greet = {.deadline_ns = end < connector->deadline_ns ?
-							 end : connector->deadline_ns,
-				  .cancel_fd = connector->cancel_fd},
+			.call = {.options = connector->options,
+				 .endpoint = &connector->options
+						      ->connect[i % connector->options->connects],
+				 .greet = {.deadline_ns = end < connector->deadline_ns ?
+								  end : connector->deadline_ns,
+					   .cancel_fd = connector->cancel_fd}},
 			.out = out,
 		};
 
@@ -239,11 +175,12 @@ static void *connect_thread(void *opaque)
 	return NULL;
 }
 
-/* The connections stood just as the agent ended. */
-static void drop_connected(const struct pf_mail *mail)
+/* The connections stood just as the agent ended, or the link that they replace was lost. */
+void pf_connector_drop(const struct pf_mail *mail)
 {
 	if (mail->kind == PF_MAIL_CONNECTED)
 		pf_connected_free(mail->data);
+	pf_racer_drop(mail);
 }
 
 int pf_connector_start(struct pf_connector *connector, const struct pf_options *options,
@@ -254,7 +191,7 @@ int pf_connector_start(struct pf_connector *connector, const struct pf_options *
 					   .inbox = inbox,
 					   .deadline_ns = deadline_ns,
 					   .again = again};
-	inbox->drop = drop_connected;
+	inbox->drop = pf_connector_drop;
 	connector->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (connector->cancel_fd < 0)
 		return pf_err_sys(err, "creating an eventfd");

@@ -5,6 +5,7 @@
  *   source.c          beginning and end, the threads' mail, parameters
  *   source_actions.c  what the state table's actions do
  *   source_session.c  the connections
+ *   source_resume.c   the connections that are made again once the guest was offered
  *   source_frames.c   what the destination says and is told
  *   source_vmm.c      what the VMM says
  *   source_again.c    what a process before this one has left
@@ -13,13 +14,29 @@
 #ifndef PF_MIGRATE_SOURCE_ENGINE_H
 #define PF_MIGRATE_SOURCE_ENGINE_H
 
+#include "migrate/ration.h"
 #include "migrate/source.h"
+#include "migrate/source_race.h"
 
 struct source {
 	struct pf_agent agent;
 	struct pf_service service;
 	bool vmm_described; /* service.reader is filled */
 	struct pf_connector connector;
+	struct pf_racer *racer; /* connects again after OFFERED; NULL: not now */
+	uint32_t races;		/* so far: the origin of the racer's mails */
+	bool met;		/* its WELCOME has led to the link that stands: it makes the bulk connections */
+	bool held;		/* `pause`: nothing is connected until `recover` */
+	uint32_t connects;	/* where to connect to: --connect, or what `recover` said */
+	struct pf_endpoint connect[PF_CONNECTS_MAX];
+	uint8_t secret[PF_SECRET_BYTES];
+	bool map_known; /* what the destination has: all may be pushed but that */
+	char tried[sizeof(((struct pf_err *)0)->text)]; /* why the last attempt failed */
+	char refused[sizeof(((struct pf_err *)0)->text)]; /* what PEER_REFUSED has said last */
+	struct pf_ration refusals;
+	enum pf_record peer_record; /* at the last meeting; NONE: of nobody who knows the session */
+	bool stranger; /* whom it met last does not know the session */
+	uint8_t told; /* which meeting without a link the orchestrator has been told of: action + 1 */
 	struct pf_link urgent, bulk[PF_CHANNELS_MAX];
 	struct pf_answers answers;
 	struct pf_pusher *pusher[PF_CHANNELS_MAX];
@@ -41,7 +58,7 @@ struct source {
 
 /* ---- source_actions.c: struct pf_agent_ops ---- */
 void pf_source_act(void *engine, uint8_t action);
-/* What the bulk threads waited for may be otherwise now: they push. */
+/* What the bulk threads waited for may be otherwise now: they push, if that may be. */
 void pf_source_wake_pushers(struct source *source);
 
 /* false: its guest stands, and there is nobody to be told that it may run. */
@@ -71,7 +88,31 @@ void pf_source_connected(struct source *source, struct pf_connected *connected);
 /* Joins the threads of the connections; goodbye: what was posted is sent first. */
 void pf_source_part(struct source *source, bool goodbye);
 /* A connection is gone, or has to go: the session ends, the migration may not. */
+void pf_source_drop_link(struct source *source, const struct pf_err *err);
+/* The same, and the race that was making its other connections ends too. */
 void pf_source_down(struct source *source, const struct pf_err *err);
+
+/* A session begins, with the threads of its connections; each takes over its channel, also on -1. */
+PF_MUST_USE int pf_source_start_urgent(struct source *source, struct pf_channel *channel,
+				       bool resumed, struct pf_err *err);
+PF_MUST_USE int pf_source_start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
+				     bool resumed, struct pf_err *err);
+
+/* ---- source_resume.c ---- */
+
+/* Connects again, for ever, unless that is under way, or held, or the memory that would be asked for is not
+ * here yet. */
+void pf_source_race(struct source *source);
+/* Offered, and no link: it has to be made. */
+bool pf_source_is_cut(const struct source *source);
+void pf_source_stop_race(struct source *source);
+/* From the race thread, and from the urgent thread (PF_MAIL_SUSPECT). */
+void pf_source_race_mail(struct source *source, struct pf_mail *mail);
+void pf_source_suspect(struct source *source, bool suspected);
+/* struct pf_agent_ops */
+void pf_source_path(void *engine, unsigned news, const struct pf_path *path);
+int pf_source_pause(void *engine, struct pf_err *err);
+int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err);
 
 /* ---- source_frames.c ---- */
 void pf_source_frame(struct source *source, const struct pf_mail *mail);

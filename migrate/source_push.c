@@ -17,6 +17,31 @@
 /* A run whose every second page is zero, and the zeros before it. */
 #define PUT_BYTES_MAX (PF_RUN_BYTES_MAX + (PF_RUN_PAGES_MAX + 2) * PF_FRAME_HEADER_BYTES)
 
+static void note_received(void *opaque, uint32_t region, uint64_t first, uint64_t count)
+{
+	struct pf_service *service = opaque;
+
+	pf_push_received(&service->push, region, first, count);
+}
+
+/* Nothing is pushed before the last part: main starts that, on every bulk connection. */
+static int take_received(struct pf_pusher *pusher, struct pf_link *link,
+			 const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
+{
+	struct pf_service *service = pusher->service;
+
+	if (link->number != 1 || !pusher->resumed)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "RECEIVED in a first session, or not on the first bulk connection");
+	if (pf_received_take(&pusher->received, &service->reader.table, frame, body, note_received,
+			     service, err))
+		return -1;
+	if (pf_received_done(&pusher->received, &service->reader.table))
+		pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_RECEIVED, 0, NULL, 0,
+				    &link->stop);
+	return 0;
+}
+
 static int pusher_frame(void *opaque, struct pf_link *link, const struct pf_frame *frame,
 			const uint8_t *body, struct pf_err *err)
 {
@@ -24,6 +49,8 @@ static int pusher_frame(void *opaque, struct pf_link *link, const struct pf_fram
 
 	if (frame->type == PF_FRAME_CREDIT)
 		return pf_credit_raise(&pusher->credit, frame->page, err);
+	if (frame->type == PF_FRAME_RECEIVED)
+		return take_received(pusher, link, frame, body, err);
 	return pf_link_pass_on(link, frame, body, err);
 }
 
@@ -89,6 +116,15 @@ static bool may_push(struct pf_pusher *pusher, struct pf_link *link)
 	       pf_pace_open(&service->pace, pf_now_ns(), &link->wake_ns);
 }
 
+/* Taken to be pushed: never what was received, unless the order of pages is wrong. */
+static void note_taken(struct pf_service *service, const struct pf_run *run)
+{
+	uint32_t resent = pf_push_resent(&service->push, run);
+
+	if (resent > 0)
+		atomic_fetch_add_explicit(&service->count.resent, resent, memory_order_relaxed);
+}
+
 /* Something to read: behind the zeros that were found last, as long as there are more of them. */
 static bool next_run(struct pf_pusher *pusher, struct pf_channel *channel)
 {
@@ -103,12 +139,16 @@ static bool next_run(struct pf_pusher *pusher, struct pf_channel *channel)
 
 		*left = (struct pf_run){.region = zeros->region,
 					.first = zeros->first + zeros->count};
-		if (pf_push_extend(&service->push, left, most ? most : 1))
+		if (pf_push_extend(&service->push, left, most ? most : 1)) {
+			note_taken(service, left);
 			return true;
+		}
 		if (!pf_service_put_zeros(service, channel, zeros))
 			return false;
 	}
 	pusher->pushing = pf_push_next(&service->push, PF_RUN_BYTES_MAX, left);
+	if (pusher->pushing)
+		note_taken(service, left);
 	return pusher->pushing;
 }
 
@@ -130,8 +170,14 @@ static bool skip_hole(struct pf_pusher *pusher, struct pf_channel *channel)
 	if (!pf_service_keep_zeros(service, channel, left, taken, &pusher->zeros))
 		return false;
 	count = pusher->zeros.count;
-	if (left->count == 0 && pf_push_extend(&service->push, &pusher->zeros, hole - taken))
-		count_pushed(service, pusher->zeros.count - count);
+	if (left->count == 0 && pf_push_extend(&service->push, &pusher->zeros, hole - taken)) {
+		struct pf_run more = {.region = pusher->zeros.region,
+				      .first = pusher->zeros.first + count,
+				      .count = pusher->zeros.count - count};
+
+		note_taken(service, &more);
+		count_pushed(service, more.count);
+	}
 	return true;
 }
 

@@ -65,8 +65,8 @@ void pf_source_connect_again(struct source *source)
 	pf_source_connect(source, true);
 }
 
-static int start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
-		      struct pf_err *err)
+int pf_source_start_bulk(struct source *source, uint32_t i, struct pf_channel *channel,
+			 bool resumed, struct pf_err *err)
 {
 	struct pf_pusher *pusher = source->pusher[i];
 	char name[16];
@@ -81,28 +81,42 @@ static int start_bulk(struct source *source, uint32_t i, struct pf_channel *chan
 	pusher->service = &source->service;
 	pf_credit_begin(&pusher->credit);
 	pusher->state_fd = -1;
+	pusher->resumed = resumed;
+	if (resumed)
+		pf_channel_expect(channel, source->agent.epoch, &source->service.reader.table, 0);
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
 	return pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
 			     source->agent.epoch, &pf_pusher_user, pusher, name, err);
 }
 
-static int start_links(struct source *source, struct pf_connected *connected, struct pf_err *err)
+int pf_source_start_urgent(struct source *source, struct pf_channel *channel, bool resumed,
+			   struct pf_err *err)
 {
-	struct pf_channel *urgent = pf_steal(&connected->channel[0]);
-
-	/* What an earlier connection carried, the destination has dropped. */
+	/* In a first session the destination has dropped what came before; in one that is taken up again
+	 * it says what it has. */
 	if (source->vmm_described)
 		pf_push_reset(&source->service.push);
+	/* Before its thread can hear of a page. */
+	if (resumed)
+		pf_channel_expect(channel, source->agent.epoch, &source->service.reader.table, 0);
 	pf_gate_reset(&source->service.gate);
 	memset(&source->answers, 0, sizeof(source->answers));
 	source->answers.service = &source->service;
-	if (pf_link_start(&source->urgent, urgent, &source->agent.inbox, 0, source->agent.epoch,
+	if (pf_link_start(&source->urgent, channel, &source->agent.inbox, 0, source->agent.epoch,
 			  &pf_answers_user, &source->answers, "urgent", err))
 		return -1;
 	atomic_store(&source->urgent.spin.limit_ns, source->agent.spin_ns);
 	pf_link_watch(&source->urgent, &source->agent.link_timeout_ns);
+	return 0;
+}
+
+static int start_links(struct source *source, struct pf_connected *connected, struct pf_err *err)
+{
+	source->map_known = true; /* it has nothing */
+	if (pf_source_start_urgent(source, pf_steal(&connected->channel[0]), false, err))
+		return -1;
 	for (uint32_t i = 0; i < source->agent.options->channels; i++)
-		if (start_bulk(source, i, pf_steal(&connected->channel[i + 1]), err))
+		if (pf_source_start_bulk(source, i, pf_steal(&connected->channel[i + 1]), false, err))
 			return -1;
 	return 0;
 }
@@ -118,6 +132,7 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
 	agent->epoch = connected->welcome.epoch;
 	pf_paths_follow(agent->paths, pf_conn_fd(pf_channel_conn(connected->channel[0])));
+	memcpy(source->secret, connected->secret, sizeof(source->secret));
 	if (pf_statedir_write(&agent->dir, "secret", connected->secret, PF_SECRET_BYTES, &err) ||
 	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, &err) ||
 	    start_links(source, connected, &err)) {
@@ -131,24 +146,48 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 	pf_connected_free(connected);
 }
 
+/* Of the race that makes the next link's connections: not a matter of the one that is gone. */
+static bool of_race(const struct source *source, const struct pf_mail *mail)
+{
+	return mail->kind >= PF_MAIL_MET && mail->kind <= PF_MAIL_TRIED &&
+	       mail->origin == source->races && source->racer;
+}
+
 /* What the destination had said before the connection ended, and main had not read yet. */
 static void take_last_words(struct source *source)
 {
-	struct pf_mail mail;
+	struct pf_mailbox *inbox = &source->agent.inbox;
+	struct pf_mail kept[PF_MAILBOX_SLOTS], mail;
+	unsigned count = 0;
 
-	while (!source->agent.ending && pf_mailbox_take(&source->agent.inbox, &mail)) {
+	while (!source->agent.ending && pf_mailbox_take(inbox, &mail)) {
+		if (of_race(source, &mail)) {
+			kept[count++] = mail;
+			continue;
+		}
 		if (mail.kind == PF_MAIL_FRAME && mail.origin == source->agent.epoch)
 			pf_source_frame(source, &mail);
+		else
+			inbox->drop(&mail);
 		free(mail.data);
 	}
+	for (unsigned i = 0; i < count; i++)
+		(void)!pf_mailbox_post(inbox, &kept[i]); /* there is room: it was there */
 }
 
 void pf_source_down(struct source *source, const struct pf_err *err)
 {
 	if (!source->link_up)
 		return;
+	pf_source_stop_race(source);
+	pf_source_drop_link(source, err);
+}
+
+void pf_source_drop_link(struct source *source, const struct pf_err *err)
+{
 	pf_source_part(source, false);
 	pf_paths_part(source->agent.paths);
+	pf_agent_lost_link(&source->agent);
 	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)

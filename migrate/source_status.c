@@ -27,6 +27,7 @@ void pf_source_status(void *engine, json_t *status)
 		.pushed = service->count.pushed,
 		.zero = service->count.zero,
 		.lost = service->count.lost,
+		.resent_after_resume = service->count.resent,
 	};
 
 	pages.filled = pages.requested + pages.pushed;
@@ -41,6 +42,9 @@ void pf_source_status(void *engine, json_t *status)
 		pf_status_bulk(status, bytes_of(&source->bulk[i], false));
 	pf_status_peer(status, source->link_up ? source->address : NULL,
 		       source->link_up ? source->cipher : NULL);
+	if (!source->link_up && source->tried[0])
+		json_object_set_new(json_object_get(status, "peer"), "tried",
+				    json_string(source->tried));
 	json_object_set_new(status, "downtime-us",
 			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
 }

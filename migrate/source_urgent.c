@@ -51,10 +51,14 @@ static void answers_mail(void *opaque, struct pf_link *link, struct pf_mail *mai
 }
 
 /* Marks before it reads, so that push does not pick the same page meanwhile. */
-static void claim_from_push(struct pf_push *push, const struct pf_run *run)
+static void claim_from_push(struct pf_service *service, const struct pf_run *run)
 {
+	uint32_t resent = pf_push_resent(&service->push, run);
+
 	for (uint32_t i = 0; i < run->count; i++)
-		pf_push_requested(push, run->region, run->first + i);
+		pf_push_requested(&service->push, run->region, run->first + i);
+	if (resent > 0)
+		add(&service->count.resent, resent);
 }
 
 /* The next pages of a request, as many as a frame holds. */
@@ -66,7 +70,7 @@ static bool answer_whole(struct pf_answers *answers, struct pf_channel *channel,
 	struct pf_run run = {.region = request->region, .first = request->first, .count = asked};
 	bool put;
 
-	claim_from_push(&service->push, &run);
+	claim_from_push(service, &run);
 	put = pf_service_put(service, channel, &run, &answers->zeros, scratch);
 	request->first += asked - run.count;
 	request->count -= asked - run.count;
@@ -78,8 +82,10 @@ static bool answer_part(struct pf_answers *answers, struct pf_channel *channel,
 {
 	struct pf_service *service = answers->service;
 
+	const struct pf_run page = {.region = request->region, .first = request->first, .count = 1};
+
 	if (answers->offset == 0)
-		pf_push_requested(&service->push, request->region, request->first);
+		claim_from_push(service, &page);
 	return pf_parts_put(service, channel, request, &answers->offset, &answers->zeros, scratch,
 			    PF_URGENT_BODY_MAX);
 }

@@ -25,8 +25,12 @@ void pf_push_reset(struct pf_push *push)
 	push->sweep_region = 0;
 	push->sweep_page = 0;
 	for (uint32_t i = 0; i < push->table->count; i++)
-		for (uint64_t w = 0; w < words_of(push, i); w++)
+		for (uint64_t w = 0; w < words_of(push, i); w++) {
 			atomic_store_explicit(&push->sent[i][w], 0, memory_order_relaxed);
+			/* Untouched, as long as no session was taken up: no memory is spent on it. */
+			if (atomic_load_explicit(&push->received[i][w], memory_order_relaxed))
+				atomic_store_explicit(&push->received[i][w], 0, memory_order_relaxed);
+		}
 }
 
 int pf_push_init(struct pf_push *push, const struct pf_region_table *table, struct pf_err *err)
@@ -35,7 +39,8 @@ int pf_push_init(struct pf_push *push, const struct pf_region_table *table, stru
 	pthread_mutex_init(&push->lock, NULL);
 	for (uint32_t i = 0; i < table->count; i++) {
 		push->sent[i] = calloc(words_of(push, i), sizeof(uint64_t));
-		if (push->sent[i])
+		push->received[i] = calloc(words_of(push, i), sizeof(uint64_t));
+		if (push->sent[i] && push->received[i])
 			continue;
 		pf_push_done(push);
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for the bitmap of region %u",
@@ -51,10 +56,47 @@ void pf_push_done(struct pf_push *push)
 		return;
 	for (uint32_t i = 0; i < push->table->count; i++) {
 		free(push->sent[i]);
-		push->sent[i] = NULL;
+		free(push->received[i]);
+		push->sent[i] = push->received[i] = NULL;
 	}
 	pthread_mutex_destroy(&push->lock);
 	push->table = NULL;
+}
+
+/* The bits of one word for pages [first, first + count), and how many pages that is. */
+static uint64_t word_mask(uint64_t first, uint64_t count, uint64_t *out_pages)
+{
+	uint64_t shift = first % 64, here = 64 - shift < count ? 64 - shift : count;
+
+	*out_pages = here;
+	return (here == 64 ? ~UINT64_C(0) : (UINT64_C(1) << here) - 1) << shift;
+}
+
+void pf_push_received(struct pf_push *push, uint32_t region, uint64_t first, uint64_t count)
+{
+	for (uint64_t here; count > 0; first += here, count -= here) {
+		uint64_t mask = word_mask(first, count, &here);
+
+		atomic_fetch_or_explicit(&push->received[region][first / 64], mask,
+					 memory_order_relaxed);
+		atomic_fetch_or_explicit(&push->sent[region][first / 64], mask,
+					 memory_order_relaxed);
+	}
+}
+
+uint32_t pf_push_resent(const struct pf_push *push, const struct pf_run *run)
+{
+	uint64_t first = run->first, left = run->count;
+	uint32_t resent = 0;
+
+	for (uint64_t here; left > 0; first += here, left -= here) {
+		uint64_t mask = word_mask(first, left, &here);
+
+		resent += (uint32_t)__builtin_popcountll(
+			mask & atomic_load_explicit(&push->received[run->region][first / 64],
+						    memory_order_relaxed));
+	}
+	return resent;
 }
 
 void pf_push_requested(struct pf_push *push, uint32_t region, uint64_t page)

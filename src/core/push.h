@@ -17,7 +17,8 @@
 
 struct pf_push {
 	const struct pf_region_table *table; /* borrowed */
-	_Atomic uint64_t *sent[PF_REGIONS_MAX]; /* one bit a page: pushed or answered */
+	_Atomic uint64_t *sent[PF_REGIONS_MAX]; /* one bit a page: pushed or answered, or received */
+	_Atomic uint64_t *received[PF_REGIONS_MAX]; /* said to be there, when the session was taken up */
 	_Atomic uint64_t hint; /* latest fault: region << 48 | page, or all ones: none yet */
 	pthread_mutex_t lock;
 	/* Under the lock: */
@@ -28,13 +29,17 @@ struct pf_push {
 	uint64_t sweep_page;
 };
 
-/* Allocates the bitmaps: 1 bit a page.  The table is borrowed. */
+/* Allocates the bitmaps: 2 bits a page.  The table is borrowed. */
 PF_MUST_USE int pf_push_init(struct pf_push *push, const struct pf_region_table *table,
 			     struct pf_err *err);
 /* Nothing has been sent: the destination starts again with no page.  No thread uses it meanwhile. */
 void pf_push_reset(struct pf_push *push);
 /* Takes a zeroed struct. */
 void pf_push_done(struct pf_push *push);
+/* The destination has these pages: they are not sent.  Any thread. */
+void pf_push_received(struct pf_push *push, uint32_t region, uint64_t first, uint64_t count);
+/* How many pages of a run, which is about to be sent, were received. */
+uint32_t pf_push_resent(const struct pf_push *push, const struct pf_run *run);
 /* A page was answered on urgent: push skips it and goes on around it. */
 void pf_push_requested(struct pf_push *push, uint32_t region, uint64_t page);
 /*

@@ -37,6 +37,12 @@ bool pf_destination_may_run(enum pf_record record)
 	return record == PF_RECORD_RUN;
 }
 
+bool pf_meeting_links(enum pf_meeting meeting)
+{
+	return meeting == PF_MEET_FRESH || meeting == PF_MEET_COMMIT_AGAIN ||
+	       meeting == PF_MEET_GONE || meeting == PF_MEET_GO_ON;
+}
+
 enum pf_meeting pf_record_meet(enum pf_record source, enum pf_record destination)
 {
 	/* Rows: the source's record; columns: the destination's. */

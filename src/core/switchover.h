@@ -37,6 +37,8 @@ enum pf_meeting {
 	PF_MEETINGS_
 };
 
+/* Does a connection stand after it?  If not, HELLO and WELCOME have said all that there is. */
+bool pf_meeting_links(enum pf_meeting meeting);
 enum pf_meeting pf_record_meet(enum pf_record source, enum pf_record destination);
 /*
  * The same when the destination cannot prove the session that the source's record is of: its state

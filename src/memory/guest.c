@@ -292,6 +292,7 @@ static void close_state(struct pf_guest *guest)
 		pf_ring_close(&guest->uffd[u].ring);
 	pf_slots_close(&guest->slots);
 	pf_journal_close(&guest->journal);
+	pf_snapshot_done(&guest->snapshot);
 }
 
 /* The urgent thread is the writer: the bulk threads must not keep it from a fault. */
@@ -313,6 +314,8 @@ static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	if (pf_journal_create(&guest->journal, dirfd, &guest->table, err))
 		return -1;
 	failed = create_lock(guest, err);
+	if (!failed)
+		failed = pf_snapshot_init(&guest->snapshot, &guest->table, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_create(&guest->uffd[u].ring, dirfd, u, err);
 	if (!failed && guest->has_faults)
@@ -340,6 +343,8 @@ static int open_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	if (pf_journal_open(&guest->journal, dirfd, &guest->table, err))
 		return -1;
 	failed = create_lock(guest, err);
+	if (!failed)
+		failed = pf_snapshot_init(&guest->snapshot, &guest->table, err);
 	for (uint32_t u = 0; !failed && u < guest->uffds; u++)
 		failed = pf_ring_open(&guest->uffd[u].ring, dirfd, u, err);
 	if (!failed && guest->has_faults)

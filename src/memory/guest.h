@@ -17,6 +17,7 @@
 #include "memory/journal.h"
 #include "memory/ring.h"
 #include "memory/slots.h"
+#include "memory/snapshot.h"
 #include "memory/uffd.h"
 
 #define PF_MAPPINGS_MAX 4u
@@ -62,6 +63,7 @@ struct pf_guest {
 		struct pf_ring ring;
 	} uffd[PF_UFFDS_MAX];
 	struct pf_journal journal;
+	struct pf_snapshot snapshot; /* what was here when the session was last taken up */
 	bool has_faults; /* some region has a bitmap */
 	int fault_fd;	 /* owned, if so: stage-2 exits come and are answered there */
 	struct pf_slots slots; /* if so: who waits there */
@@ -75,6 +77,7 @@ struct pf_guest {
 	_Atomic uint64_t unexpected; /* the last one that nobody has taken: packed, 0: none */
 	struct {
 		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
+		_Atomic uint64_t resent;     /* of these, pages that the source had been told of */
 		_Atomic uint64_t mapped;     /* pages mapped by CONTINUE, each mapping counts */
 		_Atomic uint64_t woken;	     /* EEXIST answered with WAKE */
 		/* Of these, pages that somebody had mapped, without an event, between their being

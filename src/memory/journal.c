@@ -345,6 +345,33 @@ bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t fi
 	return requested;
 }
 
+/* The upper state bit of each page, which FILLED alone has, side by side. */
+static uint64_t filled_lanes(uint64_t word)
+{
+	word = word >> 1 & ALL_LANES;
+	word = (word | word >> 3) & UINT64_C(0x0303030303030303);
+	word = (word | word >> 6) & UINT64_C(0x000f000f000f000f);
+	word = (word | word >> 12) & UINT64_C(0x000000ff000000ff);
+	return (word | word >> 24) & UINT64_C(0xffff);
+}
+
+uint64_t pf_journal_filled(const struct pf_journal *journal, uint32_t region, uint64_t first)
+{
+	uint64_t pages = journal->region[region].pages, bits = 0;
+
+	for (unsigned i = 0; i < 64 / PAGES_PER_WORD; i++) {
+		uint64_t page = first + i * PAGES_PER_WORD;
+		const _Atomic uint64_t *word = &journal->region[region].word[page / PAGES_PER_WORD];
+
+		if (page < pages)
+			bits |= filled_lanes(atomic_load_explicit(word, memory_order_acquire))
+				<< i * PAGES_PER_WORD;
+	}
+	return bits;
+}
+
+_Static_assert(PF_PAGE_FILLED == 2 && PF_PAGE_FILLING == 1, "the upper bit is FILLED's");
+
 bool pf_journal_complete(const struct pf_journal *journal)
 {
 	return atomic_load_explicit(&journal->filled, memory_order_acquire) == journal->total;

@@ -77,6 +77,8 @@ PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t reg
  */
 PF_MUST_USE bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first,
 				    uint64_t count);
+/* Which of the 64 pages from `first` on, a multiple of 64, are FILLED: one bit each. */
+uint64_t pf_journal_filled(const struct pf_journal *journal, uint32_t region, uint64_t first);
 /* Every page ABSENT, unrequested and not LOST again; nobody else may use the journal meanwhile. */
 void pf_journal_clear(struct pf_journal *journal);
 /* true once every page of every region is FILLED: here, or LOST. */

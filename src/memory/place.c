@@ -305,6 +305,17 @@ static enum pf_place_result not_written(struct pf_guest *guest, const struct pf_
 	return PF_PLACE_FAILED;
 }
 
+static void count_duplicates(struct pf_guest *guest, const struct pf_run *run, uint32_t count)
+{
+	uint32_t resent;
+
+	if (count == 0)
+		return;
+	count_up(&guest->count.duplicates, count);
+	resent = pf_snapshot_count(&guest->snapshot, run);
+	count_up(&guest->count.resent, resent < count ? resent : count);
+}
+
 static enum pf_place_result place_file(struct pf_guest *guest, const struct pf_run *run,
 				       const uint8_t *bytes, uint32_t *out_placed,
 				       struct pf_err *err)
@@ -321,7 +332,7 @@ static enum pf_place_result place_file(struct pf_guest *guest, const struct pf_r
 	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
 	asked = pf_journal_fill(&guest->journal, run->region, run->first, mine);
 	pf_fault(PF_FAULT_FILLED);
-	count_up(&guest->count.duplicates, run->count - placed);
+	count_duplicates(guest, run, run->count - placed);
 	*out_placed = placed;
 	result = map_mask(guest, run, mine, true, err);
 	if (asked && guest->region[run->region].has_bitmap)
@@ -420,8 +431,7 @@ static enum pf_place_result place_visible(struct pf_guest *guest, const struct p
 		result = PF_PLACE_FAILED;
 	pf_guest_let_discards(guest);
 	if (result == PF_PLACE_OK)
-		count_up(&guest->count.duplicates,
-			 run->count - (uint32_t)__builtin_popcount(mine));
+		count_duplicates(guest, run, run->count - (uint32_t)__builtin_popcount(mine));
 	return result;
 }
 

@@ -14,6 +14,9 @@ from processes import DEADLINE, SLOWER, Child, Guest, Late
 from relay import Relay
 
 ID = "vm7"
+# Milliseconds.  A process that is stopped, or a machine that stands still for a moment, is no outage in
+# tests that are about something else; those that are about it say None: as it is shipped.
+LINK_TIMEOUT = 60000
 # What guests are on whose test does not say: the tests marked "backing" hold for memory of any kind.
 KINDS = os.environ.get("PAGEFERRY_KINDS")
 
@@ -170,7 +173,7 @@ class Migration:
 
     def start_destination(self, **more):
         """Listens on a port of the kernel's choice; `address` says which."""
-        defaults = {"listen": "127.0.0.1:0", "peer_name": SOURCE_NAME}
+        defaults = {"listen": "127.0.0.1:0", "peer_name": SOURCE_NAME, "link_timeout": LINK_TIMEOUT}
         self.destination = self.own(
             Agent("destination", self.folder, self.options("destination", {**defaults, **more}))
         )
@@ -179,7 +182,7 @@ class Migration:
         return self.destination
 
     def start_source(self, **more):
-        defaults = {"connect": getattr(self, "address", None)}
+        defaults = {"connect": getattr(self, "address", None), "link_timeout": LINK_TIMEOUT}
         if SLOWER > 1:  # a handshake is to take 5 s at most, and may need another attempt
             defaults["connect_timeout"] = int(DEADLINE)
         self.source = self.own(
@@ -198,15 +201,16 @@ class Migration:
         setattr(self, name.replace("-", "_"), self.own(guest))
         return guest
 
-    def start(self, memory="64M", vcpus=1, source=None, destination=None, budget=None, guests=((), ())):
+    def start(self, memory="64M", vcpus=1, source=None, destination=None, budget=None, guests=((), ()),
+              second=False):
         """Both sides, up to the point where the orchestrator may say switchover.
 
         budget: bytes that may pass towards the destination before the relay stands still.
         guests: more options for the guest programs, the source's and the destination's."""
         self.start_destination(**(destination or {}))
         if budget:
-            self.relay = Relay(self.address, budget)
-            self.address = self.relay.address
+            self.relay, self.direct = Relay(self.address, budget), self.address
+            self.address = [self.relay.address, self.direct] if second else self.relay.address
         self.start_source(**(source or {}))
         self.source.open()
         self.start_guest("source", memory, vcpus, guests[0]).wait_word("running")
@@ -244,10 +248,17 @@ class Migration:
         for name, seconds in agent.busy_seconds().items():
             assert name == "pageferry" or seconds - before.get(name, 0) < 0.2, (name, seconds)
 
-    def start_serving(self, vcpus=1, source=None):
+    @staticmethod
+    def wait_thread(agent, name):
+        """Until the agent has a thread of that name; no event tells of one."""
+        until = time.monotonic() + DEADLINE
+        while name not in agent.busy_seconds():
+            assert time.monotonic() < until
+
+    def start_serving(self, vcpus=1, source=None, destination=None, second=False):
         """The guest runs at the destination, most of its 64 MiB are still at the source, and the
-        network stands still until relay.release()."""
-        self.start("64M", vcpus, source=source, budget=8 << 20)
+        network stands still until relay.release().  second: the source knows a way around it."""
+        self.start("64M", vcpus, source=source, destination=destination, budget=8 << 20, second=second)
         self.source.control.command("switchover")
         self.wait_state("postcopy-active")
 

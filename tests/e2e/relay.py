@@ -24,7 +24,7 @@ class Relay:
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.wake, self.bell = socket.socketpair()
         self.order = None  # what the other thread wants: "release", "hold", "let", "hold back",
-        # "let back", "cut" or "stop"
+        # "let back", "snap", "cut" or "stop"
         self.let_pass = 0
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
@@ -67,6 +67,10 @@ class Relay:
     def cut(self):
         """Every connection is reset, and nobody can connect again."""
         self.obey("cut")
+
+    def snap(self):
+        """Every connection is reset; others can be made."""
+        self.obey("snap")
 
     def stop(self):
         if self.thread.is_alive():
@@ -131,6 +135,8 @@ class Relay:
                     self.budget += self.let_pass
                 elif order in ("hold back", "let back"):
                     self.back = order == "let back"
+                elif order == "snap":
+                    self.close_pairs()
                 else:
                     self.close_pairs()
                     self.listener.close()

@@ -145,12 +145,6 @@ static bool wants_link(const struct world *w)
 	       (states >> w->side[PF_SOURCE].state & 1);
 }
 
-static bool keeps_link(enum pf_meeting meeting)
-{
-	return meeting == PF_MEET_FRESH || meeting == PF_MEET_COMMIT_AGAIN ||
-	       meeting == PF_MEET_GONE || meeting == PF_MEET_GO_ON;
-}
-
 /* Both sides have the connection, as far as the destination knows. */
 static void join(struct world *w)
 {
@@ -170,7 +164,7 @@ static void destination_meets(struct making *m, enum pf_meeting meeting)
 		loses_link(m, PF_DESTINATION);
 	if (meeting == PF_MEET_FRESH)
 		w->proven = true;
-	if (keeps_link(meeting))
+	if (pf_meeting_links(meeting))
 		join(w);
 	pf_note(m, PF_DESTINATION, event);
 }
@@ -200,7 +194,7 @@ static bool connect(struct making *m, bool heard)
 		return false;
 	meeting = meet(m);
 	/* Its record could not be written, or it crashed behind the write: there is no WELCOME. */
-	if (keeps_link(meeting) && (!d->linked || d->late[0]))
+	if (pf_meeting_links(meeting) && (!d->linked || d->late[0]))
 		heard = false;
 	if (heard)
 		pf_note(m, PF_SOURCE, m->tables->machine[PF_SOURCE]->meeting_event[meeting]);

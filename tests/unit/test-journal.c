@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "memhelp.h"
-#include "memory/journal.h"
+#include "memory/snapshot.h"
 
 #define THREADS 4
 #define REQUESTED_ABSENT UINT64_C(4)
@@ -543,6 +543,37 @@ static void a_journal_without_room_is_refused_with_the_bytes_needed(void **state
 	pf_journal_close(&journal);
 }
 
+/* FILLED and nothing else, whatever else is noted of a page; asked by runs that cross words. */
+static void a_snapshot_has_what_is_filled_at_that_moment(void **state)
+{
+	struct pf_snapshot snapshot;
+	struct pf_journal journal;
+	struct pf_run run = {.region = 2, .first = 90, .count = 40};
+	struct pf_err err = {0};
+	bool first;
+
+	(void)state;
+	create(&journal);
+	assert_int_equal(pf_snapshot_init(&snapshot, &table, &err), 0);
+	for (uint64_t page = 100; page < 116; page += 16)
+		(void)pf_journal_claim(&journal, 2, page, 16);
+	(void)pf_journal_request(&journal, 2, 101, &first);
+	(void)pf_journal_fill(&journal, 2, 100, 0x00ff); /* 108 to 115 are being filled */
+	assert_false(pf_journal_lose(&journal, 2, 110));
+	assert_int_equal(pf_snapshot_count(&snapshot, &run), 0); /* not taken yet */
+	pf_snapshot_take(&snapshot, &journal);
+	assert_int_equal(pf_snapshot_count(&snapshot, &run), 9); /* a lost page does not come any more */
+	(void)pf_journal_fill(&journal, 2, 111, 1);
+	assert_int_equal(pf_snapshot_count(&snapshot, &run), 9);
+	assert_int_equal(pf_journal_filled(&journal, 2, 64) >> (100 - 64), 0xcff);
+	(void)pf_journal_claim(&journal, 2, LAST_PAGES - 1, 1);
+	(void)pf_journal_fill(&journal, 2, LAST_PAGES - 1, 1);
+	assert_int_equal(pf_journal_filled(&journal, 2, LAST_PAGES / 64 * 64), 1 << 2);
+	assert_int_equal(pf_journal_filled(&journal, 0, 0), 0);
+	pf_snapshot_done(&snapshot);
+	pf_journal_close(&journal);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
 
 int main(void)
@@ -565,6 +596,7 @@ int main(void)
 		CASE(another_guests_journal_is_refused),
 		CASE(an_unfinished_or_damaged_journal_is_refused),
 		CASE(a_journal_without_room_is_refused_with_the_bytes_needed),
+		CASE(a_snapshot_has_what_is_filled_at_that_moment),
 	};
 
 	seed = test_seed();

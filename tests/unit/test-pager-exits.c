@@ -22,6 +22,7 @@
 
 #include "memory/row.h"
 #include "migrate/destination_exits.h"
+#include "migrate/destination_pager.h"
 #include "pager_kit.h"
 #include "wire/vmm_msg.h"
 
@@ -597,6 +598,7 @@ static void faults_are_counted_by_who_waited(void **state)
 static void a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm(void **state)
 {
 	struct uffd_msg event = {.event = UFFD_EVENT_PAGEFAULT};
+	const struct pf_run page = {.first = 5, .count = 1};
 	const uint32_t tids[] = {900, 17, 300};
 
 	(void)state;
@@ -605,18 +607,22 @@ static void a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm(void **state)
 	pf_pager_stop(&kit.pager, false); /* its counts are then this thread's to make */
 	event.arg.pagefault.feat.ptid = 17;
 	kit.pager.guest = &kit.guest;
-	pf_exits_count(&kit.pager, 0, 0, &event); /* nobody knows: no THREAD_ID */
+	pf_blocked_by_uffd(&kit.pager, 0, &page, &event, true); /* nobody knows: no THREAD_ID */
 	kit.guest.uffd[0].features = UFFD_FEATURE_THREAD_ID;
-	pf_exits_count(&kit.pager, 0, 0, &event);
+	pf_blocked_by_uffd(&kit.pager, 0, &page, &event, true);
 	event.arg.pagefault.feat.ptid = 18;
-	pf_exits_count(&kit.pager, 0, 0, &event);
+	pf_blocked_by_uffd(&kit.pager, 0, &page, &event, true);
 	kit.guest.region[0].has_bitmap = false; /* a memfd: the vCPU's own accesses come this way */
 	event.arg.pagefault.feat.ptid = 900;
-	pf_exits_count(&kit.pager, 0, 0, &event);
+	pf_blocked_by_uffd(&kit.pager, 0, &page, &event, true);
 	assert_int_equal(kit.pager.count.kvm, 1);
 	assert_int_equal(kit.pager.count.vmm, 1);
 	assert_int_equal(kit.pager.count.vcpu, 1);
 	kit.guest.region[0].has_bitmap = true;
+	/* By their places in HELLO: 17 was the second, 900 the first. */
+	assert_true(pf_pager_blocked(&kit.pager, &kit.guest, 0) > 0);
+	assert_true(pf_pager_blocked(&kit.pager, &kit.guest, 1) > 0);
+	assert_int_equal(pf_pager_blocked(&kit.pager, &kit.guest, 2), 0);
 	close_kit();
 }
 

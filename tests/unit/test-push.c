@@ -235,6 +235,28 @@ static void a_hole_of_a_terabyte_is_taken_by_words(void **unused)
 	pf_push_done(&own);
 }
 
+static void what_was_received_is_not_pushed_and_would_be_counted(void **unused)
+{
+	uint64_t pushed[2] = {0};
+	struct pf_run run, probe = {.region = 0, .first = 60, .count = 200};
+
+	(void)unused;
+	pf_push_requested(&push, 0, 5); /* answered in this session, before the bitmap was here */
+	pf_push_received(&push, 0, 63, 130);
+	pf_push_received(&push, 1, 0, 77);
+	assert_int_equal(pf_push_resent(&push, &probe), 130);
+	while (pf_push_next(&push, FRAME, &run)) {
+		assert_int_equal(pf_push_resent(&push, &run), 0);
+		pushed[run.region] += run.count;
+	}
+	assert_int_equal(pushed[0], 1000 - 130 - 1);
+	assert_int_equal(pushed[1], 0);
+	probe = (struct pf_run){.region = 0, .first = 192, .count = 1};
+	assert_int_equal(pf_push_resent(&push, &probe), 1); /* a request for it would show */
+	pf_push_reset(&push);
+	assert_int_equal(pf_push_resent(&push, &probe), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +271,8 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(a_stretch_is_extended_up_to_what_was_sent, begin,
 						end),
+		cmocka_unit_test_setup_teardown(what_was_received_is_not_pushed_and_would_be_counted,
+						begin, end),
 		cmocka_unit_test(a_hole_of_a_terabyte_is_taken_by_words),
 		cmocka_unit_test_setup_teardown(threads_take_each_page_at_most_once, begin, end),
 	};

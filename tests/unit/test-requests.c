@@ -75,6 +75,38 @@ static enum pf_retry judge_by_page(void *opaque, const struct pf_request *reques
 }
 
 /* Every third stays parked, every third is gone, and what was never parked is nobody's business. */
+/* Even pages have come by another way, odd ones have not, 9 is being filled. */
+static enum pf_retry judge_after_a_cut(void *opaque, const struct pf_request *request)
+{
+	(void)opaque;
+	if (request->page == 9)
+		return PF_RETRY_KEEP;
+	return request->page % 2 ? PF_RETRY_SEND : PF_RETRY_DONE;
+}
+
+static void of_what_is_owed_only_what_is_absent_is_asked_for_again(void **unused)
+{
+	struct pf_request *request;
+	uint64_t asked = 0;
+
+	(void)unused;
+	for (uint64_t page = 0; page < 20; page++)
+		pf_requests_open(&requests, 0, page, page);
+	for (unsigned i = 0; i < 12 && (request = pf_requests_next(&requests)); i++)
+		pf_requests_sent(&requests, request);
+	pf_requests_park_all(&requests, 1000);
+	assert_null(pf_requests_next(&requests));
+	assert_false(pf_requests_owed(&requests, 0, 3));
+	pf_requests_retry(&requests, 1000, judge_after_a_cut, NULL);
+	assert_int_equal(requests.open, 10);
+	assert_int_equal(requests.parked, 1);
+	while ((request = pf_requests_next(&requests))) {
+		asked |= UINT64_C(1) << request->page;
+		pf_requests_sent(&requests, request);
+	}
+	assert_int_equal(asked, 0xaaaaa & ~(1 << 9));
+}
+
 static void a_parked_one_is_held_back_until_it_is_judged(void **unused)
 {
 	enum { PARKED = 3000 };
@@ -250,6 +282,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(one_that_was_opened_is_sent_once_and_closed_once, begin),
 		cmocka_unit_test_setup(after_a_cut_all_open_ones_are_sent_again, begin),
+		cmocka_unit_test_setup(of_what_is_owed_only_what_is_absent_is_asked_for_again, begin),
 		cmocka_unit_test_setup(a_parked_one_is_held_back_until_it_is_judged, begin),
 		cmocka_unit_test_setup(
 			one_that_is_handed_on_is_tried_less_and_less_often_and_has_no_latency, begin),

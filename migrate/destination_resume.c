@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/destination_resume.c - a source comes back: whether it is the same, and what follows from the records.
+ *
+ * Main thread; never blocks but for joining threads that were told to end.  A hello that proves the session
+ * gets a new epoch, durably, and its link takes the place of the one before, whose threads have all ended
+ * then: what is FILLED is what the source will be told.  (The urgent thread lives on: it drops the old
+ * connection when it takes the new one, which is before WELCOME leaves this host, so before bulk 1 can ask.)
+ */
+#include "migrate/destination_engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "core/switchover.h"
+#include "net/tcp.h"
+
+/* true: the source knows the session's secret.  *err: why not. */
+static bool proves(const struct destination *destination, const struct pf_greeting *greeting,
+		   struct pf_err *err)
+{
+	const struct pf_msg_hello *hello = &greeting->hello;
+
+	if (!destination->session_known) {
+		pf_err_set(err, PF_ERR_PROTOCOL, "a session that nobody knows here (epoch %u)",
+			   hello->epoch);
+		pf_err_hint(err, "if this is the right migration, this side's state directory is not the "
+				 "one that it ran with");
+		return false;
+	}
+	return pf_session_check(pf_channel_conn(greeting->channel), destination->secret,
+				hello->epoch, 0, PF_SOURCE, hello->proof, err) == 0;
+}
+
+/* What stands against the session that this hello proves; record and epoch of an honest source. */
+static int judge(const struct destination *destination, const struct pf_msg_hello *hello,
+		 struct pf_err *err)
+{
+	const struct pf_agent *agent = &destination->agent;
+
+	if (hello->epoch > agent->epoch)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "epoch %u; the last one here is %u",
+				  hello->epoch, agent->epoch);
+	if (hello->record == PF_RECORD_NONE)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a session is taken up again, and nothing was offered in it");
+	if (destination->held) {
+		pf_err_set(err, PF_ERR_STATE, "paused by its orchestrator");
+		return pf_err_hint(err, "pageferry recover lets it go on");
+	}
+	if (pf_backlog_first(&agent->backlog))
+		return pf_err_set(err, PF_ERR_SYSTEM, "the destination cannot write its record now");
+	return 0;
+}
+
+void pf_resume_urgent(struct destination *destination)
+{
+	if (destination->resuming && destination->armed)
+		pf_pager_go_on(&destination->pager, destination->agent.epoch,
+			       &destination->guest.table);
+}
+
+void pf_resume_bulk(struct destination *destination, uint32_t i)
+{
+	if (!destination->resuming || !destination->armed)
+		return;
+	pf_link_agree(&destination->bulk[i], &destination->guest.table);
+	if (i == 0)
+		pf_link_tell(&destination->bulk[i], PF_MAIL_GO_ON, NULL, 0);
+}
+
+static int take_up(struct destination *destination, struct pf_greeting *greeting,
+		   struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_conn *conn = pf_channel_conn(greeting->channel);
+
+	if (pf_statedir_write_record(&agent->dir, agent->record, agent->epoch + 1, err))
+		return -1;
+	agent->epoch++;
+	destination->channels = greeting->hello.channels;
+	destination->resuming = destination->theirs_known = true;
+	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
+	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
+	pf_paths_follow(agent->paths, pf_conn_fd(conn));
+	pf_channel_become_urgent(greeting->channel);
+	pf_tcp_tune(pf_conn_fd(conn), true);
+	if (pf_session_welcome(destination, greeting, true, err))
+		return -1;
+	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
+	destination->urgent_up = true;
+	pf_resume_urgent(destination);
+	return 0;
+}
+
+static bool links(const struct pf_agent *agent, const struct pf_msg_hello *hello)
+{
+	return pf_meeting_links(pf_record_meet(hello->record, agent->record));
+}
+
+/* WELCOME says all, and there is no link. */
+static void answer_only(struct destination *destination, struct pf_greeting *greeting, bool proven)
+{
+	struct pf_err err;
+
+	if (pf_session_welcome(destination, greeting, proven, &err) == 0)
+		(void)pf_channel_flush(greeting->channel, &err);
+	pf_channel_free(pf_steal(&greeting->channel));
+}
+
+static void meet(struct destination *destination, struct pf_greeting *greeting)
+{
+	struct pf_agent *agent = &destination->agent;
+	const struct pf_msg_hello *hello = &greeting->hello;
+	enum pf_meeting meeting;
+	struct pf_err err;
+	uint8_t event;
+
+	if (destination->urgent_up && links(agent, hello)) {
+		pf_err_set(&err, PF_ERR_UNREACHABLE, "the source has made another connection");
+		pf_session_down(destination, &err);
+	}
+	meeting = pf_record_meet(hello->record, agent->record);
+	event = agent->machine->meeting_event[meeting];
+	destination->peer_record = hello->record;
+	if (!pf_meeting_links(meeting)) {
+		answer_only(destination, greeting, true);
+	} else if (take_up(destination, greeting, &err)) {
+		pf_session_refuse(destination, greeting, &err);
+		return;
+	}
+	if (event < agent->machine->events)
+		pf_agent_note(agent, event);
+	if (destination->urgent_up)
+		pf_agent_recovered(agent);
+}
+
+void pf_resume_hello(struct destination *destination, struct pf_greeting *greeting)
+{
+	struct pf_err err;
+
+	if (!proves(destination, greeting, &err)) {
+		pf_session_stranger(destination, greeting->address, &err);
+		answer_only(destination, greeting, false);
+	} else if (judge(destination, &greeting->hello, &err)) {
+		pf_session_refuse(destination, greeting, &err);
+	} else {
+		meet(destination, greeting);
+	}
+}
+
+/* ---- pause and recover ---- */
+
+int pf_destination_pause(void *engine, struct pf_err *err)
+{
+	struct destination *destination = engine;
+	struct pf_err why;
+
+	(void)err;
+	destination->held = true;
+	pf_err_set(&why, PF_ERR_STATE, "paused by the orchestrator");
+	pf_session_down(destination, &why);
+	return 0;
+}
+
+int pf_destination_recover(void *engine, const json_t *connect, struct pf_err *err)
+{
+	struct destination *destination = engine;
+
+	if (connect)
+		return pf_err_set(err, PF_ERR_USAGE, "'connect' is for the source, which connects");
+	destination->held = false;
+	return 0;
+}

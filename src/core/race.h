@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * core/race.h - attempts to connect that run beside each other: when one is due, who may speak.
+ *
+ * A new attempt at each address every 200 ms, or with back-off to 1 s where nobody waits for a page; at
+ * most 8 are open.  A SYN that was dropped is sent again after a second and then three (RFC 6298), so that
+ * what helps when a network heals is a fresh attempt: while all 8 are open the oldest makes room, once it
+ * has had its time.  One says HELLO at a time, since each that the destination hears takes the session
+ * from the one before; the next may when that one has been silent for a second.  Pure; time is the
+ * caller's.
+ */
+#ifndef PF_CORE_RACE_H
+#define PF_CORE_RACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PF_RACE_TRIES 8u     /* open at once */
+#define PF_RACE_ADDRESSES 8u
+#define PF_RACE_EVERY_NS UINT64_C(200000000)
+#define PF_RACE_BACKOFF_NS UINT64_C(1000000000)
+#define PF_RACE_LIFE_NS UINT64_C(5000000000)   /* of an attempt */
+#define PF_RACE_TIME_NS UINT64_C(1500000000)   /* that it has before another may want its place */
+#define PF_RACE_SPEECH_NS UINT64_C(1000000000) /* from HELLO to WELCOME, before another may try */
+
+enum pf_race_state {
+	PF_RACE_FREE,
+	PF_RACE_CONNECTING, /* TCP and TLS */
+	PF_RACE_READY,	    /* TLS stands: it could say HELLO */
+	PF_RACE_SPEAKING,
+	PF_RACE_LEAVING, /* was told to end */
+};
+
+struct pf_race {
+	uint32_t addresses;
+	bool eager; /* no back-off */
+	uint64_t next_ns[PF_RACE_ADDRESSES], every_ns[PF_RACE_ADDRESSES];
+	struct {
+		enum pf_race_state state;
+		uint32_t address;
+		uint64_t since_ns, spoke_ns;
+	} attempt[PF_RACE_TRIES];
+};
+
+/* The first attempts are due at once. */
+void pf_race_begin(struct pf_race *race, uint32_t addresses, bool eager, uint64_t now_ns);
+/* An attempt is due, and there is room: it is CONNECTING in *out_slot from now on. */
+bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, uint32_t *out_address);
+/* One is due and there is no room: who must leave, LEAVING from now on. */
+bool pf_race_evict(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
+/* Who may say HELLO now: SPEAKING from now on. */
+bool pf_race_speaker(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
+/* TLS stands.  Of one that is LEAVING: nothing. */
+void pf_race_ready(struct pf_race *race, uint32_t slot);
+/* It has ended, however; refused: the address answered, and would say the same again at once. */
+void pf_race_over(struct pf_race *race, uint32_t slot, bool refused, uint64_t now_ns);
+/* When to ask again at the latest, if nothing ends before. */
+uint64_t pf_race_wake_ns(const struct pf_race *race, uint64_t now_ns);
+
+#endif

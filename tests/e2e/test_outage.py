@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_outage.py - the network fails after the offer: both sides wait, and go on by themselves.
+
+Every migration here ends with every byte identical, and nothing that had been received was sent again.
+"""
+import os
+import random
+
+import pytest
+
+from control import Refused
+from pki import Pki
+
+pytestmark = pytest.mark.backing
+
+SHIPPED = {"link_timeout": None}
+
+
+def check_arrives(migration):
+    """Completed on both sides; returns both outcomes."""
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    return check_ends(migration)
+
+
+def check_ends(migration):
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+    ends = [agent.outcome() for agent in (migration.source, migration.destination)]
+    assert [end["outcome"] for end in ends] == ["completed", "completed"]
+    for end in ends:
+        assert end["migrate"]["pages"]["resent-after-resume"] == 0, end
+    pages = ends[1]["migrate"]["pages"]
+    assert pages["filled"] == pages["total"]
+    assert pages["duplicates"] <= ends[1]["migrate"]["faults"]["count"], pages
+    return ends
+
+
+def check_recovered(agent, epoch):
+    agent.control.wait_event("OUTAGE")
+    recovered = agent.control.wait_event("RECOVERED")["data"]
+    assert recovered["epoch"] == epoch and recovered["ms"] >= 0
+
+
+@pytest.mark.smoke
+def test_reset_in_the_middle_of_push(migration):
+    migration.start_serving(vcpus=2)
+    migration.relay.snap()
+    migration.relay.release()
+    for agent in (migration.source, migration.destination):
+        check_recovered(agent, 2)
+    check_arrives(migration)
+
+def hold_both_ways(migration):
+    """Not a byte passes, and no connection is closed: a cable that was pulled."""
+    migration.relay.hold()
+    migration.relay.hold_back()
+
+
+def let_go(migration):
+    migration.relay.let_back()
+    migration.relay.release()
+
+
+@pytest.mark.smoke
+def test_silence_without_a_reset_is_an_outage(migration):
+    """The relay takes connections and carries nothing: what was tried meanwhile is of no use either."""
+    migration.start_serving(vcpus=2, source=SHIPPED, destination=SHIPPED)
+    hold_both_ways(migration)
+    for agent in (migration.source, migration.destination):
+        reason = agent.control.wait_event("OUTAGE")["data"]["reason"]
+        assert "nothing was heard" in reason, reason
+    let_go(migration)
+    for agent in (migration.source, migration.destination):
+        agent.control.wait_event("RECOVERED")
+    check_arrives(migration)
+
+
+def test_a_connection_that_speaks_again_in_time_is_kept(migration):
+    """Suspected after 3 s, lost after 6: it is let go in between, and nobody is told of an outage."""
+    more = {"link_timeout": "3000"}
+    migration.start_serving(vcpus=2, source=more, destination=more)
+    hold_both_ways(migration)
+    # That it is suspected shows in a race: there is a thread of that name.
+    migration.wait_thread(migration.source, "race")
+    let_go(migration)
+    ends = check_arrives(migration)
+    assert [end["epoch"] for end in ends] == [1, 1]
+    for agent in (migration.source, migration.destination):
+        assert "OUTAGE" not in agent.control.names()
+
+
+def test_pause_and_recover(migration):
+    migration.start_serving(vcpus=2)
+    source, destination = migration.source.control, migration.destination.control
+    migration.relay.release()
+    source.command("pause")
+    for control in (source, destination):
+        assert control.wait_event("OUTAGE")
+    source.command("pause")  # done already
+    assert source.command("query-migrate")["state"] == "postcopy-paused"
+    destination.command("pause")
+    source.command("recover")
+    assert "paused by its orchestrator" in source.wait_event("PEER_REFUSED")["data"]["reason"]
+    migration.wait_status(migration.source, lambda status: "paused" in status["peer"]["tried"])
+    destination.command("recover")
+    for control in (source, destination):
+        assert control.wait_event("RECOVERED")
+    check_arrives(migration)
+
+
+def test_recover_with_another_address(migration):
+    migration.start_serving(vcpus=2)
+    migration.relay.cut()
+    migration.source.control.wait_event("OUTAGE")
+    migration.source.control.command("recover", {"connect": [migration.direct]})
+    assert migration.source.control.wait_event("RECOVERED")["data"]["epoch"] == 2
+    check_arrives(migration)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"connect": []}, {"connect": ["nowhere"]}, {"connect": "127.0.0.1:1"}, {"connect": [1]}]
+)
+def test_recover_with_no_address(migration, arguments):
+    migration.start_serving()
+    with pytest.raises(Refused) as refused:
+        migration.source.control.command("recover", arguments)
+    assert refused.value.error_class == "InvalidArgument"
+
+
+def test_pause_before_the_guest_has_gone(migration):
+    migration.start("16M")
+    for agent in (migration.source, migration.destination):
+        with pytest.raises(Refused) as refused:
+            agent.control.command("pause")
+        assert refused.value.error_class == "WrongState"
+
+
+def test_a_second_address_takes_over(migration):
+    """The first one's network is gone for good."""
+    migration.start_serving(vcpus=2, second=True)
+    migration.relay.cut()
+    for agent in (migration.source, migration.destination):
+        check_recovered(agent, 2)
+    assert migration.source.control.command("query-migrate")["peer"]["address"] == migration.direct
+    check_arrives(migration)
+
+
+def spoil(migration, role, end):
+    """Cuts the link for good, and has this side's certificate be that of `end`; returns its authority."""
+    mine = migration.pki.copy(migration.folder / "pki-of-its-own")
+    side = {"client": "source", "server": "destination"}[role]
+    migration.start_serving(vcpus=2, **{side: {"tls_dir": mine.folder}})
+    migration.relay.cut()
+    migration.source.control.wait_event("OUTAGE")
+    end(mine, role)
+    migration.source.control.command("recover", {"connect": [migration.direct]})
+    return mine
+
+
+def test_a_certificate_that_was_replaced_in_an_outage_works(migration):
+    spoil(migration, "client", Pki.issue)
+    assert migration.source.control.wait_event("RECOVERED")["data"]["epoch"] == 2
+    check_arrives(migration)
+
+
+@pytest.mark.parametrize(
+    "role, side", [("client", "source"), ("server", "destination")], ids=["source's", "destination's"]
+)
+def test_a_certificate_that_expired_in_an_outage_is_refused_until_it_is_replaced(migration, role, side):
+    mine = spoil(migration, role, Pki.expire)
+    agent = getattr(migration, side)
+    refused = agent.control.wait_event("PEER_REFUSED")["data"]
+    assert "it expired on" in refused["reason"], refused
+    assert agent.control.command("query-migrate")["state"] == "postcopy-paused"
+    mine.issue(role)
+    assert migration.source.control.wait_event("RECOVERED")["data"]["epoch"] == 2
+    check_arrives(migration)
+
+
+def test_who_is_blocked_is_told(migration):
+    """Both vCPUs want pages that the network does not carry: soon each waits, and for longer and longer."""
+    migration.start_serving(vcpus=2)
+    migration.relay.cut()
+    control = migration.destination.control
+    assert isinstance(control.wait_event("OUTAGE")["data"]["vcpus"], list)
+    migration.wait_status(migration.destination, lambda status: len(status["blocked-vcpus"]) == 2)
+    first = control.command("query-migrate")["blocked-vcpus"]
+    assert [one["vcpu"] for one in first] == [0, 1]
+    migration.wait_status(
+        migration.destination,
+        lambda status: all(now["blocked-ms"] > before["blocked-ms"] + 200
+                           for now, before in zip(status["blocked-vcpus"], first)),
+    )
+    assert migration.source.control.command("query-migrate")["blocked-vcpus"] == []
+    migration.source.control.command("recover", {"connect": [migration.direct]})
+    check_arrives(migration)
+
+
+@pytest.mark.parametrize("seed", [int(os.environ.get("PAGEFERRY_SEED", 20261129))])
+def test_twenty_cuts_in_one_migration(migration, seed):
+    """At random moments, in handshakes and in push; PAGEFERRY_SEED gives others."""
+    print("seed", seed)
+    dice = random.Random(seed)
+    migration.start("64M", 2, budget=8 << 20, source={"channels": "2"})
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    for _ in range(20):
+        migration.relay.snap()
+        # So many bytes towards the destination, of what connects next: from its first hello to far into push.
+        migration.relay.let(dice.choice((200, 3000, 20000, 200000, 2000000)))
+        migration.relay.wait_stalled()
+    migration.relay.release()
+    ends = check_arrives(migration)
+    assert ends[0]["epoch"] >= 5, "most cuts were in handshakes"

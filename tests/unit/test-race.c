@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tests/unit/test-race.c - attempts beside each other: how often, how many, who makes room, who speaks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/race.h"
+
+#define MS UINT64_C(1000000)
+#define BEGIN (1000 * MS)
+
+/* Starts whatever is due each 10 ms up to that moment; how many were, and when the last one was. */
+static unsigned start_until(struct pf_race *race, uint64_t *ms, uint64_t end_ms, uint64_t *last_ms)
+{
+	unsigned started = 0;
+
+	for (; *ms <= end_ms; *ms += 10) {
+		uint32_t slot, address;
+
+		while (pf_race_start(race, BEGIN + *ms * MS, &slot, &address)) {
+			started++;
+			*last_ms = *ms;
+		}
+	}
+	return started;
+}
+
+static void an_attempt_at_each_address_every_200_ms(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	unsigned at[3] = {0};
+
+	(void)state;
+	pf_race_begin(&race, 3, true, BEGIN);
+	assert_int_equal(start_until(&race, &ms, 0, &last), 3);
+	for (uint32_t i = 0; i < 3; i++)
+		at[race.attempt[i].address]++;
+	assert_true(at[0] == 1 && at[1] == 1 && at[2] == 1);
+	assert_int_equal(start_until(&race, &ms, 190, &last), 0);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 190 * MS), BEGIN + 200 * MS);
+	assert_int_equal(start_until(&race, &ms, 200, &last), 3);
+	assert_int_equal(start_until(&race, &ms, 1000, &last), 2); /* and no more than eight */
+}
+
+static void where_nobody_waits_they_back_off_to_a_second(void **state)
+{
+	static const uint64_t when[] = {0, 200, 600, 1400, 2400, 3400};
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 1, false, BEGIN);
+	for (unsigned i = 0; i < sizeof(when) / sizeof(when[0]); i++) {
+		assert_int_equal(start_until(&race, &ms, when[i], &last), 1);
+		assert_int_equal(last, when[i]);
+	}
+}
+
+/* A SYN that was dropped: the next tries must not wait five seconds for its end. */
+static void the_oldest_makes_room_once_it_has_had_its_time(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot, address;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	assert_int_equal(start_until(&race, &ms, 1400, &last), 8);
+	assert_false(pf_race_evict(&race, BEGIN + 1400 * MS, &slot)); /* none is due */
+	assert_true(pf_race_evict(&race, BEGIN + 1600 * MS, &slot));
+	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
+	assert_false(pf_race_evict(&race, BEGIN + 1600 * MS, &address)); /* one leaves already */
+	pf_race_ready(&race, slot); /* too late */
+	assert_int_equal(race.attempt[slot].state, PF_RACE_LEAVING);
+	pf_race_over(&race, slot, false, BEGIN + 1610 * MS);
+	assert_true(pf_race_start(&race, BEGIN + 1610 * MS, &slot, &address));
+}
+
+static void with_many_addresses_each_attempt_has_its_time(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 8, true, BEGIN);
+	assert_int_equal(start_until(&race, &ms, 1000, &last), 8);
+	assert_false(pf_race_evict(&race, BEGIN + 1490 * MS, &slot));
+	assert_true(pf_race_evict(&race, BEGIN + 1500 * MS, &slot));
+}
+
+static void who_has_tls_does_not_make_room(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 1400, &last);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		pf_race_ready(&race, i);
+	assert_false(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
+}
+
+static void one_speaks_at_a_time_and_the_next_when_it_is_silent(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t first, second;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 400, &last);
+	assert_false(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
+	pf_race_ready(&race, 1);
+	pf_race_ready(&race, 2);
+	assert_true(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
+	assert_int_equal(race.attempt[first].since_ns, BEGIN + 200 * MS);
+	assert_false(pf_race_speaker(&race, BEGIN + 1390 * MS, &second));
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 590 * MS), BEGIN + 600 * MS);
+	assert_true(pf_race_speaker(&race, BEGIN + 1400 * MS, &second));
+	assert_int_not_equal(first, second);
+	pf_race_over(&race, second, false, BEGIN + 1410 * MS);
+	pf_race_ready(&race, 0);
+	assert_true(pf_race_speaker(&race, BEGIN + 1410 * MS, &second)); /* the first one's time is over too */
+}
+
+static void an_address_that_refuses_is_asked_again_after_a_second(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 2, true, BEGIN);
+	assert_int_equal(start_until(&race, &ms, 0, &last), 2);
+	pf_race_over(&race, 0, true, BEGIN + 10 * MS);
+	pf_race_over(&race, 1, false, BEGIN + 10 * MS);
+	assert_int_equal(start_until(&race, &ms, 1000, &last), 5); /* the other one's */
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		assert_true(race.attempt[i].state == PF_RACE_FREE || race.attempt[i].address == 1);
+	assert_int_equal(start_until(&race, &ms, 1010, &last), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_attempt_at_each_address_every_200_ms),
+		cmocka_unit_test(where_nobody_waits_they_back_off_to_a_second),
+		cmocka_unit_test(the_oldest_makes_room_once_it_has_had_its_time),
+		cmocka_unit_test(with_many_addresses_each_attempt_has_its_time),
+		cmocka_unit_test(who_has_tls_does_not_make_room),
+		cmocka_unit_test(one_speaks_at_a_time_and_the_next_when_it_is_silent),
+		cmocka_unit_test(an_address_that_refuses_is_asked_again_after_a_second),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
