@@ -532,6 +532,9 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 	start = pf_machine_start(agent->machine, agent->record, held);
 	agent->state = start->state;
 	agent->start_action = start->action;
+	if (pf_watchdog_open(agent->loop, agent->kept, agent->ops->boxes, agent->engine,
+			     &agent->watchdog, err))
+		return -1;
 	return open_events(agent, err) || open_paths(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }
 
@@ -613,6 +616,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_control_close(agent->control, leave);
 	pf_vmm_close(agent->vmm, leave);
 	pf_paths_close(agent->paths);
+	pf_watchdog_close(agent->watchdog);
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);

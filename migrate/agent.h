@@ -24,6 +24,7 @@
 #include "migrate/progress.h"
 #include "migrate/statedir.h"
 #include "migrate/vmm.h"
+#include "migrate/watchdog.h"
 
 struct pf_agent_ops {
 	void (*act)(void *engine, uint8_t action);
@@ -40,6 +41,7 @@ struct pf_agent_ops {
 	int (*recover)(void *engine, const json_t *connect, struct pf_err *err);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
+	pf_watchdog_boxes boxes; /* of its threads */
 };
 
 struct pf_agent {
@@ -55,6 +57,7 @@ struct pf_agent {
 	struct pf_vmm *vmm;
 	struct pf_paths *paths;
 	struct pf_mailbox inbox; /* every thread -> main */
+	struct pf_watchdog *watchdog;
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */

@@ -68,7 +68,20 @@ static int destination_set(void *engine, const char *name, const json_t *value, 
 			  name);
 }
 
+static size_t destination_boxes(void *engine, struct pf_mailbox **out)
+{
+	struct destination *destination = engine;
+	size_t count = 0;
+
+	out[count++] = &destination->pager.outbox;
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		if (destination->bulk[i].started)
+			out[count++] = &destination->bulk[i].outbox;
+	return count;
+}
+
 static const struct pf_agent_ops destination_ops = {
+	.boxes = destination_boxes,
 	.set = destination_set,
 	.pause = pf_destination_pause,
 	.recover = pf_destination_recover,

@@ -27,6 +27,7 @@
 #include "base/size.h"
 #include "base/unixsock.h"
 #include "migrate/faults.h"
+#include "migrate/manager.h"
 #include "migrate/oom.h"
 #include "migrate/report.h"
 
@@ -46,6 +47,9 @@ struct keeper {
 	uint64_t started_ns;
 	uint64_t oom_kills; /* in its control group, before it was started */
 	unsigned hasty; /* workers in a row that ended soon */
+	uint64_t silence_ns; /* a worker that has said nothing for so long is ended; 0: never */
+	uint64_t heard_ns;   /* when it last said that all its threads answer */
+	bool silent; /* so it was ended */
 	bool ready; /* some worker has been */
 	bool stopping; /* this one has said that it ends, with this status */
 	int status;
@@ -71,6 +75,7 @@ static void run_worker(struct keeper *keeper, int talk)
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
 	(void)setpgid(0, 0);
+	pf_manager_forget();
 	if (pf_fdstore_put(&keeper->store, PF_KEPT_KEEPER, talk, &err) ||
 	    pf_fdstore_hand_on(&keeper->store, &err))
 		child_fail(keeper, &err);
@@ -98,7 +103,8 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 	if (open_talk(pair, err))
 		return -1;
 	keeper->stopping = false;
-	keeper->started_ns = pf_now_ns();
+	keeper->silent = false;
+	keeper->started_ns = keeper->heard_ns = pf_now_ns();
 	keeper->oom_kills = pf_oom_kills();
 	keeper->worker = fork();
 	if (keeper->worker == 0)
@@ -114,18 +120,33 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 
 /* ---- what it says ---- */
 
-static void heed(struct keeper *keeper, const struct pf_notice *notice, int *fds, size_t count)
+static void store(struct keeper *keeper, const char *name, int fd)
 {
 	struct pf_err err;
 
-	if (notice->remove)
-		pf_fdstore_remove(&keeper->store, notice->name);
-	if (notice->store && count == 1 &&
-	    pf_fdstore_put(&keeper->store, notice->name, pf_steal_fd(&fds[0]), &err))
+	pf_manager_store(name, fd);
+	if (pf_fdstore_put(&keeper->store, name, fd, &err))
 		pf_report(keeper->role, &err);
-	if (notice->ready)
+}
+
+static void heed(struct keeper *keeper, const struct pf_notice *notice, int *fds, size_t count)
+{
+	if (notice->remove) {
+		pf_manager_remove(notice->name);
+		pf_fdstore_remove(&keeper->store, notice->name);
+	}
+	if (notice->store && count == 1)
+		store(keeper, notice->name, pf_steal_fd(&fds[0]));
+	if (notice->ready) {
+		pf_manager_ready();
 		keeper->ready = true;
+	}
+	if (notice->watchdog) {
+		pf_manager_alive();
+		keeper->heard_ns = pf_now_ns();
+	}
 	if (notice->stopping && notice->has_status) {
+		pf_manager_stopping();
 		keeper->stopping = true;
 		keeper->status = notice->status;
 	}
@@ -173,15 +194,26 @@ static bool take_signals(struct keeper *keeper, int *out_how)
 	return false;
 }
 
+/* One of its threads does not answer, or the worker itself: another one may. */
+static void watch(struct keeper *keeper)
+{
+	if (keeper->silence_ns == 0 || keeper->silent ||
+	    pf_now_ns() - keeper->heard_ns < keeper->silence_ns)
+		return;
+	keeper->silent = true;
+	(void)kill(keeper->worker, SIGKILL);
+}
+
 static int serve(struct keeper *keeper)
 {
-	int how = 0;
+	int how = 0, look_ms = keeper->silence_ns ? (int)(keeper->silence_ns / 4 / PF_NS_PER_MS) : -1;
 
 	for (;;) {
 		struct pollfd pfd[2] = {{.fd = keeper->signals, .events = POLLIN},
 					{.fd = keeper->talk, .events = POLLIN}};
 
-		(void)poll(pfd, 2, -1);
+		(void)poll(pfd, 2, look_ms);
+		watch(keeper);
 		if (pfd[1].revents & POLLIN)
 			hear(keeper);
 		if (pfd[0].revents && take_signals(keeper, &how))
@@ -209,7 +241,9 @@ static void say_why(const struct keeper *keeper, int how)
 {
 	char why[96];
 
-	if (WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL && pf_oom_kills() > keeper->oom_kills)
+	if (keeper->silent)
+		snprintf(why, sizeof(why), "it did not answer, and was killed");
+	else if (WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL && pf_oom_kills() > keeper->oom_kills)
 		snprintf(why, sizeof(why), "%s", PF_KEPT_NO_MEMORY);
 	else if (WIFSIGNALED(how))
 		snprintf(why, sizeof(why), "it was killed by signal %d (%s)", WTERMSIG(how),
@@ -243,7 +277,7 @@ static int try_again(struct keeper *keeper, struct pf_err *err)
 	return pf_err_hint(err, "raise the limit: the guest is kept, and waits");
 }
 
-/* Signals wait meanwhile: they are the next worker's. */
+/* Signals wait meanwhile: they are the next worker's.  The manager hears from this process instead. */
 static void start_again(struct keeper *keeper)
 {
 	struct pf_err err, told = {0};
@@ -253,6 +287,8 @@ static void start_again(struct keeper *keeper)
 		struct timespec time = {.tv_sec = (time_t)(pause / PF_NS_PER_S),
 					.tv_nsec = (long)(pause % PF_NS_PER_S)};
 
+		if (keeper->silence_ns)
+			pf_manager_alive();
 		(void)ppoll(NULL, 0, &time, NULL);
 		if (try_again(keeper, &err) == 0)
 			return;
@@ -306,13 +342,34 @@ static int keep_sink(struct keeper *keeper, const char *sink, struct pf_err *err
 	return fd < 0 ? 0 : pf_fdstore_put(&keeper->store, "events", fd, err);
 }
 
+/*
+ * The manager's patience is with this process, which has half of it with its worker.  What it was given to keep
+ * is that of a keeper before: then the worker that is started goes on, and its failure is no end.
+ */
+static int begin(struct keeper *keeper, struct pf_err *err)
+{
+	uint64_t patience_ns;
+	char text[24];
+
+	if (pf_manager_begin(&patience_ns, err))
+		return -1;
+	keeper->silence_ns = patience_ns / 2;
+	keeper->ready = keeper->store.count > 0;
+	if (keeper->ready)
+		(void)setenv(PF_KEPT_RESTARTED, "its keeper was gone", 1);
+	if (keeper->silence_ns == 0)
+		return 0;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)keeper->silence_ns);
+	return setenv(PF_KEPT_SILENCE, text, 1) == 0 ? 0 : pf_err_sys(err, "setting the environment");
+}
+
 static int keep(struct keeper *keeper, const struct pf_options *options, struct pf_err *err)
 {
 	/* What it holds is the guest's memory. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return pf_err_sys(err, "becoming non-dumpable");
 	pf_oom_stay();
-	if (open_signals(keeper, err) || keep_sink(keeper, options->events, err) ||
+	if (open_signals(keeper, err) || begin(keeper, err) || keep_sink(keeper, options->events, err) ||
 	    start_worker(keeper, err))
 		return -1;
 	for (;;) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/size.h"
 #include "base/unixsock.h"
 
 /*
@@ -33,12 +34,19 @@ static int die_with_keeper(struct pf_kept *kept, struct pf_err *err)
 
 int pf_kept_open(struct pf_kept *kept, struct pf_err *err)
 {
+	const char *silence;
+
 	*kept = (struct pf_kept){.keeper_fd = -1};
 	if (pf_fdstore_inherit(&kept->store, err))
 		return -1;
 	kept->keeper_fd = pf_fdstore_take(&kept->store, PF_KEPT_KEEPER);
+	if (kept->keeper_fd < 0)
+		return 0;
 	kept->restarted = getenv(PF_KEPT_RESTARTED);
-	return kept->keeper_fd < 0 ? 0 : die_with_keeper(kept, err);
+	silence = getenv(PF_KEPT_SILENCE);
+	if (silence && pf_number_parse(silence, 0, UINT64_MAX, &kept->silence_ns, err))
+		return pf_err_prefix(err, PF_KEPT_SILENCE);
+	return die_with_keeper(kept, err);
 }
 
 void pf_kept_close(struct pf_kept *kept)
@@ -102,6 +110,11 @@ int pf_kept_listen(struct pf_kept *kept, const char *name, const char *path, int
 void pf_kept_ready(struct pf_kept *kept)
 {
 	tell(kept, "READY=1");
+}
+
+void pf_kept_alive(struct pf_kept *kept)
+{
+	tell(kept, "WATCHDOG=1");
 }
 
 void pf_kept_stopping(struct pf_kept *kept, int exit_code)

@@ -8,6 +8,7 @@
 #ifndef PF_MIGRATE_KEPT_H
 #define PF_MIGRATE_KEPT_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "migrate/fdstore.h"
@@ -15,11 +16,13 @@
 #define PF_KEPT_KEEPER "keeper"		     /* the socket to the keeper */
 #define PF_KEPT_NO_MEMORY "it was killed for want of memory, at the limit of its control group"
 #define PF_KEPT_RESTARTED "PAGEFERRY_RESTARTED" /* environment: why there was need of this worker */
+#define PF_KEPT_SILENCE "PAGEFERRY_SILENCE_NS" /* environment: for how long it may not be alive */
 
 struct pf_kept {
 	struct pf_fdstore store; /* what was kept, as far as nobody has taken it */
 	int keeper_fd;
 	pid_t keeper;
+	uint64_t silence_ns;   /* pf_kept_alive() is to be said sooner; 0: need not be */
 	const char *restarted; /* why the worker before has ended; NULL: there was none */
 };
 
@@ -36,6 +39,7 @@ PF_MUST_USE int pf_kept_listen(struct pf_kept *kept, const char *name, const cha
 			       struct pf_err *err);
 /* From here on the agent's end is said by pf_kept_stopping(), and any other is an accident. */
 void pf_kept_ready(struct pf_kept *kept);
+void pf_kept_alive(struct pf_kept *kept);
 void pf_kept_stopping(struct pf_kept *kept, int exit_code);
 
 #endif

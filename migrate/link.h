@@ -39,6 +39,7 @@ enum pf_mail_kind {
 	PF_MAIL_RESET,	  /* destination urgent: drop the connection and every page */
 	PF_MAIL_MAP,	  /* a bulk thread -> destination urgent: data: struct pf_run, FILLED */
 	PF_MAIL_ANSWER,	  /* the same, and mapped: a vCPU may wait for it */
+	PF_MAIL_NOTHING,  /* asks for nothing but to be taken: migrate/watchdog.h */
 	PF_MAIL_STUCK,	  /* the same way: data: struct pf_run of one page, ABSENT: cannot be placed now */
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */

@@ -90,7 +90,21 @@ static int source_set(void *engine, const char *name, const json_t *value, bool 
 	return 0;
 }
 
+static size_t source_boxes(void *engine, struct pf_mailbox **out)
+{
+	struct source *source = engine;
+	size_t count = 0;
+
+	if (source->urgent.started)
+		out[count++] = &source->urgent.outbox;
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		if (source->bulk[i].started)
+			out[count++] = &source->bulk[i].outbox;
+	return count;
+}
+
 static const struct pf_agent_ops source_ops = {
+	.boxes = source_boxes,
 	.set = source_set,
 	.path = pf_source_path,
 	.pause = pf_source_pause,

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -55,6 +56,13 @@ static void kill_here(void)
 		(void)pause();
 }
 
+/* This thread alone. */
+static void hang_here(void)
+{
+	for (;;)
+		(void)poll(NULL, 0, -1);
+}
+
 static bool tcp_connected(int fd)
 {
 	struct sockaddr_storage peer;
@@ -92,6 +100,7 @@ static const struct {
 	{"stop", stop_here},
 	{"kill", kill_here},
 	{"cut", cut_here},
+	{"hang", hang_here},
 };
 
 static struct plan {
@@ -169,7 +178,7 @@ static int find_action(const char *name, struct plan *out, struct pf_err *err)
 		out->run = actions[i].run;
 		return 0;
 	}
-	return pf_err_set(err, PF_ERR_USAGE, "'%s' is none of stop, kill and cut", name);
+	return pf_err_set(err, PF_ERR_USAGE, "'%s' is none of stop, kill, cut and hang", name);
 }
 
 /* POINT[:N]=ACTION; takes the text apart. */

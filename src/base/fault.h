@@ -5,10 +5,11 @@
  * For tests alone: `./configure --enable-fault-points`.  Without it every call here compiles to
  * nothing, and the program knows neither the points' names nor PAGEFERRY_FAULT.
  *
- *   PAGEFERRY_FAULT=POINT[:N]=stop|kill|cut[,...]     at the N-th hit (default 1) of the point
+ *   PAGEFERRY_FAULT=POINT[:N]=stop|kill|cut|hang[,...]     at the N-th hit (default 1) of the point
  *
  *   stop  SIGSTOP of the whole process; the thread that hit the point is stopped in it
  *   kill  SIGKILL
+ *   hang  the thread that hit the point does nothing any more
  *   cut   every connected TCP socket is shut down; what it had been given still arrives
  *
  * Armed once, before threads are started.  From then on any thread and any signal handler: hits are

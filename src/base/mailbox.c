@@ -62,6 +62,26 @@ bool pf_mailbox_half_full(struct pf_mailbox *box)
 	return half;
 }
 
+uint64_t pf_mailbox_due(struct pf_mailbox *box)
+{
+	uint64_t due;
+
+	pthread_mutex_lock(&box->lock);
+	due = box->taken + box->count;
+	pthread_mutex_unlock(&box->lock);
+	return due;
+}
+
+uint64_t pf_mailbox_taken(struct pf_mailbox *box)
+{
+	uint64_t taken;
+
+	pthread_mutex_lock(&box->lock);
+	taken = box->taken;
+	pthread_mutex_unlock(&box->lock);
+	return taken;
+}
+
 bool pf_mailbox_take(struct pf_mailbox *box, struct pf_mail *out_mail)
 {
 	eventfd_t ignored;
@@ -79,6 +99,7 @@ bool pf_mailbox_take(struct pf_mailbox *box, struct pf_mail *out_mail)
 		*out_mail = box->slot[box->head];
 		box->head = (box->head + 1) % PF_MAILBOX_SLOTS;
 		box->count--;
+		box->taken++;
 	}
 	pthread_mutex_unlock(&box->lock);
 	return found;

@@ -29,6 +29,7 @@ struct pf_mailbox {
 	pthread_mutex_t lock;
 	int event_fd; /* readable while mail is waiting */
 	unsigned head, count;
+	uint64_t taken; /* mails, ever */
 	/* For who owns the box to set: lets go of what a mail that nobody took holds beside its bytes;
 	 * NULL: there is no such mail. */
 	void (*drop)(const struct pf_mail *mail);
@@ -42,6 +43,9 @@ void pf_mailbox_done(struct pf_mailbox *box);
 PF_MUST_USE bool pf_mailbox_post(struct pf_mailbox *box, const struct pf_mail *mail);
 /* Asked before posting by those who can wait, so that the rest is left to those who cannot. */
 bool pf_mailbox_half_full(struct pf_mailbox *box);
+/* What was posted until now has been taken once pf_mailbox_taken() has reached it. */
+uint64_t pf_mailbox_due(struct pf_mailbox *box);
+uint64_t pf_mailbox_taken(struct pf_mailbox *box);
 /* false: nothing is waiting.  The fd becomes unreadable with the last mail. */
 PF_MUST_USE bool pf_mailbox_take(struct pf_mailbox *box, struct pf_mail *out_mail);
 

@@ -46,11 +46,12 @@ class Agent(Child):
         self.state_dir = pathlib.Path(folder, side + ".state")
         argv = [*options.pop("prefix", ()), program("PAGEFERRY"), side]
         fault, pass_fds = options.pop("fault", None), options.pop("pass_fds", ())
+        environment = options.pop("env", {})
         for name, value in options.items():
             for one in value if isinstance(value, list) else [value]:
                 argv += ["--" + name.replace("_", "-"), one]
         super().__init__(side, argv, folder, pass_fds=pass_fds,
-                         env={"PAGEFERRY_FAULT": fault} if fault else None)
+                         env={**environment, **({"PAGEFERRY_FAULT": fault} if fault else {})})
         self.control = None
 
     def worker(self):

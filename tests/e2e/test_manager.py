@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_manager.py - an agent that a service manager started: what it is told, keeps, and does when one is silent."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from harness import program, state_of
+from manager import Manager
+from test_keeper import finish, wait_gone
+
+UNITS = pathlib.Path(__file__).parents[2] / "migrate/systemd"
+ALWAYS = {"lock", "vmm-listen", "control-listen"}
+
+
+@pytest.fixture
+def manager(folder):
+    it = Manager(folder)
+    yield it
+    it.close()
+
+
+def test_it_is_told_when_the_agent_serves_and_when_it_ends(migration, manager):
+    agent = migration.start_destination(env=manager.environment())
+    manager.wait("READY=1")
+    manager.wait_kept(ALWAYS | {"listen"})
+    assert not [word for word in manager.said if "WATCHDOG" in word]
+    agent.signal(signal.SIGTERM)
+    manager.wait("STOPPING=1")
+    assert agent.wait() == 130
+
+
+@pytest.mark.backing
+def test_what_it_keeps_is_all_that_the_next_keeper_needs(migration, manager):
+    """The VMM notices nothing, though every process of its agent was killed."""
+    migration.start("64M", 2, destination={"env": manager.environment()})
+    manager.wait_kept(ALWAYS | {"listen", "vmm", "regions-0", "regions-1"})
+    worker = migration.destination.worker()
+    migration.destination.kill()
+    wait_gone(worker)  # what its keeper had said is in the manager's hands
+    before, environment, fds = manager.start_with_kept()
+    migration.start_destination(prefix=before, env=environment, pass_fds=fds)
+    data = migration.destination.control.wait_event("WORKER_RESTARTED")["data"]
+    assert "keeper" in data["reason"]
+    finish(migration)
+    assert "agent gone" not in migration.destination_guest.lines
+
+
+def test_the_watchdog_is_fed_while_every_thread_answers(migration, manager):
+    migration.start("16M", 1, destination={"env": manager.environment(watchdog_ms=400)})
+    manager.wait("WATCHDOG=1", times=5)
+    assert "WORKER_RESTARTED" not in migration.destination.control.names()
+    finish(migration)
+
+
+def test_a_worker_that_does_not_answer_is_replaced(migration, manager):
+    """And the manager hears from its keeper meanwhile."""
+    agent = migration.start_destination(env=manager.environment(watchdog_ms=2000))
+    manager.wait("WATCHDOG=1")
+    stopped = agent.worker()
+    os.kill(stopped, signal.SIGSTOP)
+    wait_gone(stopped)
+    agent.control.drain()
+    agent.reopen()
+    data = agent.control.wait_event("WORKER_RESTARTED")["data"]
+    assert "did not answer" in data["reason"]
+    assert state_of(data["pid"]) in ("S", "R")
+    manager.forget_what_was_said()
+    manager.wait("WATCHDOG=1", times=2)
+
+
+@pytest.mark.faults
+def test_a_thread_that_stands_starves_the_watchdog(migration, manager):
+    """Main answers, and so does the worker's control socket; the urgent thread does not."""
+    migration.start("64M", 1, destination={"env": manager.environment(watchdog_ms=2000),
+                                           "fault": "request-sent=hang"})
+    migration.source.control.command("switchover")
+    agent = migration.destination
+    agent.control.drain()
+    agent.reopen()
+    assert "did not answer" in agent.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_the_units_are_what_systemd_takes(folder, side):
+    verify = shutil.which("systemd-analyze")
+    if not verify:
+        pytest.skip("no systemd-analyze here, which reads units")
+    text = (UNITS / f"pageferry-{side}@.service.in").read_text()
+    unit = pathlib.Path(folder, f"pageferry-{side}@vm7.service")
+    unit.write_text(text.replace("@bindir@/pageferry", program("PAGEFERRY")))
+    run = subprocess.run([verify, "verify", "--man=no", str(unit)], capture_output=True, text=True,
+                         env={**os.environ, "SYSTEMD_LOG_TARGET": "console"}, timeout=60)
+    ours = [line for line in run.stderr.splitlines() if unit.name in line]
+    assert run.returncode == 0 and not ours, run.stderr
+    assert "Type=notify" in text and "FileDescriptorStoreMax=" in text and "WatchdogSec=" in text
