@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,7 +34,8 @@ struct pf_vmm {
 	struct pf_kept *kept;	 /* borrowed */
 	struct pf_statedir *dir; /* borrowed */
 	bool said_hello;  /* the client has, and is kept */
-	bool asked;	  /* it is to say HELLO again, and was kept: nothing else that comes is of this process */
+	uint32_t asked;	  /* it was kept, and is to answer this ATTACH: nothing else that comes is of this
+			     process.  0: it has */
 	bool told_resume; /* the client was */
 	struct pf_vmm_hello hello; /* the client's */
 	struct pf_vmm_outbox outbox;
@@ -64,7 +66,8 @@ static void close_client(struct pf_vmm *vmm)
 		pf_kept_forget(vmm->kept, "vmm");
 	}
 	pf_close_fd(&vmm->fd);
-	vmm->said_hello = vmm->told_resume = vmm->asked = false;
+	vmm->said_hello = vmm->told_resume = false;
+	vmm->asked = 0;
 	tell_sent(vmm, false);
 }
 
@@ -154,8 +157,11 @@ void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why)
 static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 {
 	const struct pf_vmm_hello *hello = &vmm->message.hello;
-	bool asked = vmm->asked;
+	uint32_t asked = vmm->asked;
 
+	/* To the ATTACH of a process that did not live to read it. */
+	if (asked && hello->attach != asked)
+		return 0;
 	if (vmm->said_hello && !asked)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said HELLO twice");
 	if (hello->destination != (vmm->side == PF_DESTINATION))
@@ -167,7 +173,7 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 		return -1;
 	vmm->hello = *hello;
 	vmm->said_hello = true;
-	vmm->asked = false;
+	vmm->asked = 0;
 	/* What it was told it may be answering just now. */
 	vmm->told_resume = hello->stage == PF_VMM_RESUMING || hello->stage == PF_VMM_RUNS;
 	if (asked)
@@ -304,10 +310,17 @@ int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side si
 
 int pf_vmm_adopt(struct pf_vmm *vmm, int fd, struct pf_err *err)
 {
+	bool failed;
 	int r;
 
 	vmm->fd = fd;
-	vmm->said_hello = vmm->asked = true;
+	vmm->said_hello = true;
+	do
+		failed = getrandom(&vmm->asked, sizeof(vmm->asked), 0) != sizeof(vmm->asked);
+	while (failed && errno == EINTR);
+	vmm->asked |= 1; /* 0 is none */
+	if (failed)
+		return pf_err_sys(err, "drawing a number");
 	r = pf_vmm_recall_hello(vmm->dir, &vmm->hello, err);
 	if (r < 0)
 		return -1;
@@ -316,6 +329,7 @@ int pf_vmm_adopt(struct pf_vmm *vmm, int fd, struct pf_err *err)
 		errno = -r;
 		return pf_err_sys(err, "watching the VMM's connection");
 	}
+	vmm->message.attach = vmm->asked;
 	(void)pf_vmm_say(vmm, PF_VMM_ATTACH);
 	return 0;
 }

@@ -507,6 +507,7 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 		return -1;
 	if (message.type == PF_VMM_ATTACH) {
 		vmm->again = true;
+		vmm->hello.hello.attach = message.attach;
 		return say_hello(vmm);
 	}
 	if (vmm->stage == before && message.type != PF_VMM_LOAD && message.type != PF_VMM_ERROR)
@@ -583,6 +584,7 @@ static int connect_again(struct pageferry_vmm *vmm)
 	if (dup3(fd, vmm->fd, O_CLOEXEC) < 0)
 		return pf_err_sys(&vmm->err, "replacing the socket");
 	vmm->again = true;
+	vmm->hello.hello.attach = 0;
 	return say_hello(vmm);
 }
 

@@ -180,6 +180,7 @@ static size_t pack_hello(const struct pf_vmm_hello *from, uint8_t *out)
 				      : PAGEFERRY__VMM__ROLE__SOURCE;
 	body.stage = (Pageferry__Vmm__Stage)from->stage;
 	body.owed = from->owed;
+	body.attach = from->attach;
 	body.n_vcpu_tids = from->vcpu_count;
 	body.vcpu_tids = (uint32_t *)from->vcpu_tid;
 	envelope.body_case = PAGEFERRY__VMM__ENVELOPE__BODY_HELLO;
@@ -208,6 +209,7 @@ size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out)
 	Pageferry__Vmm__Load load = PAGEFERRY__VMM__LOAD__INIT;
 	Pageferry__Vmm__Text text = PAGEFERRY__VMM__TEXT__INIT;
 	Pageferry__Vmm__Empty empty = PAGEFERRY__VMM__EMPTY__INIT;
+	Pageferry__Vmm__Attach attach = PAGEFERRY__VMM__ATTACH__INIT;
 
 	envelope.body_case = (Pageferry__Vmm__Envelope__BodyCase)msg->type;
 	switch (msg->type) {
@@ -224,6 +226,10 @@ size_t pf_vmm_msg_pack(const struct pf_vmm_message *msg, uint8_t *out)
 		load.device_state_fd = msg->state.fd;
 		load.size = msg->state.size;
 		envelope.load = &load;
+		break;
+	case PF_VMM_ATTACH:
+		attach.number = msg->attach;
+		envelope.attach = &attach;
 		break;
 	case PF_VMM_FAULT:
 	case PF_VMM_RESOLVED:
@@ -294,6 +300,7 @@ static int unpack_hello(const Pageferry__Vmm__Hello *body, struct pf_vmm_hello *
 	out->version = body->version;
 	out->stage = (enum pf_vmm_stage)body->stage;
 	out->owed = body->owed;
+	out->attach = body->attach;
 	out->destination = body->role == PAGEFERRY__VMM__ROLE__DESTINATION;
 	out->vcpu_count = (uint32_t)body->n_vcpu_tids;
 	return 0;
@@ -597,6 +604,9 @@ int pf_vmm_msg_unpack(const uint8_t *in, size_t length, bool from_agent, size_t 
 		return take_text(body->resume_refused, out, err);
 	case PF_VMM_ERROR:
 		return take_text(body->error, out, err);
+	case PF_VMM_ATTACH:
+		out->attach = body->attach->number;
+		return out->attach ? 0 : pf_err_set(err, PF_ERR_PROTOCOL, "an ATTACH without a number");
 	default:
 		return 0;
 	}

@@ -86,6 +86,7 @@ struct pf_vmm_hello {
 	uint32_t version;
 	enum pf_vmm_stage stage;
 	uint32_t owed; /* PAUSEs or LOADs that are not answered yet */
+	uint32_t attach; /* of the ATTACH that it answers; 0: of none */
 	bool destination; /* the VMM's role */
 	uint32_t vcpu_count;
 	uint32_t vcpu_tid[PF_VMM_VCPUS_MAX];
@@ -106,6 +107,7 @@ struct pf_vmm_message {
 			uint32_t fd; /* index */
 			uint64_t size;
 		} state; /* PAUSED, LOAD */
+		uint32_t attach; /* ATTACH: not 0 */
 		struct pf_vmm_fault fault;		/* FAULT, RESOLVED */
 		char reason[PF_VMM_REASON_MAX + 1];	/* RESUME_REFUSED, ERROR */
 	};
