@@ -160,7 +160,7 @@ def test_a_packet_longer_than_the_mtu_is_refused(hosts):
     assert len(packets.receive(DEADLINE)) == 1400
     hosts.tell("mtu a:eth0 1300")
     with pytest.raises(OSError) as refused:
-        packets.send(7, 1400)
+        packets.send(7, 1300 - 27)
     assert refused.value.errno == errno.EMSGSIZE
     packets.send(7, 1300 - 28)
     assert len(packets.receive(DEADLINE)) == 1300 - 28
@@ -342,8 +342,11 @@ def test_a_garbled_byte_passes_tcp_where_the_seed_says(relayed):
     assert {bin(byte).count("1") for _, byte in found} == {1}
     first[1].sendall(bytes(size))
     assert receive_all(first[0], size) == bytes(size)  # the other direction is as it was
-    second = changed(connect())
-    assert second != found
+    other = connect()
+    assert changed(other) == []  # it is later than the garble
+    network.tell(f"garble r forward {period}")
+    second = changed(other)
+    assert second and second != found
     network.tell("flow r")
     assert changed(first) == []
     # Another program with the same seed changes the same bits of its second connection.
@@ -352,12 +355,12 @@ def test_a_garbled_byte_passes_tcp_where_the_seed_says(relayed):
         two_hosts(again)
         listener = again.socket("b", lambda: socket.create_server((B, 0)))
         again.tell(f"relay r a {A}:4444 {B}:{listener.getsockname()[1]}")
-        again.tell(f"garble r forward {period}")
         ends = []
         for _ in range(2):
             here = again.socket("a", lambda: socket.create_connection((A, 4444), DEADLINE))
-            ends = [here, listener.accept()[0]]
-        assert changed(ends) == second
+            ends.append((here, listener.accept()[0]))
+        again.tell(f"garble r forward {period}")
+        assert changed(ends[1]) == second
     finally:
         again.end()
 

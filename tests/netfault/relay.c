@@ -15,8 +15,9 @@
 /* What came from one end and is for the other. */
 struct lane {
 	size_t have, sent;
-	bool ended;  /* that end says no more */
-	bool passed; /* and the other one knows */
+	bool ended;	 /* that end says no more */
+	bool passed;	 /* and the other one knows */
+	uint64_t period; /* one bit is changed in about so many bytes; 0: none */
 	uint64_t random, until_change;
 	uint8_t bytes[LANE_BYTES];
 };
@@ -36,10 +37,9 @@ static uint64_t draw(uint64_t *state)
 	return *state * UINT64_C(2685821657736338717);
 }
 
-static void begin_changes(struct lane *lane, uint64_t period)
+static void next_change(struct lane *lane)
 {
-	if (period)
-		lane->until_change = draw(&lane->random) % (2 * period);
+	lane->until_change = draw(&lane->random) % (2 * lane->period);
 }
 
 static int new_socket(const struct nf_relay *relay)
@@ -86,23 +86,30 @@ void nf_relay_stall(struct nf_relay *relay, enum nf_way way)
 {
 	for (unsigned i = 0; i < 2; i++)
 		if (concerns(way, i))
-			relay->lane[i].stalled = true;
+			relay->stalled[i] = true;
 }
 
-void nf_relay_garble(struct nf_relay *relay, enum nf_way way, uint64_t period)
+static void garble_pair(struct nf_relay_pair *pair, enum nf_way way, uint64_t period)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		if (!concerns(way, i))
 			continue;
-		relay->lane[i].period = period;
-		for (unsigned p = 0; p < relay->pairs; p++)
-			begin_changes(&relay->pair[p]->lane[i], period);
+		pair->lane[i].period = period;
+		if (period)
+			next_change(&pair->lane[i]);
 	}
+}
+
+void nf_relay_garble(struct nf_relay *relay, enum nf_way way, uint64_t period)
+{
+	for (unsigned i = 0; i < relay->pairs; i++)
+		garble_pair(relay->pair[i], way, period);
 }
 
 void nf_relay_flow(struct nf_relay *relay)
 {
-	memset(relay->lane, 0, sizeof(relay->lane));
+	relay->stalled[0] = relay->stalled[1] = false;
+	nf_relay_garble(relay, NF_BOTH, 0);
 }
 
 static void close_pair(struct nf_relay_pair *pair, bool by_reset)
@@ -155,29 +162,26 @@ static void take_connection(struct nf_relay *relay)
 	tune(pair->end[0]);
 	tune(pair->end[1]);
 	relay->taken++;
-	for (unsigned i = 0; i < 2; i++) {
-		/* Never 0: the seed and the number of the connection, and the direction below them.
-		 */
+	/* Never 0: the seed and the number of the connection, and the direction below them. */
+	for (unsigned i = 0; i < 2; i++)
 		pair->lane[i].random = ((relay->seed + relay->taken * 1000003) << 2) + 2 + i;
-		begin_changes(&pair->lane[i], relay->lane[i].period);
-	}
 	relay->pair[relay->pairs++] = pair;
 }
 
-static void change_bits(struct lane *lane, uint64_t period)
+static void change_bits(struct lane *lane)
 {
 	size_t at = 0;
 
 	while (lane->until_change < lane->have - at) {
 		at += lane->until_change;
 		lane->bytes[at++] ^= (uint8_t)(1u << draw(&lane->random) % 8);
-		begin_changes(lane, period);
+		next_change(lane);
 	}
 	lane->until_change -= lane->have - at;
 }
 
 /* 0, or -1: the end is broken. */
-static int receive(struct lane *lane, uint64_t period, int fd)
+static int receive(struct lane *lane, int fd)
 {
 	ssize_t got = recv(fd, lane->bytes, LANE_BYTES, 0);
 
@@ -186,8 +190,8 @@ static int receive(struct lane *lane, uint64_t period, int fd)
 	lane->ended = got == 0;
 	lane->have = (size_t)got;
 	lane->sent = 0;
-	if (period)
-		change_bits(lane, period);
+	if (lane->period)
+		change_bits(lane);
 	return 0;
 }
 
@@ -224,11 +228,10 @@ static short wanted(const struct nf_relay *relay, const struct nf_relay_pair *pa
 	short events = 0;
 
 	if (end == 1 && pair->connecting)
-		return relay->lane[0].stalled ? 0 : POLLOUT;
-	if (!relay->lane[end].stalled && !from->ended && from->sent == from->have &&
-	    !pair->connecting)
+		return relay->stalled[0] ? 0 : POLLOUT;
+	if (!relay->stalled[end] && !from->ended && from->sent == from->have && !pair->connecting)
 		events |= POLLIN;
-	if (!relay->lane[1 - end].stalled && to->sent < to->have)
+	if (!relay->stalled[1 - end] && to->sent < to->have)
 		events |= POLLOUT;
 	return events;
 }
@@ -253,7 +256,7 @@ unsigned nf_relay_polls(const struct nf_relay *relay, struct pollfd out[NF_RELAY
 }
 
 /* What one end has: 0, or -1: the connection is over. */
-static int turn_end(struct nf_relay *relay, struct nf_relay_pair *pair, unsigned end, short events)
+static int turn_end(struct nf_relay_pair *pair, unsigned end, short events)
 {
 	struct lane *from = &pair->lane[end], *to = &pair->lane[1 - end];
 
@@ -262,8 +265,7 @@ static int turn_end(struct nf_relay *relay, struct nf_relay_pair *pair, unsigned
 	if (end == 1 && pair->connecting)
 		return events & POLLOUT ? finish_connect(pair) : 0;
 	if (events & POLLIN) {
-		if (receive(from, relay->lane[end].period, pair->end[end]) ||
-		    pass_on(from, pair->end[1 - end]))
+		if (receive(from, pair->end[end]) || pass_on(from, pair->end[1 - end]))
 			return -1;
 	}
 	return events & POLLOUT && pass_on(to, pair->end[end]) ? -1 : 0;
@@ -276,8 +278,8 @@ void nf_relay_turn(struct nf_relay *relay, const struct pollfd polls[NF_RELAY_PO
 	for (unsigned i = 0; i < before; i++) {
 		struct nf_relay_pair *pair = relay->pair[i];
 		const struct pollfd *poll = &polls[1 + 2 * i];
-		bool broken = turn_end(relay, pair, 0, poll[0].revents) ||
-			      turn_end(relay, pair, 1, poll[1].revents);
+		bool broken =
+			turn_end(pair, 0, poll[0].revents) || turn_end(pair, 1, poll[1].revents);
 
 		if (broken || (pair->lane[0].passed && pair->lane[1].passed))
 			close_pair(pair, broken);

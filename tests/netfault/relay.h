@@ -20,20 +20,14 @@
 #define NF_RELAY_PAIRS_MAX 32u
 #define NF_RELAY_POLLS_MAX (1 + 2 * NF_RELAY_PAIRS_MAX)
 
-/* One direction: NF_FORWARD or NF_BACK. */
-struct nf_lane_rule {
-	bool stalled;
-	uint64_t period; /* one bit is changed in about so many bytes; 0: none */
-};
-
 struct nf_relay_pair;
 
 struct nf_relay {
 	int listener; /* -1: closed */
 	const struct pf_room *room;
 	struct sockaddr_storage target;
-	struct nf_lane_rule lane[2]; /* forward, back */
-	uint64_t seed, taken;	     /* connections so far */
+	bool stalled[2];      /* forward, back */
+	uint64_t seed, taken; /* connections so far */
 	unsigned pairs;
 	struct nf_relay_pair *pair[NF_RELAY_PAIRS_MAX];
 };
@@ -45,6 +39,7 @@ PF_MUST_USE int nf_relay_open(struct nf_relay *relay, const struct pf_room *room
 			      const struct pf_endpoint *listen_on, const struct pf_endpoint *target,
 			      uint64_t seed, struct pf_err *err);
 void nf_relay_stall(struct nf_relay *relay, enum nf_way way);
+/* One bit in about `period` bytes, of the connections that stand: later ones are not touched. */
 void nf_relay_garble(struct nf_relay *relay, enum nf_way way, uint64_t period);
 void nf_relay_flow(struct nf_relay *relay);
 

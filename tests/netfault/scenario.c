@@ -51,7 +51,7 @@ static const struct verb {
 		      "the relay forwards nothing that way"},
 	[NF_FLOW] = {"flow", "n", 0, "NAME", "it forwards all of it again, unchanged"},
 	[NF_GARBLE] = {"garble", "nwg", 0, "NAME forward|back|both BYTES",
-		       "it changes one bit in about so many bytes, by the seed"},
+		       "in the connections that stand, one bit in about so many bytes is changed, by the seed"},
 	[NF_START] = {"start", "nc", 0, "NS COMMAND...", "runs a program there, and goes on"},
 	[NF_EXEC] = {"exec", "nc", 0, "NS COMMAND...", "runs it and waits; it must end with 0"},
 	[NF_END] = {"end", "", 0, "", "removes everything"},
