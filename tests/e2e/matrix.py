@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""matrix.py - reads tests/netfault/matrix, and has a migration fail as one of its cells says."""
+import dataclasses
+import os
+import pathlib
+import select
+import signal
+import time
+
+from control import Gone, Refused
+from netfault import Network, two_hosts
+from pki import DESTINATION_NAME
+from processes import DEADLINE, Late
+
+MATRIX = pathlib.Path(__file__).parents[1] / "netfault" / "matrix"
+SOURCE_ADDRESS, DESTINATION_ADDRESS = "192.0.2.1", "192.0.2.2"
+RELAY_PORT = 4444
+SLOW_PUSH = 4 << 20  # bytes a second, while a reset is to come in the middle
+
+
+@dataclasses.dataclass
+class Stage:
+    side: str
+    point: str
+    when: str
+
+
+@dataclasses.dataclass
+class Fault:
+    seconds: float
+    relay: bool
+    begin: list
+    end: list
+
+
+def commands(text):
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_matrix(text):
+    """({name: Stage}, {name: Fault}, {(stage, fault): (source's end, destination's)})."""
+    stages, faults, cells = {}, {}, {}
+    for line in text.splitlines():
+        kind, *words = line.split("#")[0].split() or [""]
+        if kind == "stage":
+            name, *rest = words
+            stages[name] = Stage(*rest)
+        elif kind == "fault":
+            name, seconds, *rest = words
+            begin, end = " ".join(rest).split(";")
+            relay = begin.startswith("by relay ")
+            faults[name] = Fault(
+                float(seconds), relay, commands(begin.removeprefix("by relay ")), commands(end))
+        elif kind == "cell":
+            stage, fault, *ends = words
+            assert (stage, fault) not in cells, f"{stage} {fault} stands twice"
+            cells[stage, fault] = tuple(
+                (outcome, int(status)) for outcome, status in (end.split("/") for end in ends))
+        else:
+            assert not kind, f"matrix: {line}"
+    return stages, faults, cells
+
+
+STAGES, FAULTS, CELLS = read_matrix(MATRIX.read_text())
+
+
+class Cell:
+    """One migration in two namespaces, held at its stage."""
+
+    def __init__(self, migration, stage, fault):
+        self.migration, self.stage, self.fault = migration, STAGES[stage], FAULTS[fault]
+        self.network = migration.own(Network(migration.folder))
+        two_hosts(self.network)
+        self.struck = False
+
+    @property
+    def held(self):
+        return getattr(self.migration, self.stage.side)
+
+    @property
+    def peer(self):
+        other = {"source": "destination", "destination": "source"}[self.stage.side]
+        return getattr(self.migration, other)
+
+    def options(self, side):
+        """A short silence is a fault of this matrix, and noticed as it is by default; that an agent
+        is held is none."""
+        silence = self.fault.seconds > 1
+        options = {
+            "prefix": self.network.prefix("a" if side == "source" else "b"),
+            "link_timeout": None if silence else int(DEADLINE * 1000),
+        }
+        if side == self.stage.side:
+            options["fault"] = self.stage.point + "=stop"
+        return options
+
+    def start(self):
+        it = self.migration
+        it.start_destination(listen=f"{DESTINATION_ADDRESS}:0", **self.options("destination"))
+        connect = it.address
+        if self.fault.relay:
+            connect = f"{SOURCE_ADDRESS}:{RELAY_PORT}"
+            self.network.tell(f"relay r a {connect} {it.address}")
+        push = {"max_bandwidth": SLOW_PUSH} if self.stage.when == "reset" else {}
+        it.start_source(connect=connect, peer_name=DESTINATION_NAME, **push,
+                        **self.options("source"))
+        self.strike("start")
+        if not self.open_source():
+            return
+        it.start_guest("source", "64M", 1)
+        it.start_guest("destination", "64M", 1)
+        self.strike("guests")
+
+    def pass_time(self, seconds):
+        """The fault's own length; it is over sooner if the network's program is."""
+        select.select([self.network.process.stdout], [], [], seconds)
+        assert self.network.alive(), self.network.log_text()
+
+    def do(self, command):
+        if command.startswith("kill "):
+            os.kill({"self": self.held, "peer": self.peer}[command.split()[1]].worker(),
+                    signal.SIGKILL)
+        else:
+            told = self.network.tell(command)
+            assert told != "0 connections", f"{command}: nothing was there to be reset"
+
+    def strike(self, when):
+        """If this is when the stage comes: waits for it, and has the fault come and go."""
+        if when != self.stage.when:
+            return
+        self.held.wait_stopped()
+        stopped = self.held.worker()
+        for command in self.fault.begin:
+            self.do(command)
+        if "kill self" not in self.fault.begin:
+            os.kill(stopped, signal.SIGCONT)
+        if self.fault.end:
+            self.pass_time(self.fault.seconds)
+        for command in self.fault.end:
+            self.do(command)
+        self.struck = True
+
+    def open_source(self):
+        """A control connection to it, or to its next worker; False: it has ended."""
+        source = self.migration.source
+        try:
+            source.open()
+        except AssertionError:  # connect() says so of who has ended
+            if source.alive():
+                raise
+            return False
+        except (Gone, OSError):  # this worker ends too
+            pass
+        return True
+
+    def status(self):
+        """The source's; None: it has ended.  Of another worker, where one has died."""
+        until = time.monotonic() + DEADLINE
+        while time.monotonic() < until:
+            try:
+                return self.migration.source.control.command("query-migrate")
+            except (Gone, OSError):
+                if not self.open_source():
+                    return None
+        raise Late("no worker of the source answers")
+
+    def wait_source(self, state):
+        """Until it is in that state; nobody tells of it over a connection to a worker that died."""
+        until = time.monotonic() + DEADLINE
+        while (status := self.status()) and status["state"] != state:
+            assert time.monotonic() < until, f"{status['state']} for good, not {state}"
+        return status
+
+    def switch_over(self):
+        if not self.wait_source("active"):
+            return
+        self.migration.source.control.command("switchover")
+        if self.stage.when == "reset":
+            self.wait_source("postcopy-active")
+            self.do("reset a")
+            self.strike("reset")
+            self.wait_source("postcopy-active")
+            self.migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+        self.strike("switchover")
+
+    def follow(self):
+        """Until both have ended: ((outcome, exit status), the destination's).  The orchestrator says
+        switchover again where set-up began again."""
+        until = time.monotonic() + DEADLINE
+        while status := self.status():
+            assert time.monotonic() < until, f"the source is {status['state']} for good"
+            if status["state"] == "active":
+                self.say_switchover()
+        return self.end_of(self.migration.source), self.end_of(self.migration.destination)
+
+    def say_switchover(self):
+        try:
+            self.migration.source.control.command("switchover")
+        except (Refused, Gone, OSError):  # it is active no more: the next status says what it is
+            pass
+
+    @staticmethod
+    def end_of(agent):
+        status = agent.wait()
+        return agent.outcome()["outcome"], status
