@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_keeper_points.py - a worker killed at a step of the switch-over; the VMMs notice nothing.
 
-Up to the offer another worker begins the migration anew, by itself.  Behind it the guest is where the
-records say, and its VMM is told what it may not have heard.
+Up to the offer another worker begins the migration anew.  Behind it the next one takes the session up, tells its VMM
+what that may not have heard, and the guest arrives with nobody's help, unless the other side had its last word.
 """
 import signal
 
@@ -23,7 +23,7 @@ IN_SWITCH_OVER = [
     ("destination", "paused-heard"), ("destination", "device-heard"), ("destination", "load"),
     ("destination", "loaded"), ("destination", "recording"), ("destination", "ready"),
     ("source", "pause"), ("source", "paused-sent"), ("source", "stands"), ("source", "device-sent"),
-    ("source", "recording"),
+    ("source", "ready-heard"), ("source", "recording"),
 ]
 
 
@@ -75,20 +75,52 @@ def test_killed_before_the_offer(migration, side, point):
     finish(migration)
 
 
-@pytest.mark.parametrize("point", ["run", "resume", "run-sent", "resumed"])
-def test_killed_behind_the_commit_the_guest_runs_all_the_same(migration, point):
-    """RUN is on record: the next worker tells the VMM, which may have heard it already."""
-    migration.start("16M", 1, destination={"fault": f"{point}=kill"})
+BEHIND_THE_OFFER = [
+    ("destination", point) for point in (
+        "ready-sent", "commit-heard", "recording:2", "run", "resume", "run-sent", "resumed", "resumed-sent",
+        "request-sent:5", "claimed:9", "bulk-claimed:9", "drain", "disarmed",
+    )
+] + [
+    ("source", point) for point in (
+        "offered", "commit-sent", "run-heard", "gone", "resumed-heard", "push:3",
+        "request-heard:5", "complete-heard",
+    )
+]
+
+
+@pytest.mark.parametrize("side, point", BEHIND_THE_OFFER)
+def test_killed_behind_the_offer_the_guest_arrives(migration, side, point):
+    """Nobody is asked, and no vCPU runs twice."""
+    migration.start("16M", 2, **{side: {"fault": f"{point}=kill"}})
     order_switchover(migration)
-    destination = migration.destination
-    follow(destination)
-    if point == "run":  # nobody was told: the source may not take the guest for its own
-        migration.source.control.wait_event("IN_DOUBT")
-        assert migration.source.record() == "OFFERED"
-    migration.destination_guest.wait_word("resumed")
-    migration.wait_status(destination, lambda status: status["state"] == "postcopy-paused")
-    assert destination.record() == "RUN"
+    follow(getattr(migration, side))
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
     assert "continued" not in migration.source_guest.lines
-    assert migration.destination_guest.alive()
-    destination.control.command("cancel", {"lose-guest": True})
-    assert destination.wait() == 65
+    report = migration.destination_guest.finish()
+    assert report["verdict"].startswith("identical"), report
+    assert migration.destination_guest.lines.count("resumed") == 1
+
+
+def test_killed_behind_its_last_word_the_destination_is_told_by_somebody(migration):
+    """COMPLETE has gone out, and its answer finds nobody: the source has ended."""
+    migration.start("16M", 1, destination={"fault": "complete-sent=kill"})
+    order_switchover(migration)
+    assert migration.source.wait() == 0
+    follow(migration.destination)
+    migration.destination_guest.wait_word("complete")
+    migration.destination.control.command("quit")
+    assert migration.destination.wait() == 0
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_killed_behind_its_last_word_the_source_is_told_by_somebody(migration):
+    """COMPLETE_ACK has gone out, and that RELEASE may follow is not on record: the destination has ended."""
+    migration.start("16M", 1, source={"fault": "complete-ack-sent=kill"})
+    order_switchover(migration)
+    assert migration.destination.wait() == 0
+    follow(migration.source)
+    migration.source.control.wait_state("postcopy-paused")
+    migration.source.control.command("resolve", {"destination": "completed"})
+    assert migration.source.wait() == 0
