@@ -145,6 +145,8 @@ static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 		    : pf_memfile_check(region->fd, region->kind, region->offset,
 				       &guest->table.region[r], true, err))
 		return -1;
+	if (region->has_bitmap && pf_memfile_check_bitmap(region->bitmap_fd, err))
+		return -1;
 	region->shape = guest->table.region[r];
 	region->file = r;
 	region->placer = pf_placer_of(region->kind); /* the checks let no other through */

@@ -67,6 +67,17 @@ static int check_kept_by_kernel(int fd, enum pf_memory_kind kind, const struct f
 	return pf_err_hint(err, "%s", is->wanted);
 }
 
+int pf_memfile_refuse_bitmap(struct pf_err *err)
+{
+	pf_err_set(err, PF_ERR_PROTOCOL, "its userfault bitmap is not a memfd that can be written");
+	return pf_err_hint(err, "make it with memfd_create(2), and map that for KVM");
+}
+
+int pf_memfile_check_bitmap(int fd, struct pf_err *err)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0 ? 0 : pf_memfile_refuse_bitmap(err);
+}
+
 void pf_memfile_name(int fd, char *out, size_t size)
 {
 	char link[48];

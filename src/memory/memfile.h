@@ -18,6 +18,13 @@ PF_MUST_USE int pf_memfile_check(int fd, enum pf_memory_kind kind, uint64_t offs
 				 const struct pf_region_shape *shape, bool writable,
 				 struct pf_err *err);
 
+/*
+ * A userfault bitmap, before anything else is asked of it: only files of tmpfs and hugetlbfs have seals, while
+ * fstat(2) of one on FUSE waits for whoever serves it.
+ */
+PF_MUST_USE int pf_memfile_check_bitmap(int fd, struct pf_err *err);
+int pf_memfile_refuse_bitmap(struct pf_err *err);
+
 /* What the kernel calls it, as in /proc/self/fd; nobody who serves the file is asked. */
 void pf_memfile_name(int fd, char *out, size_t size);
 

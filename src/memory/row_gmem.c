@@ -95,18 +95,14 @@ static int check_traps(const struct pf_guest_region *of, uint64_t first, uint64_
 static int check_bitmap(const struct pf_guest_region *at, struct pf_err *err)
 {
 	int flags = fcntl(at->bitmap_fd, F_GETFL), seals = fcntl(at->bitmap_fd, F_GET_SEALS);
-	struct statfs fs = {.f_type = 0};
+	struct statfs fs;
 	struct stat st;
 
-	/* Only tmpfs and hugetlbfs have seals, and nobody has to be waited for to know them: what is next
-	 * asked of a file on FUSE waits for whoever serves it. */
-	if (seals >= 0 && (fstatfs(at->bitmap_fd, &fs) || fstat(at->bitmap_fd, &st)))
+	if (fstatfs(at->bitmap_fd, &fs) || fstat(at->bitmap_fd, &st))
 		return pf_err_sys(err, "looking at its userfault bitmap");
-	if (seals < 0 || fs.f_type != TMPFS_MAGIC || !S_ISREG(st.st_mode) ||
-	    (flags & O_ACCMODE) != O_RDWR || seals & F_SEAL_WRITE) {
-		pf_err_set(err, PF_ERR_PROTOCOL, "its userfault bitmap is not a memfd that can be written");
-		return pf_err_hint(err, "make it with memfd_create(2), and map that for KVM");
-	}
+	if (fs.f_type != TMPFS_MAGIC || !S_ISREG(st.st_mode) || (flags & O_ACCMODE) != O_RDWR ||
+	    (seals >= 0 && seals & F_SEAL_WRITE))
+		return pf_memfile_refuse_bitmap(err);
 	if ((uint64_t)st.st_size >= at->bits_bytes)
 		return 0;
 	pf_err_set(err, PF_ERR_PROTOCOL,
