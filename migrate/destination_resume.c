@@ -94,11 +94,6 @@ static int take_up(struct destination *destination, struct pf_greeting *greeting
 	return 0;
 }
 
-static bool links(const struct pf_agent *agent, const struct pf_msg_hello *hello)
-{
-	return pf_meeting_links(pf_record_meet(hello->record, agent->record));
-}
-
 /* WELCOME says all, and there is no link. */
 static void answer_only(struct destination *destination, struct pf_greeting *greeting, bool proven)
 {
@@ -113,16 +108,15 @@ static void meet(struct destination *destination, struct pf_greeting *greeting)
 {
 	struct pf_agent *agent = &destination->agent;
 	const struct pf_msg_hello *hello = &greeting->hello;
-	enum pf_meeting meeting;
+	enum pf_meeting meeting = pf_record_meet(hello->record, agent->record);
+	uint8_t event = agent->machine->meeting_event[meeting];
 	struct pf_err err;
-	uint8_t event;
 
-	if (destination->urgent_up && links(agent, hello)) {
+	/* What its source says here holds for the link that stands, too. */
+	if (destination->urgent_up && event < agent->machine->events) {
 		pf_err_set(&err, PF_ERR_UNREACHABLE, "the source has made another connection");
 		pf_session_down(destination, &err);
 	}
-	meeting = pf_record_meet(hello->record, agent->record);
-	event = agent->machine->meeting_event[meeting];
 	destination->peer_record = hello->record;
 	if (!pf_meeting_links(meeting)) {
 		answer_only(destination, greeting, true);

@@ -133,15 +133,16 @@ static void do_hello(struct peer *peer, struct connection *connection, const str
 		.channels = (uint32_t)words_number(words, "channels", 1),
 		.epoch = (uint32_t)words_number(words, "epoch", channel ? peer->epoch : 0),
 		.record = pf_record_parse(words_text(words, "record", "NONE")),
-		.has_proof = channel > 0 && strcmp(words_text(words, "proof", ""), "none") != 0,
+		.has_proof = strcmp(words_text(words, "proof", ""), "none") != 0,
 		.software = "pageferry-peer",
 		.features = words_number(words, "features", 0),
 	};
 	struct pf_err err = {0};
 	uint8_t body[512];
 
+	hello.has_proof = hello.has_proof && hello.epoch > 0;
 	snprintf(hello.id, sizeof(hello.id), "%s", words_text(words, "id", peer->id));
-	if ((channel == 0 && new_secret(peer, connection, &err)) ||
+	if ((channel == 0 && hello.epoch == 0 && new_secret(peer, connection, &err)) ||
 	    (hello.has_proof && make_proof(peer, connection, words, hello.epoch, channel,
 					   hello.proof, &err)) ||
 	    send_body(connection, PF_FRAME_HELLO, body,
@@ -166,7 +167,8 @@ static void do_welcome(struct peer *peer, struct connection *connection, const s
 	uint8_t body[512];
 
 	peer->epoch = welcome.epoch;
-	if ((channel == 0 && new_secret(peer, connection, &err)) ||
+	/* resume: as one that knows the session; without a secret of the source's that is the next best. */
+	if ((channel == 0 && !words_number(words, "resume", 0) && new_secret(peer, connection, &err)) ||
 	    make_proof(peer, connection, words, welcome.epoch, channel, welcome.proof, &err) ||
 	    send_body(connection, PF_FRAME_WELCOME, body,
 		      pf_msg_pack_welcome(&welcome, body, sizeof(body)), &err)) {
