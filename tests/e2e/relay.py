@@ -24,7 +24,7 @@ class Relay:
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.wake, self.bell = socket.socketpair()
         self.order = None  # what the other thread wants: "release", "hold", "let", "hold back",
-        # "let back", "snap", "cut" or "stop"
+        # "let back", "snap", "shut", "open", "cut" or "stop"
         self.let_pass = 0
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run, name="relay", daemon=True)
@@ -71,6 +71,14 @@ class Relay:
     def snap(self):
         """Every connection is reset; others can be made."""
         self.obey("snap")
+
+    def shut(self):
+        """Every connection is reset, and others are refused until open()."""
+        self.obey("shut")
+
+    def open(self):
+        """After shut(): at the same address again."""
+        self.obey("open")
 
     def stop(self):
         if self.thread.is_alive():
@@ -137,6 +145,9 @@ class Relay:
                     self.back = order == "let back"
                 elif order == "snap":
                     self.close_pairs()
+                elif order == "open":
+                    host, port = self.address.rsplit(":", 1)
+                    self.listener = socket.create_server((host, int(port)))
                 else:
                     self.close_pairs()
                     self.listener.close()
