@@ -141,8 +141,19 @@ def test_a_stopped_vmm_finds_its_answers(migration):
     check_arrival(migration)
 
 
+def what_is_said_of_a_lost_page(guest):
+    """Who comes first depends on where the guest was paused.  In seven visits of eight it is the vCPU itself, else
+    KVM (poison: KVM_RUN ends as if there were no memory) or the device (SIGBUS): this VMM ends with these."""
+    try:
+        return guest.wait_line(lambda line: line.startswith("lost: vCPU 0 at ")
+                               or line.endswith("or a page that is lost"))
+    except AssertionError:
+        assert guest.wait() == -signal.SIGBUS, guest.lines
+        return "SIGBUS"
+
+
 def test_a_vcpu_is_told_that_its_page_is_lost(migration):
-    """It stops there; the migration completes, and what is lost still traps."""
+    """It stops there; the migration completes, and what is lost still traps.  Nobody ever reads zeros."""
     migration.start(str(SMALL), 1, guests=(kinds("tmpfs,tmpfs"), kinds(ALONE, "--machine-checks")))
     source = migration.source.control
     source.command("set-parameters", {"push": False})
@@ -151,7 +162,10 @@ def test_a_vcpu_is_told_that_its_page_is_lost(migration):
     fds = pathlib.Path(f"/proc/{migration.source_guest.pid}/fd")
     memory = next(fd for fd in fds.iterdir() if os.readlink(fd).startswith("/dev/shm/"))
     os.truncate(memory, SMALL - LOST * PAGE)
-    told = migration.destination_guest.wait_line(lambda line: line.startswith("lost: vCPU 0 at "))
+    told = what_is_said_of_a_lost_page(migration.destination_guest)
+    if not told.startswith("lost: "):
+        assert migration.destination.wait() == 65
+        return
     assert int(told.split()[-1], 16) >= SMALL - LOST * PAGE, told
     source.command("set-parameters", {"push": True})
     migration.destination_guest.wait_word("complete")
