@@ -212,13 +212,15 @@ void pf_watch_look(struct pf_watch *watch, const struct pf_flow *flow, struct pf
 	judge(path, &answers);
 }
 
+/* A connection whose way was never seen to be up goes by one that the kernel does not tell (a mark, a
+ * program in its hooks): it stands all the same, and nothing is gone. */
 static unsigned otherwise(enum pf_path_state before, enum pf_path_state now)
 {
-	if (now == PF_PATH_UNKNOWN)
-		return PF_PATH_OTHER;
-	if (now == PF_PATH_UP)
-		return before == PF_PATH_UNKNOWN ? PF_PATH_OTHER : PF_PATH_BACK;
-	return before == PF_PATH_UP || before == PF_PATH_UNKNOWN ? PF_PATH_GONE : PF_PATH_OTHER;
+	if (before == PF_PATH_UP && now != PF_PATH_UNKNOWN)
+		return PF_PATH_GONE;
+	if (before != PF_PATH_UNKNOWN && now == PF_PATH_UP)
+		return PF_PATH_BACK;
+	return PF_PATH_OTHER;
 }
 
 unsigned pf_path_compare(const struct pf_path *before, const struct pf_path *now)

@@ -35,11 +35,11 @@ struct pf_path {
 
 /* What is otherwise than it was. */
 enum pf_path_news {
-	PF_PATH_GONE = 1 << 0,
+	PF_PATH_GONE = 1 << 0, /* it had been up */
 	PF_PATH_BACK = 1 << 1,
 	PF_PATH_MOVED = 1 << 2, /* up, by another interface or gateway, or from another address */
 	PF_PATH_MTU = 1 << 3,
-	PF_PATH_OTHER = 1 << 4, /* gone for another reason; known for the first time */
+	PF_PATH_OTHER = 1 << 4, /* gone for another reason; known for the first time; not known any more */
 };
 
 struct pf_watch;

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "base/cleanup.h"
 #include "linkkit.h"
 #include "net/watch.h"
 
@@ -498,6 +499,31 @@ static void test_it_needs_no_privileges(void **state)
 	close(told[0]);
 }
 
+static void test_only_what_was_up_can_be_gone(void **state)
+{
+	static const struct {
+		enum pf_path_state before, now;
+		unsigned news;
+	} rows[] = {
+		{PF_PATH_UP, PF_PATH_UP, 0},
+		{PF_PATH_UP, PF_PATH_NO_ROUTE, PF_PATH_GONE},
+		{PF_PATH_UP, PF_PATH_UNKNOWN, PF_PATH_OTHER},
+		{PF_PATH_UNKNOWN, PF_PATH_UP, PF_PATH_OTHER},
+		{PF_PATH_UNKNOWN, PF_PATH_NO_ROUTE, PF_PATH_OTHER},
+		{PF_PATH_NO_ROUTE, PF_PATH_UP, PF_PATH_BACK},
+		{PF_PATH_NO_ROUTE, PF_PATH_DOWN, PF_PATH_OTHER},
+		{PF_PATH_NO_ROUTE, PF_PATH_UNKNOWN, PF_PATH_OTHER},
+		{PF_PATH_DOWN, PF_PATH_DOWN, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < PF_ARRAY_LEN(rows); i++) {
+		struct pf_path before = {.state = rows[i].before}, now = {.state = rows[i].now};
+
+		assert_int_equal(pf_path_compare(&before, &now), rows[i].news);
+	}
+}
+
 #define WATCHED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -527,6 +553,7 @@ int main(void)
 		WATCHED(test_what_is_no_address_is_unknown_and_no_reason_to_suspect),
 		WATCHED(test_what_was_lost_in_an_overrun_is_found),
 		WATCHED(test_it_needs_no_privileges),
+		cmocka_unit_test(test_only_what_was_up_can_be_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
