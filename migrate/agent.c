@@ -413,11 +413,18 @@ static int open_loop(struct pf_agent *agent, struct pf_err *err)
 	return 0;
 }
 
-/* What every handshake will read again is looked at before anybody waits for one. */
-static int check_credentials(const struct pf_options *options, struct pf_err *err)
+/*
+ * What every handshake will read again is looked at before anybody waits for one.  Not where a migration goes on: a
+ * certificate that has expired meanwhile keeps the peer away until it is replaced, and the guest needs
+ * this process for what has come already.
+ */
+static int check_credentials(const struct pf_agent *agent, struct pf_err *err)
 {
+	const struct pf_options *options = agent->options;
 	SSL_CTX *ctx = NULL;
 
+	if (agent->kept->restarted || agent->record != PF_RECORD_NONE)
+		return 0;
 	if (pf_credentials_load(options->tls_dir, options->side, &ctx, err))
 		return -1;
 	SSL_CTX_free(ctx);
@@ -520,14 +527,12 @@ static int open_sockets(struct pf_agent *agent, const struct pf_vmm_callbacks *v
 
 static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, struct pf_err *err)
 {
-	const struct pf_options *options = agent->options;
 	const struct pf_start *start;
 	unsigned held = 0;
 
-	if (check_credentials(options, err) || open_loop(agent, err) ||
-	    open_statedir(agent, err) ||
+	if (open_loop(agent, err) || open_statedir(agent, err) ||
 	    pf_statedir_read_record(&agent->dir, &agent->record, &agent->epoch, err) ||
-	    read_marks(agent, &held, err))
+	    check_credentials(agent, err) || read_marks(agent, &held, err))
 		return -1;
 	start = pf_machine_start(agent->machine, agent->record, held);
 	agent->state = start->state;
@@ -578,7 +583,7 @@ int pf_agent_confine(struct pf_agent *agent, struct pf_err *err)
 	if (pf_sandbox_enter(err))
 		return -1;
 	/* Every handshake reads them again, and from here on without the rights of root. */
-	if (check_credentials(agent->options, err))
+	if (check_credentials(agent, err))
 		return pf_err_prefix(err, "without capabilities");
 	return 0;
 }

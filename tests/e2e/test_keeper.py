@@ -2,7 +2,9 @@
 """test_keeper.py - the process that is started, and the one that does the work for it."""
 import json
 import os
+import pathlib
 import select
+import shutil
 import signal
 
 import pytest
@@ -99,3 +101,27 @@ def test_killed_in_set_up_again_and_again(migration):
         migration.destination.kill_worker()
         migration.source.kill_worker()
     finish(migration)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_worker_serves_without_certificates_until_they_are_back(migration, side):
+    """One that has expired meanwhile: what has come is here, and what has not waits."""
+    tls = pathlib.Path(migration.folder, "tls")
+    shutil.copytree(migration.pki.folder, tls)
+    options = {side: {"tls_dir": tls}}
+    options.setdefault("source", {})["max_bandwidth"] = 4 << 20
+    migration.start("64M", 1, **options)
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    ca = tls / "ca-cert.pem"
+    ca.rename(tls / "away")
+    agent = getattr(migration, side)
+    agent.kill_worker()
+    agent.control.wait_state("postcopy-paused")
+    assert agent.control.command("query-migrate")["state"] == "postcopy-paused"
+    (tls / "away").rename(ca)
+    agent.control.wait_state("postcopy-active")
+    migration.source.connect().command("set-parameters", {"max-bandwidth": 0})
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
