@@ -74,7 +74,9 @@ static void act_gone(struct source *source)
 
 static void act_downtime(struct source *source)
 {
-	if (source->paused_ns > 0) /* else it was a process before this one that saw it */
+	/* Without paused_ns it was a process before this one that saw it.  RESUMED is said again when a
+	 * session is taken up: what lies between is an outage, in which the guest runs. */
+	if (source->paused_ns > 0 && source->downtime_ns == 0)
 		source->downtime_ns = pf_now_ns() - source->paused_ns;
 }
 
