@@ -3,6 +3,8 @@
 #include "migrate/demo/children.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/sysfile.h"
 
 #define GRACE_NS (2 * PF_NS_PER_S)
 #define LOG_TAIL 2048
@@ -186,6 +189,31 @@ int pf_children_start(struct pf_children *children, const struct pf_spawn *spawn
 out:
 	plumbing_close(&plumbing);
 	return result;
+}
+
+/* The pidfd first: it cannot become another process's between the look and the signal. */
+int pf_child_kill_grandchild(const struct pf_child *child, int64_t pid, struct pf_err *err)
+{
+	pf_auto_fd int pidfd = -1;
+	uint64_t parent = 0;
+	char path[64];
+
+	if (pid <= 1 || pid > INT_MAX)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "pid %" PRId64 " is no process", pid);
+	pidfd = pidfd_open((pid_t)pid, 0);
+	if (pidfd < 0)
+		return pf_err_sys(err, "opening a pidfd of %" PRId64, pid);
+	snprintf(path, sizeof(path), "/proc/%" PRId64 "/status", pid);
+	if (pf_sysfile_field(path, "PPid", &parent, err))
+		return -1;
+	if (parent != (uint64_t)child->pid)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "process %" PRId64 " is not the %s's (pid %d), its parent is "
+				  "%" PRIu64,
+				  pid, child->name, (int)child->pid, parent);
+	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) != 0)
+		return pf_err_sys(err, "killing process %" PRId64, pid);
+	return 0;
 }
 
 void pf_child_state(const struct pf_child *child, char *out, size_t size)

@@ -67,6 +67,9 @@ PF_MUST_USE int pf_children_start(struct pf_children *children, const struct pf_
  */
 PF_MUST_USE int pf_children_wait(struct pf_children *children, const int *fds, size_t fd_count,
 				 uint64_t deadline_ns, struct pf_err *err);
+/* SIGKILL for a process that this child has started itself; PF_ERR_PROTOCOL: pid is none of those. */
+PF_MUST_USE int pf_child_kill_grandchild(const struct pf_child *child, int64_t pid,
+					 struct pf_err *err);
 /* "exit 76", "signal 9 (Killed)", "running". */
 void pf_child_state(const struct pf_child *child, char *out, size_t size);
 /* Each child's state, what it said that nobody has read, and the last lines of its log. */

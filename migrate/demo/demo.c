@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "migrate/demo/children.h"
 #include "migrate/demo/launch.h"
+#include "migrate/demo/mishaps.h"
 #include "migrate/demo/needs.h"
 #include "migrate/demo/netns.h"
 #include "migrate/demo/options.h"
@@ -33,6 +34,9 @@
 /* The guest visits so many pages before the switch-over, and again after completion: about a
  * second's work where KVM itself is emulated. */
 #define WALK_VISITS 4096
+/* With --outage push alone would take so many seconds: else every page were there before the last
+ * mishap.  It is no `set`, which a new worker would not know. */
+#define MISHAPS_S 8
 
 struct demo {
 	struct pf_demo_options options;
@@ -46,6 +50,7 @@ struct demo {
 	bool children_open;
 	struct pf_children children;
 	struct pf_orchestra orchestra;
+	struct pf_mishaps mishaps; /* with --outage */
 	uint64_t visits_end; /* the guest's, once both agents had ended */
 };
 
@@ -60,12 +65,21 @@ static uint64_t eventually(const struct demo *demo)
 	return soon() + demo->options.memory / (GIB / 1024) * (GIB_NS / 1024);
 }
 
+static int no_link(struct pf_err *err, const char *why)
+{
+	pf_err_set(err, PF_ERR_SYSTEM, "--outage needs two network namespaces, to cut the link "
+		   "between them: %s", why);
+	return pf_err_hint(err, "run it as root");
+}
+
 /* Two hosts if this process may have them; the report says what it was. */
 static int make_network(struct demo *demo, struct pf_err *err)
 {
 	struct pf_err why;
 	int refused;
 
+	if (geteuid() != 0 && demo->options.outage)
+		return no_link(err, "not root");
 	if (geteuid() != 0) {
 		snprintf(demo->network, sizeof(demo->network), "loopback (not root)");
 		return 0;
@@ -75,6 +89,8 @@ static int make_network(struct demo *demo, struct pf_err *err)
 		*err = why;
 		return -1;
 	}
+	if (refused && demo->options.outage)
+		return no_link(err, why.text);
 	demo->namespaces = !refused;
 	if (refused)
 		snprintf(demo->network, sizeof(demo->network), "loopback (%s)", why.text);
@@ -106,6 +122,8 @@ static int prepare(struct demo *demo, struct pf_err *err)
 		return -1;
 	pf_launch_paths(&demo->source, PF_SOURCE, demo->dir.path, demo->dir.state);
 	pf_launch_paths(&demo->destination, PF_DESTINATION, demo->dir.path, demo->dir.state);
+	if (demo->options.outage)
+		demo->source.max_bandwidth = demo->options.memory / MISHAPS_S;
 	if (mkdir(demo->source.tls, 0700) != 0)
 		return pf_err_sys(err, "making %s", demo->source.tls);
 	return pf_pki_make(demo->source.tls, &names, err) || make_network(demo, err) ? -1 : 0;
@@ -159,6 +177,7 @@ static struct pf_demo_report make_report(const struct demo *demo, const struct p
 		.cipher = orchestra->cipher,
 		.guest = &guest->answer,
 		.visits_end = demo->visits_end,
+		.mishaps = orchestra->mishaps,
 	};
 
 	if (orchestra->completed_ns != 0) {
@@ -273,7 +292,7 @@ static int demo_failed(struct demo *demo, const struct pf_err *err)
 
 int pf_demo_main(int argc, char **argv, const char *self)
 {
-	struct demo demo = {.self = self, .netns = {-1, -1}};
+	struct demo demo = {.self = self, .netns = {-1, -1, NULL}};
 	struct pf_err err;
 	int code = 0;
 
@@ -286,6 +305,10 @@ int pf_demo_main(int argc, char **argv, const char *self)
 		return 0;
 	}
 	pf_orchestra_init(&demo.orchestra, &demo.children);
+	if (demo.options.outage) {
+		demo.orchestra.mishaps = &demo.mishaps;
+		demo.orchestra.netns = &demo.netns;
+	}
 	if (demo_run(&demo, &err))
 		code = demo_failed(&demo, &err);
 	demo_done(&demo);

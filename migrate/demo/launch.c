@@ -39,16 +39,18 @@ int pf_launch_agent(const struct pf_launch *launch, const char *program, const c
 		    struct pf_children *children, struct pf_child **out, struct pf_err *err)
 {
 	const struct side_words *word = &words[launch->side];
+	char limit[24];
 	const char *const argv[] = {
 		program,	word->role,  word->address_option, address,
 		"--vmm-socket", launch->vmm, "--control",	   launch->control,
 		"--tls-dir",	launch->tls, "--state-dir",	   launch->state,
 		"--id",		"demo",	     "--peer-name",	   word->peer,
-		NULL,
+		"--max-bandwidth", limit,    NULL,
 	};
 	const struct pf_spawn spawn = {
 		.name = word->agent, .log = word->agent_log, .argv = argv, .netns = launch->netns};
 
+	snprintf(limit, sizeof(limit), "%" PRIu64, launch->max_bandwidth);
 	return pf_children_start(children, &spawn, out, err);
 }
 

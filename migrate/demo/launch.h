@@ -20,6 +20,7 @@
 struct pf_launch {
 	enum pf_side side;
 	int netns; /* of the agent; -1: ours */
+	uint64_t max_bandwidth; /* of its push, bytes a second; 0: no limit */
 	char vmm[PF_LAUNCH_PATH_MAX], control[PF_LAUNCH_PATH_MAX], state[PF_LAUNCH_PATH_MAX];
 	char tls[PF_LAUNCH_PATH_MAX];
 };

@@ -37,14 +37,26 @@ int pf_netns_make(struct pf_netns *out, struct pf_err *err)
 	if (!failed) {
 		out->source = pf_steal_fd(&source.fd);
 		out->destination = pf_steal_fd(&destination.fd);
+		out->rtnl = source.rtnl;
+		source.rtnl = NULL;
 	}
 	pf_room_done(&source);
 	pf_room_done(&destination);
 	return failed;
 }
 
+int pf_netns_switch(const struct pf_netns *netns, bool up, struct pf_err *err)
+{
+	struct pf_room source = {.fd = netns->source, .rtnl = netns->rtnl, .name = "the source"};
+
+	return pf_room_switch(&source, LINK_NAME, up, err) ? -1 : 0;
+}
+
 void pf_netns_done(struct pf_netns *netns)
 {
-	pf_close_fd(&netns->source);
+	struct pf_room source = {.fd = netns->source, .rtnl = netns->rtnl};
+
+	pf_room_done(&source);
+	*netns = (struct pf_netns){.source = -1, .destination = netns->destination};
 	pf_close_fd(&netns->destination);
 }

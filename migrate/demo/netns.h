@@ -10,15 +10,20 @@
 #ifndef PF_MIGRATE_DEMO_NETNS_H
 #define PF_MIGRATE_DEMO_NETNS_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 /* TEST-NET-1, RFC 5737: no address of a real network. */
 #define PF_NETNS_SOURCE "192.0.2.1"
 #define PF_NETNS_DESTINATION "192.0.2.2"
 
+struct nl_sock;
+
 struct pf_netns {
 	int source; /* for setns(2); -1: none */
 	int destination;
+	struct nl_sock *rtnl; /* speaks to the source's from anywhere; NULL: none */
 };
 
 /*
@@ -26,6 +31,8 @@ struct pf_netns {
  * err says why; the caller decides whether that matters.  -1: anything else.
  */
 PF_MUST_USE int pf_netns_make(struct pf_netns *out, struct pf_err *err);
+/* The link between them, down or up again: at the source's end, so that the other loses its carrier. */
+PF_MUST_USE int pf_netns_switch(const struct pf_netns *netns, bool up, struct pf_err *err);
 void pf_netns_done(struct pf_netns *netns);
 
 #endif

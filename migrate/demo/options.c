@@ -16,7 +16,7 @@
 
 void pf_demo_options_help(FILE *out)
 {
-	fputs("Usage: pageferry demo [--memory SIZE] [--vcpus N] [--backend KIND]\n"
+	fputs("Usage: pageferry demo [--memory SIZE] [--vcpus N] [--backend KIND] [--outage]\n"
 	      "Moves a working virtual machine between two agents on this machine, compares every\n"
 	      "byte of its memory, and reports how long everything took.\n"
 	      "\n"
@@ -26,10 +26,13 @@ void pf_demo_options_help(FILE *out)
 	      "                  free huge pages of 2M for the memory twice; or guest_memfd, which\n"
 	      "                  needs KVM and a kernel with write(2) and userfaultfd on guest_memfd\n"
 	      "                  and with KVM userfault\n"
+	      "  --outage        in mid post-copy, one after the other: the link is cut for 5 s, the\n"
+	      "                  worker of the source is killed, the worker of the destination is\n"
+	      "                  killed. Needs root. Push is limited until that is over\n"
 	      "\n"
 	      "As root the agents get network namespaces joined by a veth pair, else loopback.\n"
-	      "Exit: 0 every byte is identical and the guest worked all the time, 1 a byte differs\n"
-	      "or the demo failed, 71 the machine lacks what it needs.\n",
+	      "Exit: 0 every byte is identical and the guest worked all the time, 1 a byte differs,\n"
+	      "an agent did not recover, or the demo failed, 71 the machine lacks what it needs.\n",
 	      out);
 }
 
@@ -78,7 +81,8 @@ static int take_option(int option, const char *given, struct pf_demo_options *ou
 	case 'b':
 		return parse_backend(optarg, out, err);
 	case 'o':
-		return pf_err_set(err, PF_ERR_USAGE, "--outage is not in this version");
+		out->outage = true;
+		return 0;
 	case 'h':
 		out->help = true;
 		return 0;

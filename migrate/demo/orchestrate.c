@@ -8,9 +8,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "migrate/demo/harm.h"
+#include "migrate/demo/tally.h"
 
 #define COMMAND_NS (10 * PF_NS_PER_S)
 #define PROGRESS_NS (100 * PF_NS_PER_MS)
+#define AGAIN_NS (60 * PF_NS_PER_S) /* generous, as all that waits for a process */
 /* No event tells when somebody begins to listen on a socket that is not there yet. */
 #define CONNECT_AGAIN_NS (10 * PF_NS_PER_MS)
 
@@ -18,7 +21,9 @@ void pf_orchestra_init(struct pf_orchestra *orchestra, struct pf_children *child
 {
 	memset(orchestra, 0, sizeof(*orchestra));
 	orchestra->children = children;
+	orchestra->source.which = PF_SOURCE;
 	orchestra->source.name = "source";
+	orchestra->destination.which = PF_DESTINATION;
 	orchestra->destination.name = "destination";
 	pf_termline_init(&orchestra->line, stderr);
 	orchestra->started_ns = pf_now_ns();
@@ -29,7 +34,8 @@ static void side_done(struct pf_demo_side *side)
 	pf_client_close(side->client);
 	side->client = NULL;
 	json_decref(side->status);
-	side->status = NULL;
+	json_decref(side->earlier);
+	side->status = side->earlier = NULL;
 }
 
 void pf_orchestra_done(struct pf_orchestra *orchestra)
@@ -70,9 +76,14 @@ static void take_state(struct pf_orchestra *orchestra, struct pf_demo_side *side
 }
 
 /* A demo needs nobody's help: a state that waits for an operator is its failure. */
-static int judge_state(const struct pf_demo_side *side, struct pf_err *err)
+static int judge_state(const struct pf_orchestra *orchestra, const struct pf_demo_side *side,
+		       struct pf_err *err)
 {
 	static const char *const bad[] = {"failed", "cancelled", "postcopy-paused"};
+
+	if (strcmp(side->state, "postcopy-paused") == 0 && orchestra->mishaps &&
+	    pf_mishaps_now(orchestra->mishaps))
+		return 0; /* it is what was done to them, for a time */
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (strcmp(side->state, bad[i]) == 0)
@@ -93,6 +104,15 @@ static bool is_routine(const char *name)
 	return false;
 }
 
+static void show_event(struct pf_orchestra *orchestra, const struct pf_demo_side *side,
+		       const char *name, const json_t *data)
+{
+	char *dump = json_dumps(data, JSON_COMPACT);
+
+	pf_orchestra_say(orchestra, "%-11s %s %s", side->name, name, dump ? dump : "");
+	free(dump);
+}
+
 static int take_event(struct pf_orchestra *orchestra, struct pf_demo_side *side,
 		      const json_t *event, struct pf_err *err)
 {
@@ -107,23 +127,32 @@ static int take_event(struct pf_orchestra *orchestra, struct pf_demo_side *side,
 	if (seq <= side->seq) /* it came in query-events already */
 		return 0;
 	side->seq = seq;
+	if (orchestra->mishaps)
+		pf_mishaps_event(orchestra->mishaps, side->which, name);
+	if (strcmp(name, "OUTCOME") == 0)
+		side->final = json_is_true(json_object_get(data, "final"));
 	if (strcmp(name, "STATE") == 0) {
 		text = json_string_value(json_object_get(data, "state"));
 		take_state(orchestra, side, text ? text : "?");
-		return judge_state(side, err);
+		return judge_state(orchestra, side, err);
 	}
 	if (strcmp(name, "LISTENING") == 0) {
 		text = json_string_value(json_object_get(data, "address"));
 		snprintf(side->address, sizeof(side->address), "%s", text ? text : "");
 		return 0;
 	}
-	if (!is_routine(name)) {
-		char *dump = json_dumps(data, JSON_COMPACT);
-
-		pf_orchestra_say(orchestra, "%-11s %s %s", side->name, name, dump ? dump : "");
-		free(dump);
-	}
+	if (!is_routine(name))
+		show_event(orchestra, side, name, data);
 	return 0;
+}
+
+/* The next worker answers on the same socket, and knows what the one before had said. */
+static int side_again(struct pf_orchestra *orchestra, struct pf_demo_side *side,
+		      struct pf_err *err)
+{
+	json_decref(side->status); /* of the worker that is gone */
+	side->status = NULL;
+	return pf_orchestra_connect(orchestra, side, side->control, pf_now_ns() + AGAIN_NS, err);
 }
 
 /* An agent whose control connection ended: the end of the process says why. */
@@ -135,6 +164,8 @@ static int side_lost(struct pf_orchestra *orchestra, struct pf_demo_side *side, 
 
 	pf_client_close(side->client);
 	side->client = NULL;
+	if (orchestra->mishaps && pf_mishaps_now(orchestra->mishaps) && !side->final)
+		return side_again(orchestra, side, err);
 	if (side->agent->end == PF_END_SUCCESS)
 		return 0;
 	while (woken == 0) {
@@ -207,7 +238,7 @@ static int take_history(struct pf_orchestra *orchestra, struct pf_demo_side *sid
 	size_t i;
 	int failed = 0;
 
-	if (command(side, "query-events", json_pack("{s:i}", "since", 0), &answer, err))
+	if (command(side, "query-events", json_pack("{s:I}", "since", (json_int_t)side->seq), &answer, err))
 		return -1;
 	events = json_object_get(answer, "events");
 	if (!json_is_array(events))
@@ -222,6 +253,7 @@ static int take_history(struct pf_orchestra *orchestra, struct pf_demo_side *sid
 int pf_orchestra_connect(struct pf_orchestra *orchestra, struct pf_demo_side *side,
 			 const char *control, uint64_t deadline_ns, struct pf_err *err)
 {
+	side->control = control;
 	while (pf_client_open(control, deadline_ns, &side->client, err)) {
 		uint64_t again = pf_now_ns() + CONNECT_AGAIN_NS;
 
@@ -336,36 +368,66 @@ static int take_last_words(struct pf_orchestra *orchestra, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_STATE,
 				  "the destination agent ended in state `%s`, not `completed`",
 				  orchestra->destination.state);
+	return pf_harm_check(orchestra, err);
+}
+
+/* What is asked for again and again, since no event tells it. */
+struct asking {
+	uint64_t destination_ns, source_ns; /* when the next time is */
+};
+
+static int ask_both(struct pf_orchestra *orchestra, struct asking *asking, struct pf_err *err)
+{
+	uint64_t now = pf_now_ns(), period = 0;
+
+	if (now < asking->destination_ns)
+		return 0;
+	if (ask_status(orchestra, &orchestra->destination, err))
+		return -1;
+	if (orchestra->mishaps) {
+		if (pf_harm_act(orchestra, err))
+			return -1;
+		period = pf_mishaps_look_again_ns(orchestra->mishaps);
+	}
+	if (now >= asking->source_ns) {
+		if (ask_status(orchestra, &orchestra->source, err))
+			return -1;
+		show_progress(orchestra);
+		asking->source_ns = pf_now_ns() + PROGRESS_NS;
+	}
+	asking->destination_ns = pf_now_ns() + (period ? period : PROGRESS_NS);
 	return 0;
+}
+
+static int follow(struct pf_orchestra *orchestra, uint64_t deadline_ns, struct pf_err *err)
+{
+	struct asking asking = {0};
+
+	while (!ended(orchestra)) {
+		bool final = orchestra->completed_ns != 0;
+		uint64_t until;
+
+		if (pf_now_ns() >= deadline_ns)
+			return late(orchestra, err);
+		if (ask_both(orchestra, &asking, err))
+			return -1;
+		until = pf_sooner_ns(asking.destination_ns, deadline_ns);
+		if (listen_once(orchestra, until, err) < 0)
+			return -1;
+		if (!final && orchestra->completed_ns != 0)
+			asking = (struct asking){0}; /* the last numbers, before the agent goes */
+	}
+	return take_last_words(orchestra, err);
 }
 
 int pf_orchestra_migrate(struct pf_orchestra *orchestra, uint64_t deadline_ns, struct pf_err *err)
 {
-	uint64_t ask_ns = 0;
-
 	orchestra->switchover_ns = pf_now_ns();
 	if (command(&orchestra->source, "switchover", NULL, NULL, err))
 		return -1;
 	orchestra->source.agent->end = PF_END_SUCCESS;
 	orchestra->destination.agent->end = PF_END_SUCCESS;
-	while (!ended(orchestra)) {
-		bool final = orchestra->completed_ns != 0;
-
-		if (pf_now_ns() >= deadline_ns)
-			return late(orchestra, err);
-		if (pf_now_ns() >= ask_ns) {
-			if (ask_status(orchestra, &orchestra->destination, err) ||
-			    ask_status(orchestra, &orchestra->source, err))
-				return -1;
-			show_progress(orchestra);
-			ask_ns = pf_now_ns() + PROGRESS_NS;
-		}
-		if (listen_once(orchestra, ask_ns < deadline_ns ? ask_ns : deadline_ns, err) < 0)
-			return -1;
-		if (!final && orchestra->completed_ns != 0)
-			ask_ns = 0; /* the last numbers, before the agent goes */
-	}
-	return take_last_words(orchestra, err);
+	return follow(orchestra, deadline_ns, err) ? pf_harm_explain(orchestra, err) : 0;
 }
 
 int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir, struct pf_err *err)
@@ -390,5 +452,7 @@ int pf_orchestra_check_outcome(struct pf_demo_side *side, const char *state_dir,
 	json_decref(side->status);
 	side->status = json_incref(json_object_get(file, "migrate"));
 	json_decref(file);
+	if (!failed && side->earlier)
+		pf_tally_add(side->status, side->earlier);
 	return failed;
 }

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "migrate/demo/backend.h"
 #include "migrate/demo/guest.h"
+#include "migrate/demo/mishaps.h"
 
 /* Of a demo that ended early much is unknown, and not printed. */
 struct pf_demo_report {
@@ -21,12 +22,14 @@ struct pf_demo_report {
 	const char *network;		     /* what joined the two agents; "": nothing yet */
 	const char *cipher;		     /* as query-migrate names it; "": not agreed yet */
 	const struct pf_guest_answer *guest; /* the destination's, after `finish` */
+	const struct pf_mishaps *mishaps;    /* NULL: nothing was to go wrong */
 	uint64_t total_ns;    /* from the switchover command to completed; 0: it did not */
 	uint64_t postcopy_ns; /* from postcopy-active to completed; 0: it did not */
 	uint64_t visits_end;  /* of all vCPUs once both agents had ended; 0: unknown */
 	bool taken;	      /* from here on: pf_demo_report_take() */
 	uint64_t downtime_us;
 	uint64_t pages, requested, pushed, zero, duplicates;
+	uint64_t resent; /* after a resume, by the side that counted more of them */
 	uint64_t faults, faults_vcpu, faults_kvm, faults_vmm;
 	double p50_us, p99_us, max_us;
 };
@@ -40,7 +43,8 @@ PF_MUST_USE int pf_demo_report_take(struct pf_demo_report *report, const json_t 
 				    const json_t *destination, struct pf_err *err);
 /*
  * Whether what happened was post-copy: the guest worked before, during and after, and waited for
- * pages that came by request.  PF_ERR_STATE names what is 0.
+ * pages that came by request.  PF_ERR_STATE names what is 0, or that pages were sent again which
+ * were there when a session was taken up.
  */
 PF_MUST_USE int pf_demo_report_prove(const struct pf_demo_report *report, struct pf_err *err);
 /* The verdict is the last line. */

@@ -28,6 +28,7 @@ RATES = (
     "fault-latency-p50-us fault-latency-p99-us fault-latency-max-us remote-faults-per-page-touched "
     "throughput-mb-per-s"
 ).split()
+MISHAPS = ["cut-healed-to-page-ms", "source-killed-to-page-ms", "destination-killed-to-page-ms"]
 NAMES = ["backend", "memory", "network", "cipher", *COUNTS, *RATES, "verdict"]
 
 
@@ -156,6 +157,76 @@ def test_demo_on_huge_pages(folder):
     assert report["verdict"] == f"identical ({32 << 20} bytes)"
 
 
+@pytest.fixture
+def outage(folder):
+    if os.geteuid() != 0:
+        pytest.skip("pageferry demo --outage needs root")
+    it = Demo(folder, "--outage")
+    yield it
+    it.end()
+
+
+def test_a_cut_and_two_dead_workers_change_no_byte(outage):
+    """Each only when the one before is over, all of them in post-copy."""
+    outage.wait_said(rb"source +active")
+    outage.look_at_children()
+    status, lines = outage.wait()
+    assert status == 0, outage.said
+    assert [line.split(":")[0] for line in lines] == [
+        *NAMES[:-1], "cut-ms", *MISHAPS, "resent-after-resume", "verdict"
+    ]
+    report = values(lines)
+    assert report["verdict"] == f"identical ({MEMORY} bytes)"
+    assert report["resent-after-resume"] == "0"
+    cut = int(report["cut-ms"])
+    assert 5000 <= cut < 10000
+    # The guest waited for a page all that time, and had stopped long before it.
+    assert int(report["worst-stall-us"]) > 4_000_000
+    assert int(report["downtime-us"]) < 1000 * cut
+    for name in MISHAPS:
+        assert re.fullmatch(r"\d+\.\d \(goal (100|250)\)", report[name]), (name, report)
+    # Every page came once, whichever worker has counted it: what one had counted in the last
+    # moment before it was killed is lost.
+    pages = int(report["pages-by-request"]) + int(report["pages-by-push"])
+    assert 0.9 * MEMORY // PAGE < pages <= MEMORY // PAGE, report
+    steps = (rb"postcopy-active.*the link is cut.*OUTAGE.*OUTAGE.*the link is up again.*RECOVERED.*RECOVERED"
+             rb".*the source's worker is killed.*source +WORKER_RESTARTED.*RECOVERED.*RECOVERED"
+             rb".*the destination's worker is killed.*destination +WORKER_RESTARTED.*RECOVERED.*RECOVERED"
+             rb".*push has no limit any more.*completed")
+    assert re.search(steps, outage.said, re.DOTALL), outage.said
+    assert outage.said.count(b"WORKER_RESTARTED") == 2
+    outage.check_nothing_is_left()
+
+
+def test_an_agent_that_does_not_come_back_is_named(outage):
+    """Its keeper is killed in the cut: nobody starts another worker."""
+    outage.wait_said(rb"source +active")
+    outage.look_at_children()
+    outage.wait_said(rb"the link is cut")
+    os.kill(outage.destination_agent(), signal.SIGKILL)
+    status, lines = outage.wait()
+    assert status == 1, outage.said
+    assert lines == []
+    assert re.search(
+        rb"pageferry demo: when the link is cut for 5 s: the destination agent did not recover: "
+        rb"the destination agent \(pid \d+\) ended too early or badly: signal 9", outage.said
+    ), outage.said
+    outage.check_nothing_is_left()
+
+
+@pytest.mark.smoke
+def test_an_outage_that_cannot_be_made_is_71():
+    if os.geteuid() != 0:
+        pytest.skip("only root can have everything but the right to make network namespaces")
+    run = subprocess.run(
+        ["setpriv", "--bounding-set", "-sys_admin", program("PAGEFERRY"), "demo", "--outage"],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE, check=False,
+    )
+    assert run.returncode == 71
+    assert b"--outage needs two network namespaces" in run.stderr, run.stderr
+    assert b"run it as root" in run.stderr
+
+
 def run_demo(*options):
     return subprocess.run(
         [program("PAGEFERRY"), "demo", *options], stdin=subprocess.DEVNULL, capture_output=True,
@@ -181,7 +252,7 @@ def test_what_the_machine_lacks_is_71_and_said(folder):
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     "options",
-    [["--memory", "1"], ["--vcpus", "5"], ["--backend", "floppy"], ["--outage"], ["--frobnicate"],
+    [["--memory", "1"], ["--vcpus", "5"], ["--backend", "floppy"], ["--frobnicate"],
      ["stray"], ["--memory"]],
     ids=" ".join,
 )

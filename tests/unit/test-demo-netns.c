@@ -45,6 +45,22 @@ static int connect_to_destination(const char *port)
 	return write(fd, GREETING, sizeof(GREETING)) == sizeof(GREETING) ? 0 : 1;
 }
 
+/* A child of its own, whose pid it says; its status is the signal that ended that. */
+static int nest(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	printf("%d\n", (int)pid);
+	fflush(stdout);
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		return 1;
+	return WTERMSIG(status) == SIGKILL ? 0 : 2;
+}
+
 static int child_main(char **argv)
 {
 	if (strcmp(argv[1], "connect") == 0)
@@ -53,6 +69,8 @@ static int child_main(char **argv)
 		fprintf(stderr, "first words\nlast words\n");
 		return (int)strtol(argv[2], NULL, 10);
 	}
+	if (strcmp(argv[1], "nest") == 0)
+		return nest();
 	if (strcmp(argv[1], "stubborn") == 0)
 		signal(SIGTERM, SIG_IGN);
 	puts("here");
@@ -160,6 +178,66 @@ static void test_a_process_in_one_namespace_reaches_the_other(void **state)
 	close(connection);
 	close(listener);
 	pf_netns_done(&netns);
+}
+
+static void test_the_link_between_them_goes_down_and_up(void **state)
+{
+	struct stage *stage = *state;
+	struct pf_netns netns;
+	struct pf_err err;
+	char port[8];
+	int made = pf_netns_make(&netns, &err), listener;
+
+	if (made == 1 && geteuid() != 0) {
+		fprintf(stderr, "skip %s: making network namespaces needs root\n", __func__);
+		skip();
+	}
+	if (made != 0)
+		fail_msg("%s", err.text);
+	listener = listen_inside(netns.destination, port, sizeof(port));
+	for (unsigned i = 0; i < 2; i++) {
+		struct pf_child *child;
+
+		assert_int_equal(pf_netns_switch(&netns, i == 1, &err), 0);
+		child = start(stage, "connect", port, netns.source, false);
+		child->end = PF_END_ANY;
+		while (!child->ended)
+			assert_int_equal(pf_children_wait(&stage->children, NULL, 0,
+							  pf_now_ns() + PATIENCE, &err),
+					 0);
+		assert_int_equal(child->how.si_code, CLD_EXITED);
+		assert_int_equal(child->how.si_status, i == 1 ? 0 : ENETUNREACH);
+	}
+	close(listener);
+	pf_netns_done(&netns);
+}
+
+static void test_only_a_childs_own_child_is_killed(void **state)
+{
+	struct stage *stage = *state;
+	struct pf_child *child = start(stage, "nest", "", -1, true);
+	struct pf_err err;
+	char said[32] = "";
+	int64_t pid;
+
+	child->end = PF_END_SUCCESS;
+	assert_int_equal(pf_children_wait(&stage->children, &child->from, 1,
+					  pf_now_ns() + PATIENCE, &err),
+			 0);
+	assert_true(read(child->from, said, sizeof(said) - 1) > 0);
+	pid = strtol(said, NULL, 10);
+	for (int64_t wrong = -1; wrong < 2; wrong++)
+		assert_int_equal(pf_child_kill_grandchild(child, wrong, &err), -1);
+	assert_int_equal(pf_child_kill_grandchild(child, pid + (INT64_C(1) << 32), &err), -1);
+	assert_int_equal(pf_child_kill_grandchild(child, child->pid, &err), -1);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	assert_non_null(strstr(err.text, "is not the test child's"));
+	if (pf_child_kill_grandchild(child, pid, &err))
+		fail_msg("%s", err.text);
+	while (!child->ended)
+		assert_int_equal(pf_children_wait(&stage->children, NULL, 0,
+						  pf_now_ns() + PATIENCE, &err),
+				 0);
 }
 
 static void test_this_process_stays_in_its_own_namespace(void **state)
@@ -344,6 +422,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_process_in_one_namespace_reaches_the_other,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_link_between_them_goes_down_and_up, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_only_a_childs_own_child_is_killed, setup,
+						teardown),
 		cmocka_unit_test(test_this_process_stays_in_its_own_namespace),
 		cmocka_unit_test(test_without_a_right_the_reason_is_given),
 		cmocka_unit_test_setup_teardown(

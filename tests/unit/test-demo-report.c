@@ -37,6 +37,7 @@ static void test_without_options_it_is_one_gib_and_one_vcpu(void **state)
 	assert_int_equal(options.vcpus, 1);
 	assert_string_equal(options.backend->name, "memfd");
 	assert_false(options.help);
+	assert_false(options.outage);
 }
 
 static void test_options_take_sizes_and_both_spellings(void **state)
@@ -53,6 +54,8 @@ static void test_options_take_sizes_and_both_spellings(void **state)
 	assert_int_equal(options.backend->page_bytes, 2 << 20);
 	assert_int_equal(parse(&options, &err, "--backend=guest_memfd", NULL), 0);
 	assert_true(options.backend->guest_memfd); /* the kernel is asked later, not by the parser */
+	assert_int_equal(parse(&options, &err, "--outage", "--vcpus=2"), 0);
+	assert_true(options.outage);
 	assert_int_equal(parse(&options, &err, "--help", NULL), 0);
 	assert_true(options.help);
 }
@@ -63,7 +66,7 @@ static void test_what_is_not_possible_is_a_usage_error_that_names_it(void **stat
 		const char *first, *second, *names;
 	} wrong[] = {
 		{"--backend", "floppy", "floppy is unknown"},
-		{"--outage", NULL, "--outage is not in this version"},
+		{"--outage=yes", NULL, "--outage=yes is not an option"},
 		{"--memory", "1", "16M to 3G"},
 		{"--memory", "4G", "16M to 3G"},
 		{"--memory", "16777217", "--backend memfd has pages of 4K"},
@@ -246,6 +249,49 @@ static void test_the_report_is_one_name_and_value_a_line(void **state)
 	assert_string_equal(last + 1, finish[PF_ARRAY_LEN(finish) - 1]);
 }
 
+static void print(struct pf_demo_report *report, char *text, size_t size)
+{
+	json_t *source = status_of_completed(), *destination = status_of_completed();
+	FILE *out = fmemopen(text, size, "w");
+	struct pf_err err;
+
+	json_object_set_new(json_object_get(source, "pages"), "resent-after-resume",
+			    json_integer(3));
+	assert_int_equal(pf_demo_report_take(report, source, destination, &err), 0);
+	pf_demo_report_print(report, out);
+	fclose(out);
+	json_decref(source);
+	json_decref(destination);
+}
+
+static void test_the_report_says_what_became_of_each_mishap(void **state)
+{
+	static const char lines[] = "cut-ms: 5001\n"
+				    "cut-healed-to-page-ms: 40.3 (goal 250)\n"
+				    "source-killed-to-page-ms: 60.0 (goal 100)\n"
+				    "resent-after-resume: 3\n"
+				    "verdict: identical";
+	const uint64_t ms = PF_NS_PER_MS;
+	struct pf_mishaps mishaps = {
+		.course = {{1000 * ms, 6001 * ms, 6041 * ms + ms / 3},
+			   {7000 * ms, 7000 * ms, 7060 * ms},
+			   {8000 * ms, 8000 * ms, 0}}}; /* no page came any more */
+	struct pf_demo_guest guest = {0};
+	struct pf_demo_report report = {.backend = &pf_demo_memfd, .network = "", .cipher = "",
+					.guest = &guest.answer};
+	char text[4096] = "";
+
+	(void)state;
+	for (size_t i = 0; i < PF_ARRAY_LEN(finish); i++)
+		take(&guest, finish[i]);
+	print(&report, text, sizeof(text));
+	assert_null(strstr(text, "resent")); /* nothing was to go wrong */
+	report.mishaps = &mishaps;
+	print(&report, text, sizeof(text));
+	if (!strstr(text, lines))
+		fail_msg("%s is not in\n%s", lines, text);
+}
+
 static void test_a_guest_that_found_the_wrong_word_itself_is_reported_too(void **state)
 {
 	static const char verdict[] = "verdict: DIFFERENT at 0x12345 expected 0x01 found 0x02";
@@ -297,6 +343,9 @@ static void test_a_migration_without_faults_is_no_post_copy(void **state)
 	bad = good;
 	bad.faults = 0;
 	expect_no_proof(&bad, "faults is 0");
+	bad = good;
+	bad.resent = 1;
+	expect_no_proof(&bad, "1 pages were sent again");
 	bad = good;
 	bad.requested = 0;
 	expect_no_proof(&bad, "pages-by-request is 0");
@@ -368,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_only_the_whole_memory_counts_as_identical),
 		cmocka_unit_test(test_the_guests_complaints_are_errors),
 		cmocka_unit_test(test_the_report_is_one_name_and_value_a_line),
+		cmocka_unit_test(test_the_report_says_what_became_of_each_mishap),
 		cmocka_unit_test(test_a_guest_that_found_the_wrong_word_itself_is_reported_too),
 		cmocka_unit_test(test_a_migration_without_faults_is_no_post_copy),
 		cmocka_unit_test(test_on_guest_memfd_everybody_must_have_waited),
