@@ -93,8 +93,7 @@ static const struct pf_agent_ops destination_ops = {
 static void destination_close(struct destination *destination)
 {
 	pf_acceptor_stop(destination->acceptor);
-	/* Urgent first: a source that saw a bulk connection close would not wait for the last word. */
-	pf_pager_stop(&destination->pager, true);
+	pf_session_settle(destination);
 	pf_session_stop_bulk(destination, true);
 	pf_pager_done(&destination->pager);
 	pf_agent_close(&destination->agent);

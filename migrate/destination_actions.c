@@ -206,6 +206,8 @@ static void act_finish(struct destination *destination)
 		pf_err_hint(&agent->why, "whoever touches one gets SIGBUS; PAGE_LOST has named them");
 		agent->noted = true;
 	}
+	/* A page is FILLED before its thread has counted it. */
+	pf_session_settle(destination);
 	pf_agent_finish(agent, 0, "completed", "destination");
 }
 

@@ -108,6 +108,8 @@ void pf_session_refuse(struct destination *destination, struct pf_greeting *gree
 		       const struct pf_err *why);
 /* Joins the bulk threads; goodbye: what was posted is sent first. */
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
+/* The threads end, what they have counted is final, and the connections are there still to be counted. */
+void pf_session_settle(struct destination *destination);
 
 /* ---- destination_resume.c ---- */
 

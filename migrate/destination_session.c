@@ -26,8 +26,7 @@ static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
 
 	if (!link->started)
 		return;
-	/* The counters of the thread and its channel are final once it is joined; the channel is
-	 * freed with it, so its bytes are taken now. */
+	pf_link_join(link, goodbye); /* its counters are final then */
 	destination->sent_before += pf_channel_bytes(link->channel, false);
 	destination->received_before += pf_channel_bytes(link->channel, true);
 	pf_link_stop(link, goodbye);
@@ -36,6 +35,16 @@ static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)
 	pf_close_fd(&receiver->state_fd);
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->state_fd = -1;
+}
+
+/* A source that saw a bulk connection close would not wait for the last word: urgent first. */
+void pf_session_settle(struct destination *destination)
+{
+	pf_pager_stop(&destination->pager, true);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		pf_link_end(&destination->bulk[i], true);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		pf_link_join(&destination->bulk[i], true);
 }
 
 void pf_session_stop_bulk(struct destination *destination, bool goodbye)

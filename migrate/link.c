@@ -328,12 +328,20 @@ void pf_link_end(struct pf_link *link, bool goodbye)
 	(void)pf_mail_post(&link->outbox, link->origin, PF_MAIL_STOP, goodbye, NULL, 0);
 }
 
+void pf_link_join(struct pf_link *link, bool goodbye)
+{
+	if (!link->started || link->joined)
+		return;
+	pf_link_end(link, goodbye);
+	pthread_join(link->thread, NULL);
+	link->joined = true;
+}
+
 void pf_link_stop(struct pf_link *link, bool goodbye)
 {
 	if (!link->started)
 		return;
-	pf_link_end(link, goodbye);
-	pthread_join(link->thread, NULL);
+	pf_link_join(link, goodbye);
 	pf_mailbox_done(&link->outbox);
 	pf_channel_free(link->channel);
 	memset(link, 0, sizeof(*link));

@@ -110,6 +110,7 @@ struct pf_link {
 	char name[16]; /* of the thread, pthread_setname_np(3) */
 	pthread_t thread;
 	bool started, stopping, goodbye;
+	bool joined; /* main's */
 	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */
 };
 
@@ -120,7 +121,10 @@ PF_MUST_USE int pf_link_start(struct pf_link *link, struct pf_channel *channel,
 			      struct pf_err *err);
 /* Main: tells it to end, and does not wait: of several, each is told before the first is joined. */
 void pf_link_end(struct pf_link *link, bool goodbye);
-/* Main: ends and joins it; takes a link that never started.  goodbye: what was posted is sent first,
+/* Main: ends it and waits: what it has counted is final then, and its channel still there.  Takes a link
+ * that never started, or is joined already. */
+void pf_link_join(struct pf_link *link, bool goodbye);
+/* Main: as pf_link_join(), and frees the channel.  goodbye: what was posted is sent first,
  * within 2 s; else the connection is taken for dead. */
 void pf_link_stop(struct pf_link *link, bool goodbye);
 

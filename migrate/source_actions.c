@@ -88,6 +88,7 @@ static void act_complete(struct source *source)
 	/* A later process must not keep a guest whose memory may be gone. */
 	if (pf_agent_mark(&source->agent, PF_MARK_COMPLETE) == 0)
 		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
+	pf_source_settle(source, true);
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
 

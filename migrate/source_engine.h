@@ -87,6 +87,8 @@ void pf_source_give_up(struct source *source, const struct pf_err *err);
 void pf_source_connected(struct source *source, struct pf_connected *connected);
 /* Joins the threads of the connections; goodbye: what was posted is sent first. */
 void pf_source_part(struct source *source, bool goodbye);
+/* The threads end, what they have counted is final, and the connections are there still to be counted. */
+void pf_source_settle(struct source *source, bool goodbye);
 /* A connection is gone, or has to go: the session ends, the migration may not. */
 void pf_source_drop_link(struct source *source, const struct pf_err *err);
 /* The same, and the race that was making its other connections ends too. */

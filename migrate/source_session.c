@@ -18,25 +18,31 @@
 
 /* Urgent first: a destination that saw a bulk connection close would not wait for the last word.
  * Then all the others at once: a peer that does not part costs one patience, not eight. */
+void pf_source_settle(struct source *source, bool goodbye)
+{
+	pf_link_join(&source->urgent, goodbye);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		pf_link_end(&source->bulk[i], goodbye);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		pf_link_join(&source->bulk[i], goodbye);
+}
+
+static void stop_link(struct source *source, struct pf_link *link)
+{
+	if (!link->started)
+		return;
+	source->sent_before += pf_channel_bytes(link->channel, false);
+	source->received_before += pf_channel_bytes(link->channel, true);
+	pf_link_stop(link, false);
+}
+
 void pf_source_part(struct source *source, bool goodbye)
 {
-	uint32_t channels = source->agent.options->channels;
-
 	source->link_up = false;
-	if (source->urgent.started) {
-		source->sent_before += pf_channel_bytes(source->urgent.channel, false);
-		source->received_before += pf_channel_bytes(source->urgent.channel, true);
-	}
-	pf_link_stop(&source->urgent, goodbye);
-	for (uint32_t i = 0; i < channels; i++)
-		pf_link_end(&source->bulk[i], goodbye);
-	for (uint32_t i = 0; i < channels; i++) {
-		if (source->bulk[i].started) {
-			source->sent_before += pf_channel_bytes(source->bulk[i].channel, false);
-			source->received_before += pf_channel_bytes(source->bulk[i].channel, true);
-		}
-		pf_link_stop(&source->bulk[i], goodbye);
-	}
+	pf_source_settle(source, goodbye);
+	stop_link(source, &source->urgent);
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		stop_link(source, &source->bulk[i]);
 }
 
 void pf_source_give_up(struct source *source, const struct pf_err *err)
