@@ -59,8 +59,11 @@ class Child:
         """Processor time of each thread so far, by its name (proc(5), stat fields 14 and 15)."""
         busy = {}
         for task in pathlib.Path(f"/proc/{self.serving_pid}/task").iterdir():
-            name = (task / "comm").read_text().strip()
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            try:
+                name = (task / "comm").read_text().strip()
+                fields = (task / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # an attempt to connect that has just ended
             ticks = int(fields[11]) + int(fields[12])
             busy[name] = busy.get(name, 0) + ticks / os.sysconf("SC_CLK_TCK")
         return busy
