@@ -117,8 +117,12 @@ static const struct pf_agent_ops source_ops = {
 static void source_close(struct source *source, bool goodbye)
 {
 	pf_connector_stop(&source->connector);
-	pf_source_stop_race(source);
+	/* A race that was won makes the bulk connections, and one that ends there is the end of the link: behind
+	 * the last word.  Before, another connection would take its place. */
+	if (!source->met)
+		pf_source_stop_race(source);
 	pf_source_part(source, goodbye);
+	pf_source_stop_race(source);
 	explicit_bzero(source->secret, sizeof(source->secret));
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);
