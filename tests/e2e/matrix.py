@@ -55,7 +55,7 @@ def read_matrix(text):
             stage, fault, *ends = words
             assert (stage, fault) not in cells, f"{stage} {fault} stands twice"
             cells[stage, fault] = tuple(
-                (outcome, int(status)) for outcome, status in (end.split("/") for end in ends))
+                tuple(end.split("/")) for end in ends)
         else:
             assert not kind, f"matrix: {line}"
     return stages, faults, cells
@@ -69,6 +69,7 @@ class Cell:
 
     def __init__(self, migration, stage, fault):
         self.migration, self.stage, self.fault = migration, STAGES[stage], FAULTS[fault]
+        self.ends = CELLS[stage, fault]
         self.network = migration.own(Network(migration.folder))
         two_hosts(self.network)
         self.struck = False
@@ -193,13 +194,24 @@ class Cell:
                 self.say_switchover()
         return self.end_of(self.migration.source), self.end_of(self.migration.destination)
 
+    def let_go(self, agent):
+        """The orchestrator's word for who has every page, and nobody to tell it to."""
+        agent.reopen()
+        self.migration.wait_status(
+            agent, lambda status: status["pages"]["filled"] == status["pages"]["total"])
+        assert agent.alive()
+        agent.control.command("quit")
+
     def say_switchover(self):
         try:
             self.migration.source.control.command("switchover")
         except (Refused, Gone, OSError):  # it is active no more: the next status says what it is
             pass
 
-    @staticmethod
-    def end_of(agent):
+    def end_of(self, agent):
+        """(outcome, exit status or "quit"), as words."""
+        lingers = agent is self.migration.destination and self.ends[1][1] == "quit"
+        if lingers:
+            self.let_go(agent)
         status = agent.wait()
-        return agent.outcome()["outcome"], status
+        return agent.outcome()["outcome"], "quit" if lingers and status == 0 else str(status)
