@@ -87,6 +87,7 @@ static const struct pf_agent_ops destination_ops = {
 	.recover = pf_destination_recover,
 	.act = pf_destination_act,
 	.mail = destination_mail,
+	.path = pf_destination_path,
 	.status = pf_destination_status,
 };
 

@@ -115,6 +115,8 @@ void pf_session_settle(struct destination *destination);
 
 /* A hello on channel 0 with an epoch: a session is to be taken up again. */
 void pf_resume_hello(struct destination *destination, struct pf_greeting *greeting);
+/* struct pf_agent_ops */
+void pf_destination_path(void *engine, unsigned news, const struct pf_path *path);
 /* In a session that was taken up, once the guest is armed and the connection stands, whichever comes last:
  * what is owed is asked for; the source is told what was received.  Else nothing. */
 void pf_resume_urgent(struct destination *destination);

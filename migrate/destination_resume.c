@@ -144,6 +144,19 @@ void pf_resume_hello(struct destination *destination, struct pf_greeting *greeti
 	}
 }
 
+/* As at the source: whoever waits for a page is better served by the next connection. */
+void pf_destination_path(void *engine, unsigned news, const struct pf_path *path)
+{
+	struct destination *destination = engine;
+	enum pf_record record = destination->agent.record;
+	struct pf_err err;
+
+	if (!(news & PF_PATH_GONE) || (record != PF_RECORD_READY && record != PF_RECORD_RUN))
+		return;
+	pf_err_set(&err, PF_ERR_UNREACHABLE, "the way to the source is gone: %s", path->why);
+	pf_session_down(destination, &err);
+}
+
 /* ---- pause and recover ---- */
 
 int pf_destination_pause(void *engine, struct pf_err *err)

@@ -86,15 +86,28 @@ void pf_source_suspect(struct source *source, bool suspected)
 		pf_source_stop_race(source);
 }
 
+/*
+ * Waiting for that connection would be of no use, and where the link comes back it would wait for its
+ * retransmissions, which get rarer.  Before the offer an outage costs more than a link that comes back in time.
+ */
+static void cut(struct source *source, const struct pf_path *path)
+{
+	struct pf_err err;
+
+	pf_err_set(&err, PF_ERR_UNREACHABLE, "the way to the destination is gone: %s", path->why);
+	pf_source_down(source, &err);
+}
+
 void pf_source_path(void *engine, unsigned news, const struct pf_path *path)
 {
 	struct source *source = engine;
+	enum pf_record record = source->agent.record;
 
-	(void)path;
-	if ((news & PF_PATH_GONE) && source->link_up)
-		pf_source_suspect(source, true);
-	/* What was tried while it was gone waits for retransmissions: it begins anew. */
-	if ((news & PF_PATH_BACK) && source->racer && !source->met)
+	if ((news & PF_PATH_GONE) && source->link_up &&
+	    (record == PF_RECORD_OFFERED || record == PF_RECORD_GONE))
+		cut(source, path);
+	/* What was tried while it was gone waits for retransmissions too: it begins anew. */
+	if ((news & (PF_PATH_BACK | PF_PATH_MOVED)) && source->racer && !source->met)
 		race_again(source);
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_path.py - the way to the peer is shown, and what becomes of it is told and acted upon."""
 
+import time
+
 import pytest
 
 from netfault import Network
@@ -27,8 +29,11 @@ def test_the_way_is_shown_once_there_is_a_connection(migration):
 
 @pytest.fixture
 def network(folder):
+    """The first link is there for its numbers: where both ends of a pair have the same, the kernel takes
+    them for hardware, of which it tells all the host's carriers together, and once a second at most."""
     it = Network(
-        folder, "namespace a", "namespace b", "link a:eth0 b:eth0", "link a:eth1 b:eth1",
+        folder, "namespace a", "namespace b", "link b:spare0 b:spare1",
+        "link a:eth0 b:eth0", "link a:eth1 b:eth1",
         "address a:eth0 192.0.2.1/24", "address b:eth0 192.0.2.2/24",
         "address a:eth1 198.51.100.1/24", "address b:eth1 198.51.100.2/24",
         "address a:eth0 2001:db8::1/64", "address b:eth0 2001:db8::2/64",
@@ -76,3 +81,65 @@ def test_what_becomes_of_the_link_is_told_on_both_sides(migration, network):
     network.tell("up a:eth0")
     for control in source, destination:
         control.wait_event("PATH", state="up", interface="eth0")
+
+
+# ---- after the commit: it is acted upon, and by nothing slower (the peer's silence counts after a minute here)
+
+AT_ONCE = 0.5  # seconds
+
+
+def start_serving(migration, network, *hosts):
+    """The guest runs at the destination, and most of it is still at the source, behind slow links."""
+    for port in ("a:eth0", "a:eth1"):
+        network.tell(f"rate {port} 8mbit")
+    start(migration, network, *hosts)
+    migration.start_guest("source", "64M", 1).wait_word("running")
+    migration.start_guest("destination", "64M", 1)
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+
+
+def seconds_until(event, since):
+    stamp = event["timestamp"]
+    return stamp["seconds"] + stamp["microseconds"] / 1e6 - since
+
+
+def finish(migration, network):
+    for port in ("a:eth0", "a:eth1"):
+        network.tell(f"heal {port} rate")
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+    for agent in (migration.source, migration.destination):
+        assert agent.outcome()["migrate"]["pages"]["resent-after-resume"] == 0
+
+
+@pytest.mark.parametrize("port", ["a:eth0", "b:eth0"])
+def test_a_link_that_goes_is_an_outage_at_once_and_back_it_is_none(migration, network, port):
+    """Whichever end it fails at, both see it: as an interface that is down, or as a carrier that is lost."""
+    start_serving(migration, network, "192.0.2.2")
+    agents = migration.source.control, migration.destination.control
+    since = time.time()
+    network.tell(f"down {port}")
+    for control in agents:
+        assert seconds_until(control.wait_state("postcopy-paused"), since) < AT_ONCE
+        assert "interface eth0" in control.wait_event("OUTAGE")["data"]["reason"]
+    since = time.time()
+    network.tell(f"up {port}")
+    for control in agents:
+        assert seconds_until(control.wait_state("postcopy-active"), since) < AT_ONCE
+    finish(migration, network)
+
+
+def test_a_second_address_takes_over_while_the_first_link_is_down(migration, network):
+    start_serving(migration, network, "192.0.2.2", "198.51.100.2")
+    since = time.time()
+    network.tell("down a:eth0")
+    for control in (migration.source.control, migration.destination.control):
+        control.wait_state("postcopy-paused")
+        assert seconds_until(control.wait_state("postcopy-active"), since) < AT_ONCE
+        path = control.wait_event("PATH", state="up")["data"]
+        assert path["interface"] == "eth1", path
+        assert control.command("query-migrate")["path"] == path
+    finish(migration, network)
