@@ -17,6 +17,7 @@ import vmm_client as vmm
 from control import Refused
 from memgroup import MemoryGroup
 from processes import DEADLINE, Late
+from test_keeper import wait_gone
 
 MIB = 1 << 20
 SIZE = 4 * MIB  # of a guest that is a test
@@ -157,6 +158,30 @@ def test_a_limit_that_refuses_memory_is_told_and_raised_all_goes_on(group, migra
     seqs = [event["seq"] for event in destination.control.events]
     assert seqs == list(range(1, seqs[-1] + 1))
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "with-the-vmm"])
+def test_a_limit_that_kills_costs_no_guest_and_raised_all_goes_on(group, migration, together):
+    """The worker goes as often as it reaches the limit, and neither its keeper nor its VMM does."""
+    migration.start_serving()
+    destination, guest = migration.destination, migration.destination_guest
+    for pid in [destination.pid, destination.worker()] + [guest.pid] * together:
+        group.add(pid)
+    group.limit(group.usage() + 24 * MIB)
+    worker = destination.worker()
+    migration.relay.release()
+    wait_gone(worker)
+    destination.control.close()
+    assert destination.alive() and guest.alive()
+    group.limit(None)
+    destination.open()
+    reason = destination.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+    assert "at the limit" in reason
+    destination.control.wait_event("OUT_OF_MEMORY")
+    guest.wait_word("complete")
+    assert (migration.source.wait(), destination.wait()) == (0, 0)
+    assert guest.finish()["verdict"].startswith("identical")
+    assert migration.source.outcome()["migrate"]["pages"]["resent-after-resume"] == 0
 
 
 def test_what_no_memory_was_there_to_say_is_said_later(group, prepared, migration):
