@@ -295,6 +295,7 @@ def test_a_vmm_that_never_says_resumed_is_named_and_a_person_can_give_it_up(migr
     machine.wait("RESUME")
     migration.destination.control.wait_event("RUN_GRANTED")
     waits_for(migration.destination, "RESUMED of its VMM")
+    migration.source.control.wait_state("postcopy-active")
     for agent in (migration.source, migration.destination):
         with pytest.raises(Refused):
             agent.control.command("cancel")
