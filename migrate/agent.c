@@ -593,6 +593,7 @@ void pf_agent_begin(struct pf_agent *agent)
 	if (agent->record != PF_RECORD_NONE)
 		pf_err_set(&agent->why, PF_ERR_STATE, "the agent was started again: %s",
 			   agent->kept->restarted ? agent->kept->restarted : "its keeper was gone");
+	pf_commands_restore(agent);
 	act(agent, agent->start_action);
 	pf_kept_ready(agent->kept);
 }
@@ -622,6 +623,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_vmm_close(agent->vmm, leave);
 	pf_paths_close(agent->paths);
 	pf_watchdog_close(agent->watchdog);
+	json_decref(agent->parameters);
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);

@@ -58,6 +58,7 @@ struct pf_agent {
 	struct pf_paths *paths;
 	struct pf_mailbox inbox; /* every thread -> main */
 	struct pf_watchdog *watchdog;
+	json_t *parameters; /* what set-parameters has set, in this process or before; NULL: nothing */
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */

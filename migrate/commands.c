@@ -9,12 +9,16 @@
 
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "migrate/report.h"
 #include "migrate/status.h"
 
 #define SOURCE (1u << PF_SOURCE)
 #define DESTINATION (1u << PF_DESTINATION)
 #define BOTH (SOURCE | DESTINATION)
+#define PARAMETERS_FILE "parameters"
+#define PARAMETERS_MAX 4096u
 
 int pf_command_cancel(struct pf_agent *agent, bool lose_guest, struct pf_err *err)
 {
@@ -147,17 +151,66 @@ static int set_one(struct pf_agent *agent, const char *name, const json_t *value
 }
 
 /* All of them or none. */
-static int set_parameters(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+static int set_all(struct pf_agent *agent, const json_t *values, struct pf_err *err)
 {
 	const char *name;
 	json_t *value;
 
-	(void)out;
-	for (int apply = 0; apply < 2; apply++)
-		json_object_foreach((json_t *)args, name, value)
-			if (set_one(opaque, name, value, apply, err))
+	for (int apply = 0; apply <= 1; apply++)
+		json_object_foreach((json_t *)(uintptr_t)values, name, value)
+			if (set_one(agent, name, value, apply, err))
 				return -1;
 	return 0;
+}
+
+/* For the next process: what it would take from the command line is not what holds. */
+static void keep_parameters(struct pf_agent *agent, const json_t *values)
+{
+	pf_auto_free char *text = NULL;
+	struct pf_err err;
+
+	if (!agent->parameters)
+		agent->parameters = json_object();
+	json_object_update(agent->parameters, (json_t *)(uintptr_t)values);
+	text = json_dumps(agent->parameters, JSON_COMPACT);
+	if (!text)
+		pf_err_set(&err, PF_ERR_SYSTEM, "out of memory for the parameters");
+	else if (pf_statedir_write(&agent->dir, PARAMETERS_FILE, text, strlen(text), &err) == 0)
+		return;
+	pf_report(pf_agent_role(agent), &err);
+}
+
+static int set_parameters(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
+{
+	(void)out;
+	if (set_all(opaque, args, err))
+		return -1;
+	keep_parameters(opaque, args);
+	return 0;
+}
+
+/* A damaged file costs what was set, and is said: no guest is held up by it. */
+void pf_commands_restore(struct pf_agent *agent)
+{
+	char text[PARAMETERS_MAX];
+	size_t length = 0;
+	struct pf_err err;
+	int found = pf_statedir_read_most(&agent->dir, PARAMETERS_FILE, text, sizeof(text), &length,
+					  &err);
+
+	if (found == 1)
+		return;
+	if (found == 0) {
+		agent->parameters = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+		if (json_is_object(agent->parameters) &&
+		    set_all(agent, agent->parameters, &err) == 0)
+			return;
+		if (!json_is_object(agent->parameters))
+			pf_err_set(&err, PF_ERR_CONFIG, "it is no JSON object");
+		json_decref(pf_steal(&agent->parameters));
+	}
+	pf_err_prefix(&err, "%s/" PARAMETERS_FILE, agent->dir.path);
+	pf_report(pf_agent_role(agent), &err);
 }
 
 static bool runs_there(const struct pf_agent *agent)

@@ -8,6 +8,8 @@
 /* Ends with a NULL name; the `agent` of every command is a struct pf_agent. */
 extern const struct pf_command pf_commands[];
 
+/* The parameters that a process before this one was told to set. */
+void pf_commands_restore(struct pf_agent *agent);
 /* `cancel`, and what SIGTERM does. */
 PF_MUST_USE int pf_command_cancel(struct pf_agent *agent, bool lose_guest, struct pf_err *err);
 

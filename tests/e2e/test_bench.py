@@ -15,7 +15,7 @@ def test_every_row_of_the_table_is_measured():
         capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     rows = [line for line in run.stdout.splitlines() if line.startswith("  ")]
-    assert len(rows) == 9 + 21, run.stdout
+    assert len(rows) == 9 + 25, run.stdout
     for word in ("smallest resolver", "TLS stream", "push, one channel", "private dirty"):
         assert any(word in row for row in rows), run.stdout
 

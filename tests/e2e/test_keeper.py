@@ -125,3 +125,28 @@ def test_a_worker_serves_without_certificates_until_they_are_back(migration, sid
     migration.destination_guest.wait_word("complete")
     assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_parameters_that_were_set_hold_for_the_next_worker(migration):
+    """push is off: not one page comes that nobody asked for."""
+    migration.start("64M", 1)
+    migration.source.control.command("set-parameters", {"push": False, "spin-us": 0})
+    migration.source.kill_worker()
+    migration.wait_status(migration.source, lambda status: status["state"] == "active")
+    migration.source.control.command("switchover")
+    migration.destination.control.wait_state("postcopy-active")
+    migration.destination_guest.wait_visits(100)
+    assert migration.source.control.command("query-migrate")["pages"]["pushed"] == 0
+    migration.source.control.command("set-parameters", {"push": True})
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+
+
+def test_parameters_that_were_damaged_hold_nobody_up(migration):
+    agent = migration.start_destination()
+    agent.control.command("set-parameters", {"spin-us": 10})
+    (agent.state_dir / "parameters").write_text('{"spin-us":"much"}')
+    agent.kill_worker()
+    assert "parameters" in agent.log_text()
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 130
