@@ -2,7 +2,7 @@
 /*
  * core/race.h - attempts to connect that run beside each other: when one is due, who may speak.
  *
- * A new attempt at each address every 200 ms, or with back-off to 1 s where nobody waits for a page; at
+ * A new attempt at each address every 100 ms, or with back-off to 1 s where nobody waits for a page; at
  * most 8 are open.  A SYN that was dropped is sent again after a second and then three (RFC 6298), so that
  * what helps when a network heals is a fresh attempt: while all 8 are open the oldest makes room, once it
  * has had its time.  One says HELLO at a time, since each that the destination hears takes the session
@@ -17,7 +17,7 @@
 
 #define PF_RACE_TRIES 8u     /* open at once */
 #define PF_RACE_ADDRESSES 8u
-#define PF_RACE_EVERY_NS UINT64_C(200000000)
+#define PF_RACE_EVERY_NS UINT64_C(100000000)
 #define PF_RACE_BACKOFF_NS UINT64_C(1000000000)
 #define PF_RACE_LIFE_NS UINT64_C(5000000000)   /* of an attempt */
 #define PF_RACE_TIME_NS UINT64_C(1500000000)   /* that it has before another may want its place */

@@ -38,8 +38,9 @@ LOADING = [
     *stops("source", "request-heard page-read", AT_REST, "NONE NONE", LOADS),
     # With that page the state may be loaded.
     Stop("source", "pages-sent", AT_REST, "NONE NONE | NONE READY", STANDS, LOADS),
-    *stops("destination", "event-read fault request-sent pages-heard claimed written filled mapped popped",
+    *stops("destination", "event-read fault request-sent pages-heard claimed written filled popped",
            AT_REST, "NONE NONE", LOADS),
+    Stop("destination", "mapped", AT_REST, "NONE NONE | NONE READY", STANDS, LOADS),
 ]
 PUSHING = [
     *stops("source", "bulk-page-read bulk-pages-sent credit-heard", "word resumed", "GONE RUN", ENTERED),

@@ -2,8 +2,7 @@
 /*
  * tests/explore/engines.c - see tests/explore/engines.h.
  *
- * Mirrors migrate/source_actions.c and migrate/destination_actions.c, and goes beyond them where they do not connect
- * again yet.
+ * Mirrors migrate/source_actions.c and migrate/destination_actions.c.
  */
 #include "tests/explore/engines.h"
 

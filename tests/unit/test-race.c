@@ -28,7 +28,7 @@ static unsigned start_until(struct pf_race *race, uint64_t *ms, uint64_t end_ms,
 	return started;
 }
 
-static void an_attempt_at_each_address_every_200_ms(void **state)
+static void an_attempt_at_each_address_every_100_ms(void **state)
 {
 	struct pf_race race;
 	uint64_t ms = 0, last;
@@ -40,15 +40,15 @@ static void an_attempt_at_each_address_every_200_ms(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		at[race.attempt[i].address]++;
 	assert_true(at[0] == 1 && at[1] == 1 && at[2] == 1);
-	assert_int_equal(start_until(&race, &ms, 190, &last), 0);
-	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 190 * MS), BEGIN + 200 * MS);
-	assert_int_equal(start_until(&race, &ms, 200, &last), 3);
+	assert_int_equal(start_until(&race, &ms, 90, &last), 0);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 90 * MS), BEGIN + 100 * MS);
+	assert_int_equal(start_until(&race, &ms, 100, &last), 3);
 	assert_int_equal(start_until(&race, &ms, 1000, &last), 2); /* and no more than eight */
 }
 
 static void where_nobody_waits_they_back_off_to_a_second(void **state)
 {
-	static const uint64_t when[] = {0, 200, 600, 1400, 2400, 3400};
+	static const uint64_t when[] = {0, 100, 300, 700, 1500, 2500, 3500};
 	struct pf_race race;
 	uint64_t ms = 0, last;
 
@@ -69,8 +69,8 @@ static void the_oldest_makes_room_once_it_has_had_its_time(void **state)
 
 	(void)state;
 	pf_race_begin(&race, 1, true, BEGIN);
-	assert_int_equal(start_until(&race, &ms, 1400, &last), 8);
-	assert_false(pf_race_evict(&race, BEGIN + 1400 * MS, &slot)); /* none is due */
+	assert_int_equal(start_until(&race, &ms, 700, &last), 8);
+	assert_false(pf_race_evict(&race, BEGIN + 1490 * MS, &slot)); /* they have their time */
 	assert_true(pf_race_evict(&race, BEGIN + 1600 * MS, &slot));
 	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
 	assert_false(pf_race_evict(&race, BEGIN + 1600 * MS, &address)); /* one leaves already */
@@ -115,14 +115,14 @@ static void one_speaks_at_a_time_and_the_next_when_it_is_silent(void **state)
 
 	(void)state;
 	pf_race_begin(&race, 1, true, BEGIN);
-	(void)start_until(&race, &ms, 400, &last);
+	(void)start_until(&race, &ms, 200, &last);
 	assert_false(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
 	pf_race_ready(&race, 1);
 	pf_race_ready(&race, 2);
 	assert_true(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
-	assert_int_equal(race.attempt[first].since_ns, BEGIN + 200 * MS);
+	assert_int_equal(race.attempt[first].since_ns, BEGIN + 100 * MS);
 	assert_false(pf_race_speaker(&race, BEGIN + 1390 * MS, &second));
-	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 590 * MS), BEGIN + 600 * MS);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 290 * MS), BEGIN + 300 * MS);
 	assert_true(pf_race_speaker(&race, BEGIN + 1400 * MS, &second));
 	assert_int_not_equal(first, second);
 	pf_race_over(&race, second, false, BEGIN + 1410 * MS);
@@ -140,16 +140,16 @@ static void an_address_that_refuses_is_asked_again_after_a_second(void **state)
 	assert_int_equal(start_until(&race, &ms, 0, &last), 2);
 	pf_race_over(&race, 0, true, BEGIN + 10 * MS);
 	pf_race_over(&race, 1, false, BEGIN + 10 * MS);
-	assert_int_equal(start_until(&race, &ms, 1000, &last), 5); /* the other one's */
+	assert_int_equal(start_until(&race, &ms, 600, &last), 6); /* the other one's */
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
 		assert_true(race.attempt[i].state == PF_RACE_FREE || race.attempt[i].address == 1);
-	assert_int_equal(start_until(&race, &ms, 1010, &last), 1);
+	assert_int_equal(race.next_ns[0], BEGIN + 1010 * MS);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_attempt_at_each_address_every_200_ms),
+		cmocka_unit_test(an_attempt_at_each_address_every_100_ms),
 		cmocka_unit_test(where_nobody_waits_they_back_off_to_a_second),
 		cmocka_unit_test(the_oldest_makes_room_once_it_has_had_its_time),
 		cmocka_unit_test(with_many_addresses_each_attempt_has_its_time),
