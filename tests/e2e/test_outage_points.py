@@ -87,3 +87,19 @@ def test_cut_again_while_the_session_is_taken_up(migration, first, side, point):
     migration.source.control.send_line(b'{"execute": "switchover"}')
     check_arrives(migration)
     assert migration.source.outcome()["epoch"] >= 2
+
+
+@pytest.mark.parametrize("side, point", [("source", "received-heard"), ("destination", "received-sent")])
+def test_stop_while_the_destination_says_what_it_has(migration, side, point):
+    """One side stands in the middle of taking the session up: GONE and RUN are on record, and stay."""
+    faults = {"source": ["gone=cut"], "destination": []}
+    faults[side].append(point + "=stop")
+    migration.start("64M", 2, **{name: {"fault": ",".join(faults[name])} for name in faults if faults[name]})
+    migration.source.control.send_line(b'{"execute": "switchover"}')
+    standing = getattr(migration, side)
+    standing.wait_stopped()
+    assert (migration.source.record(), migration.destination.record()) == ("GONE", "RUN")
+    migration.source_guest.wait_word("paused")
+    assert "continued" not in migration.source_guest.lines
+    standing.resume()
+    check_arrives(migration)

@@ -63,8 +63,10 @@ GOODBYES = [
 SET_UP = [
     Stop(side, point, AT_REST, "NONE NONE", MOVES, STANDS)
     for side, points in {
-        "source": "connect tls hello-sent welcome-heard regions-sent regions-ok-heard",
-        "destination": "connect tls hello-heard welcome-sent armed regions-heard regions-ok-sent",
+        "source": "connect tls hello-sent welcome-heard heartbeat-sent heartbeat-heard regions-sent "
+        "regions-ok-heard",
+        "destination": "connect tls hello-heard welcome-sent heartbeat-sent heartbeat-heard armed "
+        "regions-heard regions-ok-sent",
     }.items()
     for point in points.split()
 ]
