@@ -143,3 +143,15 @@ def test_a_second_address_takes_over_while_the_first_link_is_down(migration, net
         assert path["interface"] == "eth1", path
         assert control.command("query-migrate")["path"] == path
     finish(migration, network)
+
+
+def test_a_link_that_flaps_costs_no_page(migration, network):
+    """Down and up again before anything could be mended, and in the middle of what mends it."""
+    start_serving(migration, network, "192.0.2.2", "198.51.100.2")
+    for flap in range(20):
+        port = ("a:eth0", "b:eth1", "b:eth0", "a:eth1")[flap % 4]
+        network.tell(f"down {port}")
+        if flap % 3:
+            migration.source.control.command("query-migrate")
+        network.tell(f"up {port}")
+    finish(migration, network)
