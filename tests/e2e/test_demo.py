@@ -170,6 +170,8 @@ def test_a_cut_and_two_dead_workers_change_no_byte(outage):
     """Each only when the one before is over, all of them in post-copy."""
     outage.wait_said(rb"source +active")
     outage.look_at_children()
+    source = outage.children[outage.pid_of("--connect")]
+    assert source[source.index("--max-bandwidth") + 1] == str(MEMORY // 8)
     status, lines = outage.wait()
     assert status == 0, outage.said
     assert [line.split(":")[0] for line in lines] == [

@@ -168,11 +168,13 @@ static void test_a_destinations_new_worker_counts_from_zero(void **state)
 	assert_int_equal(pf_mishap_table[play.mishaps.turn].victim, PF_DESTINATION);
 	assert_int_equal(look(&play, T(7001)), PF_DUE_NOTHING); /* the old one's words count no more */
 	both_say(&play, "WORKER_RESTARTED");
-	play.pages.requested = 0;
-	assert_int_equal(look(&play, T(7050)), PF_DUE_NOTHING);
-	assert_int_equal(course->page_ns, 0);
-	recover(&play, T(7070));
+	play.pages.requested = 2; /* so many had come by the time it was asked */
+	assert_int_equal(look(&play, T(7070)), PF_DUE_NOTHING);
 	assert_int_equal(course->page_ns - course->mended_ns, 70 * PF_NS_PER_MS);
+	assert_int_equal(play.mishaps.turn, 2);
+	recover(&play, T(7080));
+	assert_int_equal(course->page_ns - course->mended_ns, 70 * PF_NS_PER_MS);
+	assert_int_equal(play.mishaps.turn, PF_MISHAPS);
 }
 
 static void test_push_is_let_go_once_and_after_the_last(void **state)
