@@ -29,6 +29,16 @@ void pf_destination_serve_guest(struct destination *destination)
 			pf_resume_bulk(destination, i);
 }
 
+/* A session that is taken up asks for pages without an agreement, which is where they are made else.  Of one that
+ * is not used there is an empty mapping. */
+static int make_assemblies(struct destination *destination, struct pf_err *err)
+{
+	for (uint32_t i = 0; i <= PF_CHANNELS_MAX; i++)
+		if (pf_assembly_init(&destination->assembly[i], &destination->guest.table, err))
+			return -1;
+	return 0;
+}
+
 /* Of a guest that was never committed nothing is kept: its source starts again from the beginning. */
 static int take_up(struct destination *destination, const struct pf_vmm_regions *regions, int *fds,
 		   struct pf_err *err)
@@ -36,7 +46,8 @@ static int take_up(struct destination *destination, const struct pf_vmm_regions 
 	struct pf_agent *agent = &destination->agent;
 	struct pf_guest *guest = &destination->guest;
 
-	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_take_up(guest, agent->dir.fd, err)) {
+	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_take_up(guest, agent->dir.fd, err) ||
+	    make_assemblies(destination, err)) {
 		pf_guest_done(guest);
 		return pf_err_prefix(err, "taking its memory up again");
 	}

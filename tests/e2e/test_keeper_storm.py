@@ -12,6 +12,7 @@ import time
 import pytest
 
 from control import Gone
+from hugepages import need_pages
 
 pytestmark = pytest.mark.backing
 
@@ -75,14 +76,22 @@ def check_killed(agent, killed):
     assert killed < 4 or restarts, (agent.side, killed)
 
 
-@pytest.mark.parametrize("kills", [
-    pytest.param(KILLS, id="some"),
-    pytest.param(10 * KILLS, id="many", marks=pytest.mark.long),
+@pytest.mark.parametrize("kinds, kills", [
+    pytest.param(None, KILLS, id="memfd"),
+    pytest.param("private,memfd", KILLS, id="private"),
+    pytest.param("hugetlb,memfd", KILLS, id="hugetlb"),
+    pytest.param(None, 10 * KILLS, id="many", marks=pytest.mark.long),
 ])
-def test_workers_are_killed_and_the_guest_is_right(migration, kills):
+def test_workers_are_killed_and_the_guest_is_right(migration, kinds, kills):
     print(f"PAGEFERRY_SEED={SEED} PAGEFERRY_KILLS={kills}")
     rng = random.Random(SEED)
-    migration.start("64M", 2, source={"max_bandwidth": SLOW})
+    huge = kinds is not None and kinds.startswith("hugetlb")
+    if huge:
+        need_pages(64)
+    there = ("--kinds", kinds) if kinds else ()
+    # Only shapes are compared: private memory is a destination's, and a memfd at the source.
+    here = there if huge else ()
+    migration.start("64M", 2, source={"max_bandwidth": SLOW}, guests=(here, there))
     migration.source.control.command("switchover")
     migration.destination_guest.wait_word("resumed")
     address = migration.address
