@@ -116,6 +116,8 @@ class Storm:
         self.waits = {side: [] for side in SIDES}  # ms from a kill to the first page that was asked for
         self.lines = {}
         self.epoch = 0
+        self.drained = None  # the side that was killed last
+        self.let_gone = 0  # destinations that had to be told that the source is done
         self.listened = None  # where the destination is found again
 
     # ---- the storm
@@ -144,6 +146,22 @@ class Storm:
         getattr(self, "strike_" + name)()
         for line in self.lines.values():
             line.wait(self.is_active)
+        self.check_vcpus()
+
+    def check_vcpus(self):
+        """Each of them goes on, and is not only let go when the last page has come."""
+        guest, before = self.migration.destination_guest, None
+        until = time.monotonic() + DEADLINE
+        while True:
+            guest.say("status")
+            line = guest.wait_line(lambda line: line.startswith("visits-of-each: "))
+            now = [int(visits) for visits in line.split()[1:]]
+            before = before or now
+            if all(after > first for after, first in zip(now, before)):
+                return
+            assert "complete" not in guest.lines, f"a vCPU stood until the end: {before}, {now}"
+            if time.monotonic() > until:
+                raise Late(f"a vCPU stands: {before}, {now}")
 
     def is_active(self, status):
         return status["state"] == "postcopy-active" and status["epoch"] > self.epoch
@@ -159,6 +177,7 @@ class Storm:
 
     def begin(self):
         self.migrations += 1
+        self.epoch, self.drained = 0, None
         self.migration.folder = pathlib.Path(self.base, str(self.migrations))
         self.migration.folder.mkdir()
         self.start_agents()
@@ -206,14 +225,19 @@ class Storm:
         """The last kill may fall into the end."""
         self.lines["source"].tell("set-parameters", {"max-bandwidth": 0})
         self.moment(1)
+        self.drained = self.dice.choice(SIDES)
         if all(line.agent.alive() for line in self.lines.values()):
-            self.kill("drain", self.dice.choice(SIDES))
+            self.kill("drain", self.drained)
 
     def arrive(self):
         migration = self.migration
-        migration.destination_guest.wait_line(lambda line: line == "complete")
+        if "complete" not in migration.destination_guest.lines:  # else check_vcpus() has read it
+            migration.destination_guest.wait_word("complete")
+        assert migration.source.wait() == 0
+        if self.acknowledgement_died():
+            self.let_go()
+        assert migration.destination.wait() == 0
         for line in self.lines.values():
-            assert line.agent.wait() == 0, line.agent.side
             line.close()
         for agent in (migration.source, migration.destination):
             end = agent.outcome()
@@ -227,11 +251,30 @@ class Storm:
         migration.end()
         migration.children, migration.relay = [], None
 
+    def acknowledgement_died(self):
+        """COMPLETE_ACK may have, with who had to say or to hear it: the last worker of the source had nothing
+        to do but to end."""
+        ends = [event for event in self.events("source")
+                if event["event"] == "STATE" and event["data"]["state"] == "completed"]
+        return self.drained == "destination" or ends[-1]["data"]["why"] == "started again"
+
+    def let_go(self):
+        """The source is done, and the destination may not know: that is the orchestrator's to say."""
+        try:
+            self.lines["destination"].watch(lambda status: status["peer"]["address"] is None)
+            self.lines["destination"].tell("quit")
+            self.let_gone += 1
+        except Over:
+            pass
+
+    def events(self, side):
+        path = getattr(self.migration, side).state_dir / "events"
+        return [json.loads(line) for line in path.read_text().splitlines() if line]
+
     def check_restarts(self):
         """The agents tell of as many workers as were killed, but for those that had not lived to be told of."""
         for side in SIDES:
-            path = getattr(self.migration, side).state_dir / "events"
-            told = [json.loads(line)["event"] for line in path.read_text().splitlines() if line]
+            told = [event["event"] for event in self.events(side)]
             assert told.count("WORKER_RESTARTED") <= self.count(side), (side, self.killed)
 
     # ---- the blows
@@ -273,7 +316,10 @@ class Storm:
             status = destination.wait(
                 lambda status: status["state"] == "postcopy-paused" or status["epoch"] > self.epoch)
             before = status["pages"]["requested"]
-        destination.watch(lambda status: status["pages"]["requested"] > before)
+        try:
+            destination.watch(lambda status: status["pages"]["requested"] > before)
+        except Over:
+            raise AssertionError(f"nobody asked for a page when the {side} was back") from None
         self.waits[side].append((time.monotonic() - at) * 1000)
 
     def strike_both(self):
@@ -345,7 +391,8 @@ class Storm:
 
     def properties(self):
         """What is to be told of it, by name."""
-        told = {"seed": self.seed, "kills": self.count(), "migrations": self.migrations}
+        told = {"seed": self.seed, "kills": self.count(), "migrations": self.migrations,
+                "told-to-quit": self.let_gone}
         for (blow, side), number in sorted(self.killed.items()):
             told[f"kills-{blow}-{side}"] = number
         for side, waits in self.waits.items():

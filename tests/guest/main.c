@@ -230,7 +230,7 @@ static void obey(struct pf_vmm *vmm, const char *line)
 	struct pf_err err;
 
 	if (strcmp(line, "status") == 0) {
-		pf_report_visits(pf_machine_visits(&vmm->machine));
+		pf_report_visits(&vmm->machine);
 	} else if (strcmp(line, "finish") == 0) {
 		pf_vmm_finish(vmm);
 	} else if (strcmp(line, "quit") == 0) {

@@ -12,9 +12,12 @@ void pf_report_word(const char *word)
 	printf("%s\n", word);
 }
 
-void pf_report_visits(uint64_t visits)
+void pf_report_visits(struct pf_machine *machine)
 {
-	printf("visits: %" PRIu64 "\n", visits);
+	printf("visits-of-each:");
+	for (uint32_t i = 0; i < machine->plan.vcpus; i++)
+		printf(" %" PRIu64, atomic_load(&machine->vcpu[i].visits));
+	printf("\nvisits: %" PRIu64 "\n", pf_machine_visits(machine));
 }
 
 void pf_report_lost(uint32_t vcpu, uint64_t gpa)

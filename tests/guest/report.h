@@ -12,7 +12,7 @@
 #include "tests/guest/verify.h"
 
 void pf_report_word(const char *word);
-void pf_report_visits(uint64_t visits);
+void pf_report_visits(struct pf_machine *machine);
 /* This vCPU stands before a page that will never come. */
 void pf_report_lost(uint32_t vcpu, uint64_t gpa);
 void pf_report_error(const struct pf_err *err);
