@@ -20,6 +20,7 @@ from processes import DEADLINE, Late
 from test_keeper import wait_gone
 
 MIB = 1 << 20
+LIMITED = pytest.mark.shipped  # a sanitizer's own memory would meet the limit first
 SIZE = 4 * MIB  # of a guest that is a test
 
 
@@ -66,6 +67,7 @@ def touch(memory, first, count):
         ctypes.c_char.from_address(memory.address + page * vmm.PAGE).value
 
 
+@LIMITED
 def test_a_limit_that_the_guest_does_not_fit_under_is_told_at_setup(group, migration):
     migration.start_destination()
     group.add(migration.destination.worker())
@@ -79,6 +81,7 @@ def test_a_limit_that_the_guest_does_not_fit_under_is_told_at_setup(group, migra
     assert "leaves this agent" in migration.destination.log_text()
 
 
+@LIMITED
 def test_memory_that_is_allocated_needs_no_room(group, migration):
     migration.start_destination()
     group.add(migration.destination.worker())
@@ -111,6 +114,7 @@ def grow(agent):
         client.close()
 
 
+@LIMITED
 def test_a_worker_that_is_killed_at_a_limit_is_followed_by_one_that_says_so(group, migration):
     """Its keeper is in the same group, and so is somebody with more memory, as a VMM would be."""
     agent = migration.start_destination()
@@ -140,6 +144,7 @@ def wait_kept(agent, event):
         assert time.monotonic() < until, f"no {event}"
 
 
+@LIMITED
 def test_a_limit_that_refuses_memory_is_told_and_raised_all_goes_on(group, migration):
     """Its clients and its VMM hear then what could not be sent, and in order."""
     group.refuse()
@@ -160,6 +165,7 @@ def test_a_limit_that_refuses_memory_is_told_and_raised_all_goes_on(group, migra
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
+@LIMITED
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "with-the-vmm"])
 def test_a_limit_that_kills_costs_no_guest_and_raised_all_goes_on(group, migration, together):
     """The worker goes as often as it reaches the limit, and neither its keeper nor its VMM does."""
@@ -184,6 +190,7 @@ def test_a_limit_that_kills_costs_no_guest_and_raised_all_goes_on(group, migrati
     assert migration.source.outcome()["migrate"]["pages"]["resent-after-resume"] == 0
 
 
+@LIMITED
 def test_what_no_memory_was_there_to_say_is_said_later(group, prepared, migration):
     """COMPLETE to the VMM, and answers to the orchestrator; no connection ends for that."""
     destination, machine, memory = prepared
