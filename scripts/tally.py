@@ -78,6 +78,8 @@ def tally_automake(name, tree):
             emit(verdict, f"{program}: {test}", words)
         if status == "SKIP" and not tests:
             emit("skipped", program, last_line(text))
+        elif re.search(r"^\[ +PASSED +\] 0 test", text, re.MULTILINE) and status == "PASS" and not tests:
+            emit("failed", program, "no test ran: nothing has the name that was asked for")
         elif status == "PASS" and not tests:
             emit("passed", program)
         elif status not in ("PASS", "SKIP") and not any(t[0] == "failed" for t in tests):

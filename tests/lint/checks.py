@@ -308,20 +308,29 @@ def tracked(tree):
     return [name for name in run.stdout.split("\0") if name]
 
 
+def makefile_words(tree):
+    """All words of the Makefiles, but for comments; and those of EXTRA_DIST, which may name a folder."""
+    words, extra = set(), set()
+    for path in tree.files:
+        if path.name not in ("Makefile.am", "Makefile.inc"):
+            continue
+        text = re.sub(r"(^|\s)#.*", "", tree.text(path)).replace("%D%", str(path.parent))
+        for line in text.replace("\\\n", " ").splitlines():
+            words.update(line.split())
+            if line.startswith("EXTRA_DIST"):
+                extra.update(line.split())
+    return words, extra
+
+
 def the_tarball_has_every_file(tree):
-    """Named in a Makefile, itself or its folder, so that `make dist` takes it; automake takes what it is
+    """Named in a Makefile, or its folder in EXTRA_DIST, so that `make dist` takes it; automake takes what it is
     made of, and configure's templates, by itself."""
-    named = {
-        word
-        for p in tree.files
-        if p.name in ("Makefile.am", "Makefile.inc")
-        for word in tree.text(p).replace("%D%", str(p.parent)).split()
-    }
+    named, folders_named = makefile_words(tree)
     templates = tree.text("configure.ac") if (tree.root / "configure.ac").exists() else ""
 
     def taken(name):
         folders = [str(folder) for folder in pathlib.PurePath(name).parents]
-        return (named & {name, *folders} or name in NOT_SHIPPED
+        return (name in named or folders_named.intersection(folders) or name in NOT_SHIPPED
                 or pathlib.PurePath(name).name in ("Makefile.am", "Makefile.inc", "configure.ac")
                 or (name.endswith(".in") and name[:-3] in templates))
 

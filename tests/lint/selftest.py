@@ -87,6 +87,7 @@ BAD = (
     (checks.nothing_is_left_over, {"src/base/x.c": c_file("/* TO" + "DO: later */\n")}, "x.c:3"),
     (checks.every_source_is_built, {"tests/unit/test-x.c": c_file("")}, "test-x.c is in no"),
     (checks.the_tarball_has_every_file, {"tests/e2e/test_x.py": "X = 1\n"}, "tests/e2e/test_x.py would"),
+    (checks.the_tarball_has_every_file, {"tests/x.py": "X = 1\n", "Makefile.am": "# What tests need.\n"}, "tests/x.py would"),
     (checks.the_tarball_has_every_file, {"src/base/x.h": HEADER + "#endif\n"}, "src/base/x.h would"),
     (checks.skips_have_reasons, {"tests/x.c": c_file("void f(void)\n{\n\tskip();\n}\n")}, "x.c:5"),
     (checks.shell_is_sound, {"scripts/x.sh": "#!/bin/sh\nrm $1\n"}, "SC2086"),

@@ -59,6 +59,8 @@ CASES = (
     ("exit status 77 is a skip with its reason",
      {"x.log": "no userfaultfd here\nSKIP x (exit status: 77)\n", "x.trs": ":test-result: SKIP\n"},
      {"skipped": 1}, ["no userfaultfd here"], 0),
+    ("a filter that no test has is a failure",
+     {"x.log": "[  PASSED  ] 0 test(s).\n", "x.trs": ":test-result: PASS\n"}, {"failed": 1}, ["no test ran"], 0),
     ("a program without words of its own counts once",
      {"x.log": "fine\n", "x.trs": ":test-result: PASS\n"}, {"passed": 1}, [], 0),
     ("lint's lines count", {"x.log": LINES, "x.trs": ":test-result: FAIL\n"},
