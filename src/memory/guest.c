@@ -612,7 +612,7 @@ enum pf_ring_read pf_guest_read(struct pf_guest *guest, uint32_t uffd)
 	return got;
 }
 
-static int wake_all(const struct pf_guest *guest, struct pf_err *err)
+int pf_guest_wake_all(const struct pf_guest *guest, struct pf_err *err)
 {
 	for (uint32_t r = 0; r < guest->table.count; r++) {
 		const struct pf_guest_region *region = &guest->region[r];
@@ -647,54 +647,9 @@ int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	 */
 	guest->taken_up = true;
 	replay_discards(guest);
-	if (attach_all(guest, err) || wake_all(guest, err)) {
+	if (attach_all(guest, err) || pf_guest_wake_all(guest, err)) {
 		close_state(guest);
 		return -1;
 	}
 	return 0;
-}
-
-/*
- * Poison outlives the hole that is punched under it, and would be found by who is to trap.  Only another
- * page takes its place (mm/userfaultfd.c: pte_none_mostly()), one of zeros here, which goes with the hole.
- * Who reads it until then is loading a device state that is dropped.
- */
-static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct pf_err *err)
-{
-	const struct pf_guest_region *region = &guest->region[r];
-
-	if (region->placer->fill_hole(guest, r, page))
-		return pf_err_sys(err, "allocating page %" PRIu64 " of region %" PRIu32
-				  ", which was lost, to take its poison away", page, r);
-	for (uint32_t m = 0; m < region->mappings; m++) {
-		uint32_t mapped;
-		enum pf_map_result result = region->placer->map(guest, r, m, page, 1, &mapped);
-
-		if (result != PF_MAP_DONE && result != PF_MAP_UNMAPPED)
-			return pf_err_sys(err, "taking the poison from page %" PRIu64
-					  " of region %" PRIu32, page, r);
-	}
-	return 0;
-}
-
-/* Of private memory nothing can be taken back: its row refuses to drop pages. */
-static int lift_all_poison(struct pf_guest *guest, uint32_t r, struct pf_err *err)
-{
-	uint64_t pages = pf_region_pages(&guest->region[r].shape);
-
-	if (guest->journal.lost == 0 || guest->region[r].placer->visible_at_once)
-		return 0;
-	for (uint64_t page = 0; page < pages; page++)
-		if (pf_journal_lost(&guest->journal, r, page) && lift_poison(guest, r, page, err))
-			return -1;
-	return 0;
-}
-
-int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
-{
-	for (uint32_t r = 0; r < guest->table.count; r++)
-		if (lift_all_poison(guest, r, err) || guest->region[r].placer->drop(guest, r, err))
-			return -1;
-	pf_journal_clear(&guest->journal);
-	return wake_all(guest, err);
 }

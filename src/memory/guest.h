@@ -131,12 +131,15 @@ void pf_guest_note_unexpected(struct pf_guest *guest, uint32_t region, uint64_t 
 bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint64_t *out_page);
 /*
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
- * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again; private
+ * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again; what was
+ * preallocated is reserved again, and it fails where there is no room for that any more; private
  * memory that has pages is refused, PF_ERR_PROTOCOL, since only the VMM can empty it), clears
  * the journal (what was LOST may come after all), and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
  * thread's to call, with no bulk thread left.
  */
 PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);
+/* WAKEs every mapping: whoever is blocked faults again. */
+PF_MUST_USE int pf_guest_wake_all(const struct pf_guest *guest, struct pf_err *err);
 /*
  * All pages are here: clears every bit of the bitmaps, and unregisters every mapping (a thread that is
  * blocked goes on).  Goes through all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.

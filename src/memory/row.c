@@ -62,26 +62,35 @@ int pf_row_file_write(const struct pf_guest *guest, uint32_t region, uint64_t fi
 	return done < page_size ? -1 : (int)(done / page_size);
 }
 
-int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page)
+static int change(const struct pf_guest_region *at, int mode, uint64_t offset, uint64_t length)
 {
-	const struct pf_guest_region *at = &guest->region[region];
-	off_t offset = (off_t)pf_row_file_offset(guest, region, page);
 	int failed;
 
 	do
-		failed = fallocate(at->fd, FALLOC_FL_KEEP_SIZE, offset, at->shape.page_size);
+		failed = fallocate(at->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
 	while (failed && errno == EINTR);
 	return failed;
+}
+
+int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	return change(&guest->region[region], 0, pf_row_file_offset(guest, region, page),
+		      guest->region[region].shape.page_size);
 }
 
 int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err)
 {
 	const struct pf_guest_region *at = &guest->region[region];
 
-	if (fallocate(at->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at->offset,
-		      (off_t)at->shape.size) != 0)
+	if (change(at, FALLOC_FL_PUNCH_HOLE, at->offset, at->shape.size))
 		return pf_err_sys(err, "dropping the pages of region %" PRIu32, region);
-	return 0;
+	if (at->populated != PF_POPULATED_PREALLOCATED ||
+	    change(at, 0, at->offset, at->shape.size) == 0)
+		return 0;
+	pf_err_sys(err, "reserving the %" PRIu64 " preallocated bytes of region %" PRIu32
+		   " again, after its pages were dropped", at->shape.size, region);
+	return pf_err_hint(err, "make room for the guest: in the file system of its memory file, and "
+				"within the limits of the agent's control group");
 }
 
 enum pf_map_result pf_row_file_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,

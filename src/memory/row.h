@@ -52,7 +52,8 @@ struct pf_placer {
 	 * with errno. */
 	int (*fill_hole)(const struct pf_guest *guest, uint32_t region, uint64_t page);
 	/*
-	 * Takes every page of the region away again, from all mappings: a later access traps.
+	 * Takes every page of the region away again, from all mappings: a later access traps.  What was
+	 * preallocated is reserved again, or that is the error.
 	 * Called before the journal is cleared.
 	 */
 	int (*drop)(struct pf_guest *guest, uint32_t region, struct pf_err *err);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "bench.h"
+#include "memory/row.h"
 #include "pager_kit.h"
 
 #define GOT_SIGBUS UINT64_C(0xb5b5b5b5b5b5b5b5) /* no page_word() */
@@ -310,6 +311,43 @@ static void a_source_that_starts_again_may_have_the_page(void **state)
 	bench_close(&bench);
 }
 
+/* What a process that dies in a reset leaves: zeros in place of the poison, in the first mapping. */
+static void a_reset_that_died_is_begun_again(void **state)
+{
+	struct pf_err err = {0};
+	uint32_t mapped;
+
+	open_bench(*state);
+	assert_true(lose(9));
+	assert_int_equal(bench.guest.region[0].placer->fill_hole(&bench.guest, 0, 9), 0);
+	assert_int_equal(pf_row_file_map(&bench.guest, 0, 0, 9, 1, &mapped), PF_MAP_DONE);
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(bench.guest.journal.lost, 0);
+	for (uint32_t m = 0; m < bench.guest.region[0].mappings; m++) {
+		vmm_call(&bench.vmm, touch, m, 9);
+		assert_int_equal(next_fault(&bench, m, 9), PF_TRAP_REQUEST);
+	}
+	bench_close(&bench);
+}
+
+/* The VMM gives pages back: nothing can be mapped until its event was read. */
+static void a_reset_while_the_vmm_discards_waits_for_it(void **state)
+{
+	const struct row *row = *state;
+	struct pf_err err = {0};
+
+	bench_open(&bench, row->mappings, UFFD_FEATURE_EVENT_REMOVE, row->memfd ? row->memfd : -1);
+	assert_true(lose(9));
+	vmm_tell(&bench.vmm, VMM_DONTNEED, 0, 20, 0);
+	wait_readable(bench.guest.uffd[0].fd);
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(vmm_reply(&bench.vmm).failed, 0);
+	assert_int_equal(bench.guest.journal.lost, 0);
+	bench_close(&bench);
+}
+
 #define ROWS_OF(test)                                                                            \
 	{#test " (memfd)", test, NULL, NULL, (void *)(uintptr_t)&memfd_row},                     \
 	{#test " (private)", test, NULL, NULL, (void *)(uintptr_t)&private_row}
@@ -328,6 +366,11 @@ int main(void)
 		ROWS_OF(a_crash_before_it_was_lost_leaves_room_for_zeros),
 		{"a_source_that_starts_again_may_have_the_page",
 		 a_source_that_starts_again_may_have_the_page, NULL, NULL,
+		 (void *)(uintptr_t)&memfd_row},
+		{"a_reset_that_died_is_begun_again", a_reset_that_died_is_begun_again, NULL, NULL,
+		 (void *)(uintptr_t)&memfd_row},
+		{"a_reset_while_the_vmm_discards_waits_for_it",
+		 a_reset_while_the_vmm_discards_waits_for_it, NULL, NULL,
 		 (void *)(uintptr_t)&memfd_row},
 	};
 

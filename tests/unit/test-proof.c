@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "memhelp.h"
+#include "memory/place.h"
 #include "memory/proof.h"
 
 #define PAGES 2048u /* 8 MiB: whole pieces of 2 MiB, wherever it begins */
@@ -187,6 +188,52 @@ static void preallocated_memory_that_is_not_mapped_there_is_refused(void **state
 	close(other);
 }
 
+static void place_zeros(uint64_t first)
+{
+	const struct pf_run run = {.first = first, .count = 4};
+	struct pf_err err = {0};
+	uint32_t placed;
+
+	assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+}
+
+static void what_is_preallocated_stays_so_when_the_source_starts_again(void **state)
+{
+	struct pf_err err = {0};
+	blkcnt_t before;
+
+	(void)state;
+	assert_int_equal(fallocate(vmm.memfd, 0, 0, (off_t)PAGES * PAGE), 0);
+	before = blocks(vmm.memfd);
+	guest.region[0].populated = PF_POPULATED_PREALLOCATED;
+	arm();
+	place_zeros(10);
+	if (pf_guest_reset(&guest, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(blocks(vmm.memfd), before);
+	assert_traps(0, 10, true);
+	assert_traps(1, LAST, true);
+}
+
+/* Somebody takes the room that the VMM had reserved, page by page. */
+static void room_that_is_gone_when_the_source_starts_again_is_an_error(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	open_vmm_of(tmpfs_file("size=8m"));
+	assert_int_equal(fallocate(vmm.memfd, 0, 0, (off_t)PAGES * PAGE), 0);
+	guest.region[0].populated = PF_POPULATED_PREALLOCATED;
+	arm();
+	assert_int_equal(fallocate(vmm.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE), 0);
+	assert_int_equal(fallocate(vmm.memfd, 0, (off_t)PAGES * PAGE, PAGE), 0);
+	assert_int_equal(pf_guest_reset(&guest, &err), -1);
+	assert_int_equal(err.sys, ENOSPC);
+	assert_non_null(strstr(err.text, "reserving the 8388608 preallocated bytes of region 0 again"));
+	assert_non_null(strstr(err.hint, "make room for the guest"));
+	close_vmm(state);
+}
+
 /* Reserved and not declared: no data, so that it is no refusal, and stays reserved. */
 static void an_undeclared_reservation_is_no_other_file(void **state)
 {
@@ -268,6 +315,8 @@ int main(void)
 		PROOF(a_mapping_whose_end_is_something_else_is_refused),
 		PROOF(what_is_preallocated_stays_so_and_traps),
 		PROOF(preallocated_memory_that_is_not_mapped_there_is_refused),
+		PROOF(what_is_preallocated_stays_so_when_the_source_starts_again),
+		cmocka_unit_test(room_that_is_gone_when_the_source_starts_again_is_an_error),
 		PROOF(an_undeclared_reservation_is_no_other_file),
 		PROOF(who_waits_already_waits_on),
 		cmocka_unit_test(a_file_system_without_room_is_refused),

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory/reset.c - pf_guest_reset() of memory/guest.h: every page that has come is forgotten.
+ *
+ * The urgent thread's, before the guest runs.  A process that dies anywhere in it leaves what the next one
+ * resets again from the beginning: the journal is cleared last.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+
+#include "base/clock.h"
+#include "memory/guest.h"
+#include "memory/row.h"
+
+#define MM_CHANGES_NS PF_NS_PER_S
+
+/*
+ * Poison outlives the hole that is punched under it, and would be found by who is to trap.  Only another
+ * page takes its place (mm/userfaultfd.c: pte_none_mostly()), one of zeros here, which goes with the hole.
+ * Who reads it until then is loading a device state that is dropped.
+ */
+static enum pf_map_result map_zeros(struct pf_guest *guest, uint32_t r, uint32_t m, uint64_t page)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+	uint64_t until = pf_now_ns() + MM_CHANGES_NS;
+
+	for (;;) {
+		uint32_t mapped;
+		enum pf_map_result result = region->placer->map(guest, r, m, page, 1, &mapped);
+
+		if (result != PF_MAP_AGAIN || pf_now_ns() > until)
+			return result;
+		/* The VMM discards something, and goes on once its event is read; nothing says when it has. */
+		if (pf_guest_read(guest, region->mapping[m].uffd) == PF_RING_EMPTY)
+			(void)sched_yield();
+	}
+}
+
+static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct pf_err *err)
+{
+	const struct pf_guest_region *region = &guest->region[r];
+
+	if (region->placer->fill_hole(guest, r, page))
+		return pf_err_sys(err, "allocating page %" PRIu64 " of region %" PRIu32
+				  ", which was lost, to take its poison away", page, r);
+	for (uint32_t m = 0; m < region->mappings; m++) {
+		enum pf_map_result result = map_zeros(guest, r, m, page);
+
+		/* It exists where a process that died was in the middle of this. */
+		if (result != PF_MAP_DONE && result != PF_MAP_EXISTS && result != PF_MAP_UNMAPPED)
+			return pf_err_sys(err, "taking the poison from page %" PRIu64
+					  " of region %" PRIu32, page, r);
+	}
+	return 0;
+}
+
+/* Of private memory nothing can be taken back: its row refuses to drop pages. */
+static int lift_all_poison(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	uint64_t pages = pf_region_pages(&guest->region[r].shape);
+
+	if (guest->journal.lost == 0 || guest->region[r].placer->visible_at_once)
+		return 0;
+	for (uint64_t page = 0; page < pages; page++)
+		if (pf_journal_lost(&guest->journal, r, page) && lift_poison(guest, r, page, err))
+			return -1;
+	return 0;
+}
+
+int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (lift_all_poison(guest, r, err) || guest->region[r].placer->drop(guest, r, err))
+			return -1;
+	pf_journal_clear(&guest->journal);
+	return pf_guest_wake_all(guest, err);
+}
