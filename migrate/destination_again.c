@@ -29,12 +29,19 @@ void pf_destination_serve_guest(struct destination *destination)
 			pf_resume_bulk(destination, i);
 }
 
-/* A session that is taken up asks for pages without an agreement, which is where they are made else.  Of one that
- * is not used there is an empty mapping. */
+/*
+ * Nobody compares tables again, which is when the first process made them.  Of the bulk connections
+ * those are here that came before the memory; the others get theirs when they start.
+ */
 static int make_assemblies(struct destination *destination, struct pf_err *err)
 {
-	for (uint32_t i = 0; i <= PF_CHANNELS_MAX; i++)
-		if (pf_assembly_init(&destination->assembly[i], &destination->guest.table, err))
+	const struct pf_region_table *table = &destination->guest.table;
+
+	if (pf_assembly_init(&destination->assembly[0], table, err))
+		return -1;
+	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
+		if (destination->bulk[i].started &&
+		    pf_assembly_init(&destination->assembly[i + 1], table, err))
 			return -1;
 	return 0;
 }

@@ -249,6 +249,10 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 		receiver = destination->receiver[i] = calloc(1, sizeof(*receiver));
 	if (!receiver)
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for a bulk thread");
+	/* In set-up there may be no memory yet, and they are made when the tables are compared. */
+	if (destination->armed &&
+	    pf_assembly_init(&destination->assembly[i + 1], &destination->guest.table, err))
+		return -1;
 	if (pf_session_welcome(destination, greeting, true, err))
 		return -1;
 	receiver->state_fd = -1;

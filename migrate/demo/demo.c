@@ -35,7 +35,7 @@
  * second's work where KVM itself is emulated. */
 #define WALK_VISITS 4096
 /* With --outage push alone would take so many seconds: else every page were there before the last
- * mishap.  It is no `set`, which a new worker would not know. */
+ * mishap.  An option, and not `set`: so it holds from the first page on. */
 #define MISHAPS_S 8
 
 struct demo {

@@ -66,6 +66,25 @@ def test_a_page_waits_half_way_in_its_parts(migration):
     check_arrival(migration, 64 << 20)
 
 
+@pytest.mark.smoke
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_another_worker_goes_on_half_way_in_a_page(migration, side):
+    """What the one before had put together of a page is gone with it; the page comes whole."""
+    need_pages(64)
+    migration.start("64M", 2, budget=(8 << 20) + 12345, guests=[ALONE] * 2)
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    getattr(migration, side).kill_worker()
+    pages = migration.destination.control.command("query-migrate")["pages"]
+    assert pages["filled"] < pages["total"] == 32
+    migration.relay.release()
+    migration.destination_guest.wait_word("complete")
+    assert migration.source.wait() == 0
+    assert migration.destination.wait() == 0
+    report = migration.destination_guest.finish()
+    assert report["verdict"] == f"identical ({64 << 20} bytes)", report
+
+
 def test_pushed_pages_are_paced_part_by_part(migration):
     """32 pages at 16 MiB a second, while no vCPU asks for one: its process stands still."""
     need_pages(64)

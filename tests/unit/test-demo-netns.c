@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -51,9 +52,11 @@ static int nest(void)
 	pid_t pid = fork();
 	int status = 0;
 
-	if (pid == 0)
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* when the test fails */
 		for (;;)
 			pause();
+	}
 	printf("%d\n", (int)pid);
 	fflush(stdout);
 	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
