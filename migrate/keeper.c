@@ -32,6 +32,7 @@
 #include "migrate/report.h"
 
 #define STEADY_NS PF_NS_PER_S		   /* a worker that lived so long was a good one */
+#define BEGIN_NS (10 * PF_NS_PER_S)	   /* for a worker to take everything up */
 #define PAUSE_NS (10 * PF_NS_PER_MS)	   /* before the third in a row that did not, and doubled */
 #define PAUSE_MAX_NS (500 * PF_NS_PER_MS)
 #define TALK_BYTES (1 << 20) /* what a guest's descriptors, all at once, need of a socket's buffer */
@@ -49,6 +50,7 @@ struct keeper {
 	unsigned hasty; /* workers in a row that ended soon */
 	uint64_t silence_ns; /* a worker that has said nothing for so long is ended; 0: never */
 	uint64_t heard_ns;   /* when it last said that all its threads answer */
+	bool up;     /* it has said that it serves: before that it has BEGIN_NS */
 	bool silent; /* so it was ended */
 	bool ready; /* some worker has been */
 	bool stopping; /* this one has said that it ends, with this status */
@@ -103,7 +105,7 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 	if (open_talk(pair, err))
 		return -1;
 	keeper->stopping = false;
-	keeper->silent = false;
+	keeper->up = keeper->silent = false;
 	keeper->started_ns = keeper->heard_ns = pf_now_ns();
 	keeper->oom_kills = pf_oom_kills();
 	keeper->worker = fork();
@@ -139,7 +141,8 @@ static void heed(struct keeper *keeper, const struct pf_notice *notice, int *fds
 		store(keeper, notice->name, pf_steal_fd(&fds[0]));
 	if (notice->ready) {
 		pf_manager_ready();
-		keeper->ready = true;
+		keeper->ready = keeper->up = true;
+		keeper->heard_ns = pf_now_ns();
 	}
 	if (notice->watchdog) {
 		pf_manager_alive();
@@ -197,9 +200,15 @@ static bool take_signals(struct keeper *keeper, int *out_how)
 /* One of its threads does not answer, or the worker itself: another one may. */
 static void watch(struct keeper *keeper)
 {
-	if (keeper->silence_ns == 0 || keeper->silent ||
-	    pf_now_ns() - keeper->heard_ns < keeper->silence_ns)
+	uint64_t limit = keeper->up || keeper->silence_ns > BEGIN_NS ? keeper->silence_ns : BEGIN_NS;
+
+	if (keeper->silence_ns == 0 || keeper->silent)
 		return;
+	if (pf_now_ns() - keeper->heard_ns < limit) {
+		if (!keeper->up)
+			pf_manager_alive();
+		return;
+	}
 	keeper->silent = true;
 	(void)kill(keeper->worker, SIGKILL);
 }
