@@ -97,7 +97,7 @@ def test_a_destination_whose_record_cannot_be_is_a_conflict(migration, liar, wor
     source = reach(migration, liar, "running")
     liar.do("close 0")
     source.control.wait_event("OUTAGE")
-    for _ in range(2):  # asked again, and told once
+    for _ in range(4):  # asked again each time, the last time when what was said before has been heard
         answer(liar, words)
     assert source.control.wait_event("RECORD_CONFLICT")["data"]["peer-record"] == peer_record
     assert source.record() == "GONE"

@@ -104,6 +104,17 @@ void pk_connect(struct pager_kit *kit)
 	assert_int_equal(receive(kit).type, PF_FRAME_REGIONS_OK);
 }
 
+void pk_resume(struct pager_kit *kit)
+{
+	struct pf_channel *old = kit->urgent, *theirs;
+
+	connect_pair(kit, true, &kit->urgent, &theirs);
+	pf_pager_attach(&kit->pager, theirs, PK_EPOCH);
+	pf_pager_go_on(&kit->pager, PK_EPOCH, &kit->guest.table);
+	/* Whatever is heard on the new one, the old one has been let go of. */
+	pf_channel_free(old);
+}
+
 void pk_connect_bulk(struct pager_kit *kit, uint32_t i, bool may_push)
 {
 	struct pf_receiver *receiver = &kit->receiver[i];

@@ -51,6 +51,8 @@ void pk_close(struct pager_kit *kit);
 void pk_give(struct pager_kit *kit);
 /* The urgent connection; the regions are agreed on. */
 void pk_connect(struct pager_kit *kit);
+/* Another urgent connection takes its place, with which the session is taken up. */
+void pk_resume(struct pager_kit *kit);
 /* Bulk connection i + 1.  may_push: RUN was said. */
 void pk_connect_bulk(struct pager_kit *kit, uint32_t i, bool may_push);
 

@@ -67,6 +67,27 @@ static void an_answer_that_comes_second_is_dropped_and_closes_the_request(void *
 	pk_close(&kit);
 }
 
+/* 7 has come on bulk, and its answer was still owed; 9 has not come at all. */
+static void in_a_session_that_is_taken_up_only_what_is_absent_is_asked_for_again(void **state)
+{
+	(void)state;
+	open_both();
+	guest_writes(7, 77);
+	assert_int_equal(pk_request(&kit), 7);
+	pk_pages(kit.push[0], 7, 1);
+	assert_int_equal(vmm_reply(&kit.vmm).op, VMM_WRITE);
+	guest_writes(9, 99);
+	assert_int_equal(pk_request(&kit), 9);
+	pk_resume(&kit);
+	assert_int_equal(pk_request(&kit), 9);
+	pk_pages(kit.urgent, 9, 1);
+	assert_int_equal(vmm_reply(&kit.vmm).op, VMM_WRITE);
+	pk_barrier(&kit, REMOTE); /* whose request is the next one */
+	WAIT_UNTIL(atomic_load(&kit.pager.count.open) == 0);
+	assert_first_word(7, 77);
+	pk_close(&kit);
+}
+
 /* The answer is for a page in the middle of the run that is pushed. */
 static void copies_that_race_are_written_once_and_lose_no_write_of_the_guest(void **state)
 {
@@ -350,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_pushed_copy_that_comes_second_is_dropped),
 		cmocka_unit_test(an_answer_that_comes_second_is_dropped_and_closes_the_request),
+		cmocka_unit_test(in_a_session_that_is_taken_up_only_what_is_absent_is_asked_for_again),
 		cmocka_unit_test(copies_that_race_are_written_once_and_lose_no_write_of_the_guest),
 		cmocka_unit_test(whoever_traps_while_bulk_writes_is_not_asked_for_and_goes_on),
 		cmocka_unit_test(whoever_waits_for_a_writer_that_fails_is_asked_for),
