@@ -54,7 +54,8 @@
  *     <- lost(vcpu, gpa)                        instead of resolved(); as often as a vCPU comes for that page
  *   <- complete: a bit that is still 1 is that of a lost page.  Leave KVM_MEM_USERFAULT on for such a slot:
  *      without it vCPUs would read zeros there.  From then on an exit for a page whose bit is 1 is for a
- *      lost one: do not ask
+ *      lost one: do not ask.  Look whether `complete` was called, and then at the bit: one that was read
+ *      before may have been cleared since, and its page would be taken for lost
  *
  * Without that declaration a vCPU that needs such a page waits, and `complete` does not come.  Whoever touches
  * it through the mapping gets SIGBUS, or EHWPOISON of KVM_RUN.

@@ -226,8 +226,10 @@ static bool is_userfault(const struct kvm_run *shared)
 	       (pf_kvm_memory_fault(shared)->flags & PF_KVM_MEMORY_FAULT_USERFAULT);
 }
 
-static bool traps(const struct pf_guest_memory *memory, uint64_t gpa)
+static bool traps(const void *opaque, uint64_t gpa)
 {
+	const struct pf_guest_memory *memory = opaque;
+
 	for (uint32_t i = 0; i < memory->plan.region_count; i++)
 		if (gpa >= memory->region_start[i] && gpa < memory->region_start[i + 1])
 			return memory->bitmap[i].bits &&
@@ -247,10 +249,8 @@ static enum pf_vcpu_state run(struct pf_vcpu *vcpu)
 		} else if (ioctl(vcpu->kvm_fd, KVM_RUN, 0) == 0) {
 			state = handle_exit(vcpu);
 		} else if (errno == EFAULT && is_userfault(vcpu->kvm_run)) {
-			uint64_t gpa = pf_kvm_memory_fault(vcpu->kvm_run)->gpa;
-
-			pf_stage2_fault(stage2, vcpu->index, gpa,
-					traps(vcpu->machine->memory, gpa));
+			pf_stage2_fault(stage2, vcpu->index, pf_kvm_memory_fault(vcpu->kvm_run)->gpa,
+					traps, vcpu->machine->memory);
 		} else if (errno == EINTR || errno == EAGAIN) {
 			if (__atomic_load_n(&vcpu->kvm_run->immediate_exit, __ATOMIC_SEQ_CST))
 				state = PF_VCPU_PARKED;

@@ -72,13 +72,16 @@ void pf_stage2_kick(struct pf_stage2 *stage2)
 	pthread_mutex_unlock(&stage2->lock);
 }
 
-void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, bool trapped)
+void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, pf_stage2_traps *traps,
+		     const void *opaque)
 {
 	pthread_mutex_lock(&stage2->lock);
-	/* After `complete` only what is lost still traps. */
-	stage2->vcpu[vcpu].fault = !stage2->complete ? PF_STAGE2_NEW
-				   : trapped	     ? PF_STAGE2_LOST
-						     : PF_STAGE2_NONE;
+	/* `complete` first: a bit that was read before may have been cleared until it came, and only after it
+	 * is a set bit that of a lost page. */
+	if (!stage2->complete)
+		stage2->vcpu[vcpu].fault = PF_STAGE2_NEW;
+	else
+		stage2->vcpu[vcpu].fault = traps(opaque, gpa) ? PF_STAGE2_LOST : PF_STAGE2_NONE;
 	stage2->vcpu[vcpu].gpa = gpa & ~(uint64_t)(PF_GUEST_PAGE - 1);
 	pthread_mutex_unlock(&stage2->lock);
 	atomic_fetch_add(&stage2->faults, 1);

@@ -51,8 +51,11 @@ void pf_stage2_complete(struct pf_stage2 *stage2);
 /* Whoever has told a vCPU to park: it looks at *parks again. */
 void pf_stage2_kick(struct pf_stage2 *stage2);
 
-/* The vCPU's thread: KVM has stopped it.  trapped: it would do so again, now. */
-void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, bool trapped);
+/* Is the page's bit set now?  Called only once all is complete, and under the lock. */
+typedef bool pf_stage2_traps(const void *opaque, uint64_t gpa);
+/* The vCPU's thread: KVM has stopped it. */
+void pf_stage2_fault(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa, pf_stage2_traps *traps,
+		     const void *opaque);
 /* Returns when it has no open fault (true), or *parks is not 0 (false). */
 bool pf_stage2_wait(struct pf_stage2 *stage2, uint32_t vcpu, const volatile uint8_t *parks);
 

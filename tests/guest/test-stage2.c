@@ -20,6 +20,13 @@
 #define GPA 0x5000u
 
 static const volatile uint8_t runs, parks = 1;
+static const bool set = true, cleared;
+
+static bool is_set(const void *opaque, uint64_t gpa)
+{
+	(void)gpa;
+	return *(const bool *)opaque;
+}
 
 static int set_up(void **state)
 {
@@ -44,7 +51,7 @@ static void without_an_answer_nobody_enters(void **state)
 	struct pf_stage2 *stage2 = *state;
 
 	assert_true(pf_stage2_wait(stage2, 0, &runs));
-	pf_stage2_fault(stage2, 0, GPA + 12, true);
+	pf_stage2_fault(stage2, 0, GPA + 12, is_set, &set);
 	assert_false(pf_stage2_wait(stage2, 0, &parks));
 	pf_stage2_resolved(stage2, 0, GPA + 4096);
 	pf_stage2_resolved(stage2, 1, GPA);
@@ -60,7 +67,7 @@ static void a_vcpu_that_is_late_finds_nobody_to_ask_and_enters(void **state)
 
 	pf_stage2_complete(stage2);
 	pf_stage2_connect(stage2, NULL);
-	pf_stage2_fault(stage2, 3, GPA, false);
+	pf_stage2_fault(stage2, 3, GPA, is_set, &cleared);
 	assert_true(pf_stage2_wait(stage2, 3, &runs));
 }
 
@@ -75,7 +82,7 @@ static void who_waits_when_all_is_complete_enters(void **state)
 	pthread_t vcpu;
 	void *entered;
 
-	pf_stage2_fault(stage2, 2, GPA, true);
+	pf_stage2_fault(stage2, 2, GPA, is_set, &set);
 	assert_int_equal(pthread_create(&vcpu, NULL, wait_for_page, stage2), 0);
 	pf_stage2_complete(stage2);
 	pf_stage2_connect(stage2, NULL);
@@ -88,15 +95,41 @@ static void who_came_for_a_lost_page_stays_where_he_is(void **state)
 {
 	struct pf_stage2 *stage2 = *state;
 
-	pf_stage2_fault(stage2, 0, GPA, true);
+	pf_stage2_fault(stage2, 0, GPA, is_set, &set);
 	pf_stage2_lost(stage2, 0, GPA);
 	assert_false(pf_stage2_wait(stage2, 0, &parks));
 	pf_stage2_complete(stage2);
 	assert_false(pf_stage2_wait(stage2, 0, &parks));
-	pf_stage2_fault(stage2, 1, GPA, true);
+	pf_stage2_fault(stage2, 1, GPA, is_set, &set);
 	assert_false(pf_stage2_wait(stage2, 1, &parks));
-	pf_stage2_fault(stage2, 2, GPA + 4096, false);
+	pf_stage2_fault(stage2, 2, GPA + 4096, is_set, &cleared);
 	assert_true(pf_stage2_wait(stage2, 2, &runs));
+}
+
+static bool set_until_now;
+
+/* Its reader is preempted with what it read, and meanwhile the last page comes, and COMPLETE. */
+static bool read_too_early(const void *opaque, uint64_t gpa)
+{
+	struct pf_stage2 *stage2 = *(struct pf_stage2 *const *)opaque;
+	bool read = set_until_now;
+
+	(void)gpa;
+	set_until_now = false;
+	if (!stage2->complete)
+		pf_stage2_complete(stage2);
+	return read;
+}
+
+static void a_bit_that_was_cleared_before_complete_is_not_a_lost_page(void **state)
+{
+	struct pf_stage2 *stage2 = *state;
+
+	set_until_now = true;
+	pf_stage2_fault(stage2, 3, GPA, read_too_early, &stage2);
+	set_until_now = false;
+	pf_stage2_complete(stage2);
+	assert_true(pf_stage2_wait(stage2, 3, &parks));
 }
 
 int main(void)
@@ -109,6 +142,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(who_came_for_a_lost_page_stays_where_he_is, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_bit_that_was_cleared_before_complete_is_not_a_lost_page, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("stage2", tests, NULL, NULL);
