@@ -28,8 +28,28 @@ int pf_vmm_faults_open(struct pf_vmm_faults *faults, int *out_agents, struct pf_
 	return 0;
 }
 
+int pf_vmm_faults_keep_bitmaps(struct pf_vmm_faults *faults, const struct pf_vmm_regions *regions,
+			       const int *fds, struct pf_err *err)
+{
+	for (uint32_t i = 0; i < regions->count; i++) {
+		const struct pf_vmm_region *region = &regions->region[i];
+		struct pf_vmm_bitmap *bitmap = &faults->bitmap[faults->bitmaps];
+
+		if (!region->machine_checks || region->bitmap_fd == PF_VMM_NO_FD)
+			continue;
+		bitmap->shape = region->shape;
+		bitmap->fd = fcntl(fds[region->bitmap_fd], F_DUPFD_CLOEXEC, 3);
+		if (bitmap->fd < 0)
+			return pf_err_sys(err, "keeping the userfault bitmap of region %u", region->id);
+		faults->bitmaps++;
+	}
+	return 0;
+}
+
 void pf_vmm_faults_close(struct pf_vmm_faults *faults)
 {
+	while (faults->bitmaps > 0)
+		pf_close_fd(&faults->bitmap[--faults->bitmaps].fd);
 	pf_close_fd(&faults->fd);
 }
 
@@ -72,6 +92,22 @@ static bool take(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 	return atomic_compare_exchange_strong(&faults->open[vcpu], &waits, 0);
 }
 
+/* After COMPLETE only: nobody changes a bit any more.  An array of unsigned long, little-endian: bit i is in
+ * byte i / 8. */
+static bool is_lost(const struct pf_vmm_faults *faults, uint64_t gpa)
+{
+	for (uint32_t i = 0; i < faults->bitmaps; i++) {
+		const struct pf_region_shape *shape = &faults->bitmap[i].shape;
+		uint64_t page = (gpa - shape->gpa) / shape->page_size;
+		uint8_t bits;
+
+		if (gpa >= shape->gpa && gpa - shape->gpa < shape->size)
+			return pread(faults->bitmap[i].fd, &bits, 1, (off_t)(page / 8)) == 1 &&
+			       (bits >> page % 8 & 1);
+	}
+	return false;
+}
+
 int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 {
 	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa & PAGE_MASK};
@@ -85,7 +121,7 @@ int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 	/* Noted, then looked; pf_vmm_faults_complete() tells, then looks: one of the two sees the other. */
 	atomic_store(&faults->open[vcpu], fault.gpa | OPEN);
 	if (atomic_load(&faults->complete))
-		return take(faults, vcpu, gpa) ? 1 : 0;
+		return !take(faults, vcpu, gpa) ? 0 : is_lost(faults, fault.gpa) ? 2 : 1;
 	if (send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes), MSG_NOSIGNAL) >=
 	    0)
 		return 0;
@@ -99,21 +135,20 @@ int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 	return -1;
 }
 
-static void answer(const struct pageferry_vmm_ops *ops, void *opaque, uint32_t vcpu, uint64_t gpa)
+static void answer(const struct pageferry_vmm_ops *ops, void *opaque, uint32_t vcpu, uint64_t gpa,
+		   bool lost)
 {
-	if (ops->resolved)
+	if (lost && ops->lost)
+		ops->lost(opaque, vcpu, gpa & PAGE_MASK);
+	else if (ops->resolved)
 		ops->resolved(opaque, vcpu, gpa & PAGE_MASK);
 }
 
 static void take_answer(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops, void *opaque,
 			const struct pf_vmm_fault *fault)
 {
-	if (!take(faults, fault->vcpu, fault->gpa))
-		return;
-	if (fault->lost && ops->lost)
-		ops->lost(opaque, fault->vcpu, fault->gpa & PAGE_MASK);
-	else
-		answer(ops, opaque, fault->vcpu, fault->gpa);
+	if (take(faults, fault->vcpu, fault->gpa))
+		answer(ops, opaque, fault->vcpu, fault->gpa, fault->lost);
 }
 
 int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops,
@@ -143,6 +178,10 @@ int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_
 	}
 }
 
+/*
+ * RESOLVED on the other socket may not have been read yet, here or by another thread: the bit says the same as it,
+ * and of a lost page it stays set.
+ */
 void pf_vmm_faults_complete(struct pf_vmm_faults *faults, const struct pageferry_vmm_ops *ops,
 			    void *opaque)
 {
@@ -151,6 +190,6 @@ void pf_vmm_faults_complete(struct pf_vmm_faults *faults, const struct pageferry
 		uint64_t waits = atomic_exchange(&faults->open[vcpu], 0);
 
 		if (waits)
-			answer(ops, opaque, vcpu, waits);
+			answer(ops, opaque, vcpu, waits, is_lost(faults, waits & PAGE_MASK));
 	}
 }

@@ -172,7 +172,8 @@ struct pageferry_vmm_ops {
 	/*
 	 * Destination: the page of a fault() is there, the vCPU may enter again.  Runs inside
 	 * pageferry_vmm_dispatch_faults(), or, for all that are still open when every page is there,
-	 * inside pageferry_vmm_dispatch() just before `complete`.  May come before fault() has returned.
+	 * inside pageferry_vmm_dispatch() just before `complete` (`lost` then, where the page's bit is still
+	 * set and the region has `machine_checks`: the two sockets have no order).  May come before fault() has returned.
 	 */
 	void (*resolved)(void *opaque, uint32_t vcpu, uint64_t gpa);
 	/* Destination, with `machine_checks`: that page will never come.  As resolved() otherwise. */
@@ -219,8 +220,9 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
  * Destination: a vCPU left KVM_RUN with a userfault at gpa.  Any thread, any number at once; vcpu: a
  * number of yours below 1024, and one fault of each at a time (asked again for the same page, it is
  * one fault).  0: `resolved` (or `lost`) is called for it, just once; also if the agent is gone, since it may have said
- * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  1: every page is
- * there, enter again.  -1: errno; EINTR: a signal came while the agent did not read, call again;
+ * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  After `complete`
+ * nothing is called, and the result is the answer, as the page's bit says.  1: the page is there, enter
+ * again.  2: it is lost, as if `lost` were called (with `machine_checks` only).  -1: errno; EINTR: a signal came while the agent did not read, call again;
  * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
  * connection, but that must not be closed meanwhile: after `complete` there is nothing to ask.
  */

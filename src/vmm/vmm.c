@@ -295,6 +295,8 @@ static int send_regions(struct pageferry_vmm *vmm, const struct pageferry_region
 		return -1;
 	failed = pf_vmm_describe(vmm->role, regions, count, agents_end, described, &vmm->err) ||
 		 check_regions(vmm) ||
+		 pf_vmm_faults_keep_bitmaps(&vmm->faults, &described->message.regions,
+					    described->fd, &vmm->err) ||
 		 send_message(vmm, &described->message, described->fd, described->fds);
 	if (failed || !described->message.regions.has_fault_socket)
 		pf_vmm_faults_close(&vmm->faults);
@@ -478,7 +480,6 @@ static void call_vmm(struct pageferry_vmm *vmm, const struct pf_vmm_message *mes
 		call(ops->resume, vmm->opaque);
 		break;
 	case PF_VMM_COMPLETE:
-		/* What the agent resolved on the other socket may not have been read yet. */
 		pf_vmm_faults_complete(&vmm->faults, ops, vmm->opaque);
 		call(ops->complete, vmm->opaque);
 		break;

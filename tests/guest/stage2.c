@@ -101,7 +101,7 @@ static void ask(struct pf_stage2 *stage2, uint32_t vcpu, uint64_t gpa)
 	pthread_rwlock_unlock(&stage2->connection);
 	/* Nobody to ask, or gone just now: the next connection is asked, and until then it waits. */
 	if (told > 0)
-		pf_stage2_resolved(stage2, vcpu, gpa);
+		answer(stage2, vcpu, gpa, told == 2);
 }
 
 bool pf_stage2_wait(struct pf_stage2 *stage2, uint32_t vcpu, const volatile uint8_t *parks)

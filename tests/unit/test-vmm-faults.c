@@ -28,14 +28,26 @@ static int memory_of(const char *name)
 	return fd;
 }
 
+/* Of the regions described below: page 7 will never come. */
+static int bitmap_of_losses(void)
+{
+	const uint64_t page_7 = 1u << 7;
+	int fd = memory_of("bitmap");
+
+	assert_int_equal(ftruncate(fd, MIB / PAGE / 8), 0);
+	assert_int_equal(pwrite(fd, &page_7, sizeof(page_7), 0), sizeof(page_7));
+	return fd;
+}
+
 static int describe_guest_memfd(struct scene *scene, bool destination, bool with_bitmap)
 {
-	pf_auto_fd int memory = memory_of("memory"), bitmap = memory_of("bitmap");
+	pf_auto_fd int memory = memory_of("memory"), bitmap = bitmap_of_losses();
 	pf_auto_fd int uffd = memory_of("in place of a userfaultfd");
 	const struct pageferry_region region = {
 		.id = 1, .size = MIB, .page_size = PAGE, .kind = PAGEFERRY_GUEST_MEMFD,
 		.fd = memory, .uffd = destination ? uffd : -1, .base = 0x7f0000000000,
 		.bitmap_fd = with_bitmap ? bitmap : -1, .fill_atomic = true,
+		.machine_checks = destination && with_bitmap && scene->vmm_tells_losses,
 	};
 
 	return pageferry_vmm_regions(scene->vmm, &region, 1);
@@ -231,6 +243,29 @@ static void a_lost_page_is_told_as_that_once(void **state)
 	assert_int_equal(send(agent, bytes, length, MSG_NOSIGNAL), length);
 	assert_int_equal(send(agent, bytes, length, MSG_NOSIGNAL), length);
 	dispatch_faults(scene, "lost 3 at 0x7000 ");
+}
+
+/* The two sockets have no order: COMPLETE is read while the answer waits on the other one. */
+static void a_lost_page_is_lost_at_complete_and_after_it(void **state)
+{
+	struct scene *scene = *state;
+	pf_auto_fd int agent = (scene->vmm_tells_losses = true, begin_with_faults(scene));
+	const struct pf_vmm_fault lost = {.vcpu = 3, .gpa = 7 * PAGE, .lost = true};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	size_t length = pf_vmm_fault_pack(PF_VMM_RESOLVED, &lost, bytes);
+
+	assert_int_equal(pageferry_vmm_fault(scene->vmm, 3, 7 * PAGE), 0);
+	assert_int_equal(pageferry_vmm_fault(scene->vmm, 4, 6 * PAGE), 0);
+	assert_int_equal(pageferry_vmm_fault(scene->vmm, 5, 2 * MIB), 0);
+	assert_int_equal(send(agent, bytes, length, MSG_NOSIGNAL), length);
+	agent_says_word(scene, PF_VMM_COMPLETE);
+	dispatch(scene, "lost 3 at 0x7000 resolved 4 at 0x6000 resolved 5 at 0x200000 complete ");
+	dispatch_faults(scene, "");
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(pageferry_vmm_fault(scene->vmm, 3, 7 * PAGE + 9), 2);
+		assert_int_equal(pageferry_vmm_fault(scene->vmm, 4, 8 * PAGE), 1);
+	}
+	assert_told(scene, "");
 }
 
 static void who_declares_machine_checks_has_somebody_to_tell(void **state)
@@ -481,6 +516,7 @@ int main(void)
 		TEST(asked_twice_for_the_same_page_it_is_one_fault),
 		TEST(complete_answers_what_is_open_and_what_comes_late),
 		TEST(a_lost_page_is_told_as_that_once),
+		TEST(a_lost_page_is_lost_at_complete_and_after_it),
 		TEST(who_declares_machine_checks_has_somebody_to_tell),
 		TEST(a_fault_that_cannot_be_told_fails),
 		TEST(an_agent_that_is_gone_may_have_said_complete),

@@ -27,6 +27,7 @@ struct scene {
 	struct pageferry_vmm *vmm;
 	int fds_before;
 	char told[256];
+	bool vmm_tells_losses; /* describes its guest_memfd with machine_checks */
 	bool answer; /* to PAUSE, LOAD and RESUME, from within the call */
 	int state_fd;
 	size_t state_size;
