@@ -203,7 +203,8 @@ static void act_finish(struct destination *destination)
 		pf_err_set(&agent->why, PF_ERR_STATE,
 			   "%llu of its pages could not be read at the source, and are lost",
 			   (unsigned long long)lost);
-		pf_err_hint(&agent->why, "whoever touches one gets SIGBUS; PAGE_LOST has named them");
+		pf_err_hint(&agent->why, "who touches one gets SIGBUS, a vCPU what its VMM injects; "
+					 "PAGE_LOST has named them");
 		agent->noted = true;
 	}
 	/* A page is FILLED before its thread has counted it. */
