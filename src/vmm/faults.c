@@ -68,20 +68,46 @@ int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents, struct p
 	return 0;
 }
 
+/* false: there is no room.  An agent that is gone is followed by another one, which is told from the start. */
+static bool send_again(struct pf_vmm_faults *faults, uint32_t vcpu)
+{
+	uint64_t waits = atomic_load(&faults->open[vcpu]);
+	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = waits & PAGE_MASK};
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+
+	return !waits ||
+	       send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes),
+		    MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
+	       errno != EAGAIN;
+}
+
+bool pf_vmm_faults_unsent(const struct pf_vmm_faults *faults)
+{
+	uint64_t repeat = atomic_load(&faults->repeat);
+
+	return repeat != 0 && (uint32_t)repeat < PF_VMM_VCPUS_MAX;
+}
+
+/* By the connection's thread and the one that dispatches faults: what both send is one fault.  One that sent on the
+ * socket of the agent before finds the high half changed, and its step is not counted. */
+static void go_on_repeating(struct pf_vmm_faults *faults)
+{
+	while (pf_vmm_faults_unsent(faults)) {
+		uint64_t repeat = atomic_load(&faults->repeat);
+
+		if ((uint32_t)repeat >= PF_VMM_VCPUS_MAX)
+			continue;
+		if (!send_again(faults, (uint32_t)repeat))
+			return;
+		atomic_compare_exchange_strong(&faults->repeat, &repeat, repeat + 1);
+	}
+}
+
 /* A vCPU notes its page, then sends: on the old socket, and then it is seen here, or on the new one. */
 void pf_vmm_faults_repeat(struct pf_vmm_faults *faults)
 {
-	for (uint32_t vcpu = 0; vcpu < PF_VMM_VCPUS_MAX; vcpu++) {
-		uint64_t waits = atomic_load(&faults->open[vcpu]);
-		const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = waits & PAGE_MASK};
-		uint8_t bytes[PF_VMM_FAULT_BYTES];
-
-		/* An agent that does not read it is gone again. */
-		if (waits)
-			(void)!send(faults->fd, bytes,
-				    pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes),
-				    MSG_NOSIGNAL | MSG_DONTWAIT);
-	}
+	atomic_store(&faults->repeat, ((atomic_load(&faults->repeat) >> 32) + 1) << 32);
+	go_on_repeating(faults);
 }
 
 /* true: it waited for this page until now, and it is the caller's to answer. */
@@ -156,6 +182,7 @@ int pf_vmm_faults_dispatch(struct pf_vmm_faults *faults, const struct pageferry_
 {
 	if (faults->fd < 0)
 		return pf_err_set(&faults->err, PF_ERR_STATE, "there is no fault socket");
+	go_on_repeating(faults);
 	for (;;) {
 		uint8_t bytes[PF_VMM_FAULT_BYTES];
 		struct pf_vmm_fault fault;

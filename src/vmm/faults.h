@@ -25,6 +25,8 @@ struct pf_vmm_faults {
 	int fd; /* -1: no memory of this VMM has stage-2 exits */
 	_Atomic bool complete;
 	_Atomic uint64_t open[PF_VMM_VCPUS_MAX]; /* a page's GPA, and bit 0; 0: it does not wait */
+	/* Low half: the vCPU from which on an agent that is new has to be told; high half: which one it is. */
+	_Atomic uint64_t repeat;
 	uint32_t bitmaps;
 	struct pf_vmm_bitmap bitmap[PF_REGIONS_MAX]; /* not changed once anybody can ask */
 	struct pf_err err; /* the dispatching thread's */
@@ -39,11 +41,12 @@ PF_MUST_USE int pf_vmm_faults_keep_bitmaps(struct pf_vmm_faults *faults, const s
 void pf_vmm_faults_close(struct pf_vmm_faults *faults);
 /*
  * For another agent: the same descriptor is the end of another socket.  Then, once that agent can have its end,
- * who waits is asked for again.
+ * who waits is asked for again: what finds no room, when there is some, by pf_vmm_faults_dispatch().
  */
 PF_MUST_USE int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents,
 				     struct pf_err *err);
 void pf_vmm_faults_repeat(struct pf_vmm_faults *faults);
+bool pf_vmm_faults_unsent(const struct pf_vmm_faults *faults);
 /* pageferry_vmm_fault(): 0, 1, 2, or -1 with errno. */
 int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa);
 /* Takes every answer that waits; -1 with faults->err. */

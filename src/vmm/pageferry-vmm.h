@@ -230,6 +230,9 @@ int pageferry_vmm_fault(struct pageferry_vmm *vmm, uint32_t vcpu, uint64_t gpa);
 /* The descriptor to poll for POLLIN from regions() on; -1: no guest_memfd was described.  Owned by the
  * connection. */
 int pageferry_vmm_fault_fd(const struct pageferry_vmm *vmm);
+/* After pageferry_vmm_reattach(): more vCPUs wait than the socket has room for.  Poll the descriptor for POLLOUT
+ * too, while this is so, and dispatch: that tells the new agent of them. */
+bool pageferry_vmm_faults_unsent(const struct pageferry_vmm *vmm);
 /* Calls `resolved` for all that is waiting; one thread at a time, which need not be the connection's.
  * -1: the agent is gone, as it is some time after `complete`, or broke the protocol. */
 int pageferry_vmm_dispatch_faults(struct pageferry_vmm *vmm);

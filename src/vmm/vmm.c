@@ -617,6 +617,11 @@ int pageferry_vmm_fault_fd(const struct pageferry_vmm *vmm)
 	return vmm->faults.fd;
 }
 
+bool pageferry_vmm_faults_unsent(const struct pageferry_vmm *vmm)
+{
+	return pf_vmm_faults_unsent(&vmm->faults);
+}
+
 int pageferry_vmm_dispatch_faults(struct pageferry_vmm *vmm)
 {
 	if (pf_vmm_faults_dispatch(&vmm->faults, vmm->ops, vmm->opaque) == 0)

@@ -188,6 +188,41 @@ static void hear_fault(int fd, uint32_t vcpu, uint64_t gpa)
 	assert_int_equal(fault.gpa, gpa);
 }
 
+/* More than the socket holds, and nobody waits for room: each dispatch sends what there is room for. */
+static void another_agent_hears_of_more_vcpus_than_the_socket_holds(void **state)
+{
+	struct scene *scene = *state;
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	uint32_t heard = 0, first = 0;
+	int fds[3], agent;
+
+	for (unsigned i = 0; i < 3; i++)
+		fds[i] = memfd_create("kept", MFD_CLOEXEC);
+	run_on_guest_memfd(scene, fds);
+	agent_hears(scene, PF_VMM_REGIONS);
+	agent = scene->fds[scene->heard.regions.fault_socket];
+	for (uint32_t vcpu = 0; vcpu < PF_VMM_VCPUS_MAX; vcpu++) {
+		assert_int_equal(pageferry_vmm_fault(scene->vmm, vcpu, 0x3000), 0);
+		while (recv(agent, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			;
+	}
+	the_agent_goes(scene);
+	another_agent_comes(scene);
+	agent_hears(scene, PF_VMM_HELLO);
+	agent_hears(scene, PF_VMM_REGIONS);
+	agent = scene->fds[scene->heard.regions.fault_socket];
+	do {
+		first = heard;
+		while (recv(agent, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			heard++;
+		assert_int_equal(pageferry_vmm_faults_unsent(scene->vmm), heard < PF_VMM_VCPUS_MAX);
+		assert_int_equal(pageferry_vmm_dispatch_faults(scene->vmm), 0);
+	} while (heard > first);
+	assert_int_equal(heard, PF_VMM_VCPUS_MAX);
+	for (unsigned i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
 static void another_agent_hears_all_of_it(void **state)
 {
 	struct scene *scene = *state;
@@ -252,6 +287,7 @@ int main(void)
 		cmocka_unit_test(it_says_how_it_is_and_takes_repeats),
 		cmocka_unit_test(a_repeat_is_an_error_of_an_agent_that_was_not_started_again),
 		TEST(another_agent_hears_all_of_it),
+		TEST(another_agent_hears_of_more_vcpus_than_the_socket_holds),
 		TEST(a_vmm_that_described_nothing_greets_and_describes),
 		TEST(a_migration_that_has_ended_needs_no_agent),
 	};
