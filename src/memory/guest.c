@@ -293,6 +293,7 @@ static void close_state(struct pf_guest *guest)
 	for (uint32_t u = 0; u < guest->uffds; u++)
 		pf_ring_close(&guest->uffd[u].ring);
 	pf_slots_close(&guest->slots);
+	pf_probing_close(&guest->probing);
 	pf_journal_close(&guest->journal);
 	pf_snapshot_done(&guest->snapshot);
 }
@@ -322,6 +323,8 @@ static int create_state(struct pf_guest *guest, int dirfd, struct pf_err *err)
 		failed = pf_ring_create(&guest->uffd[u].ring, dirfd, u, err);
 	if (!failed && guest->has_faults)
 		failed = pf_slots_create(&guest->slots, dirfd, err);
+	if (!failed)
+		failed = pf_probing_open(&guest->probing, dirfd, err);
 	if (failed)
 		close_state(guest);
 	return failed;
@@ -467,7 +470,7 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 
 	if (check_all(guest, err) || adopt_all(guest, err) || create_state(guest, dirfd, err))
 		return -1;
-	if (attach_all(guest, err) || register_all(guest, err)) {
+	if (pf_proof_recover(guest, err) || attach_all(guest, err) || register_all(guest, err)) {
 		close_state(guest);
 		return -1;
 	}

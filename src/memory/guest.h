@@ -15,6 +15,7 @@
 
 #include "base/page.h"
 #include "memory/journal.h"
+#include "memory/probing.h"
 #include "memory/ring.h"
 #include "memory/slots.h"
 #include "memory/snapshot.h"
@@ -63,6 +64,7 @@ struct pf_guest {
 		struct pf_ring ring;
 	} uffd[PF_UFFDS_MAX];
 	struct pf_journal journal;
+	struct pf_probing probing; /* open from pf_guest_arm() on */
 	struct pf_snapshot snapshot; /* what was here when the session was last taken up */
 	bool has_faults; /* some region has a bitmap */
 	int fault_fd;	 /* owned, if so: stage-2 exits come and are answered there */

@@ -8,9 +8,11 @@
 #include <sched.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "memory/row.h"
 
 #define TRIES 64u
+#define PIECE_MAX (UINT64_C(2) << 20) /* the largest in which tmpfs allocates */
 
 static int punch(const struct pf_guest_region *at, uint64_t from, uint64_t length)
 {
@@ -46,25 +48,59 @@ static int have_page(const struct pf_guest *guest, uint32_t region, uint64_t pag
 	return 0;
 }
 
+/* Takes [offset, offset + length) from all mappings, and from the file unless it was reserved. */
+static int take_back_range(struct pf_guest *guest, uint32_t region, uint64_t offset, uint64_t length,
+			   bool reserved, struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t page = (offset - at->offset) / at->shape.page_size;
+
+	if (punch(at, offset, length))
+		return pf_err_sys(err, "dropping page %" PRIu64 " of its memory file again", page);
+	if (reserved && pf_row_file_allocate(guest, region, page))
+		return pf_err_sys(err, "reserving page %" PRIu64 " of its memory file again", page);
+	return 0;
+}
+
 /*
- * Takes the page from all mappings, and from the file unless it was reserved.  On tmpfs with huge=always
- * its neighbours came with it, as far as its naturally aligned piece goes, and go with it.
+ * On tmpfs with huge=always the page's neighbours came with it, as far as its naturally aligned piece goes,
+ * and go with it.  *offset: the page's, and then the piece's; returns its length.
  */
+static uint64_t piece(const struct pf_guest_region *at, uint64_t grown, uint64_t *offset)
+{
+	bool is_piece = grown > at->shape.page_size && grown <= PIECE_MAX && (grown & (grown - 1)) == 0;
+	uint64_t length = is_piece ? grown : at->shape.page_size;
+
+	*offset = *offset / length * length;
+	return length;
+}
+
 static int take_back(struct pf_guest *guest, uint32_t region, uint64_t page, uint64_t grown,
 		     struct pf_err *err)
 {
 	const struct pf_guest_region *at = &guest->region[region];
-	bool is_piece = grown > at->shape.page_size && (grown & (grown - 1)) == 0;
-	uint64_t length = is_piece ? grown : at->shape.page_size;
-	uint64_t offset = pf_row_file_offset(guest, region, page) / length * length;
+	uint64_t offset = pf_row_file_offset(guest, region, page);
+	uint64_t length = piece(at, grown, &offset);
 
 	/* With a huge page goes its reservation: the row sees to that. */
 	if (at->kind == PF_MEMORY_HUGETLBFS)
 		return at->placer->drop(guest, region, err);
-	if (punch(at, offset, length))
-		return pf_err_sys(err, "dropping page %" PRIu64 " of its memory file again", page);
-	if (grown == 0 && pf_row_file_allocate(guest, region, page))
-		return pf_err_sys(err, "reserving page %" PRIu64 " of its memory file again", page);
+	return take_back_range(guest, region, offset, length, grown == 0, err);
+}
+
+static int note_page(struct pf_guest *guest, uint32_t region, uint64_t page, struct pf_err *err)
+{
+	struct pf_probing_note *note = guest->probing.note;
+	struct stat st;
+
+	if (fstat(guest->region[region].fd, &st))
+		return pf_err_sys(err, "looking at its memory file");
+	note->dev = st.st_dev;
+	note->ino = st.st_ino;
+	note->offset = pf_row_file_offset(guest, region, page);
+	note->blocks = (uint64_t)st.st_blocks;
+	note->grown = 0;
+	atomic_store(&note->stage, PF_PROBING_ASKED);
 	return 0;
 }
 
@@ -116,24 +152,89 @@ static int ask_all(struct pf_guest *guest, uint32_t region, uint64_t page, bool 
 	return 0;
 }
 
+static int no_room(uint64_t page, struct pf_err *err)
+{
+	pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
+	return pf_err_hint(err, "make room for the guest: in the file system of its memory file, and "
+				"within the limits of the agent's control group");
+}
+
 static int prove_page(struct pf_guest *guest, uint32_t region, uint64_t page, struct pf_err *err)
 {
+	struct pf_probing_note *note = guest->probing.note;
 	struct pf_err later;
-	uint64_t grown;
 	int failed;
 
-	if (have_page(guest, region, page, &grown)) {
-		pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
-		return pf_err_hint(err, "make room for the guest: in the file system of its memory "
-					"file, and within the limits of the agent's control group");
+	if (note_page(guest, region, page, err))
+		return -1;
+	if (have_page(guest, region, page, &note->grown)) {
+		atomic_store(&note->stage, PF_PROBING_NOTHING);
+		return no_room(page, err);
 	}
+	atomic_store(&note->stage, PF_PROBING_THERE);
 	failed = ask_all(guest, region, page, true, err);
-	if (take_back(guest, region, page, grown, failed ? &later : err))
-		failed = -1;
+	pf_fault(PF_FAULT_PROBED);
+	if (take_back(guest, region, page, note->grown, failed ? &later : err))
+		return -1; /* noted still: the next one takes it back */
+	atomic_store(&note->stage, PF_PROBING_NOTHING);
 	/* Another file may have the page too. */
-	if (failed || grown == 0)
+	if (failed || note->grown == 0)
 		return failed;
 	return ask_all(guest, region, page, false, err);
+}
+
+/* What the page that was asked for brought.  false: nothing to be taken back. */
+static bool brought(const struct pf_guest_region *at, const struct stat *st,
+		    const struct pf_probing_note *note, uint64_t *out_grown)
+{
+	*out_grown = note->grown;
+	if (atomic_load(&note->stage) == PF_PROBING_THERE)
+		return true;
+	if (at->kind == PF_MEMORY_GUEST_MEMFD) { /* which counts no blocks */
+		*out_grown = at->populated == PF_POPULATED_PREALLOCATED ? 0 : at->shape.page_size;
+		return true;
+	}
+	/* A page that was reserved before holds no data yet, and stays. */
+	if ((uint64_t)st->st_blocks <= note->blocks)
+		return false;
+	*out_grown = ((uint64_t)st->st_blocks - note->blocks) * 512;
+	return true;
+}
+
+static int recover(struct pf_guest *guest, uint32_t region, const struct stat *st, struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	const struct pf_probing_note *note = guest->probing.note;
+	uint64_t offset = note->offset, length, grown;
+
+	if (!brought(at, st, note, &grown))
+		return 0;
+	length = piece(at, grown, &offset);
+	return take_back_range(guest, region, offset, length,
+			       grown == 0 || at->populated == PF_POPULATED_PREALLOCATED, err);
+}
+
+int pf_proof_recover(struct pf_guest *guest, struct pf_err *err)
+{
+	struct pf_probing_note *note = guest->probing.note;
+
+	for (uint32_t r = 0; atomic_load(&note->stage) != PF_PROBING_NOTHING && r < guest->table.count; r++) {
+		const struct pf_guest_region *at = &guest->region[r];
+		struct stat st;
+
+		if (at->fd < 0 || note->offset - at->offset >= at->shape.size)
+			continue;
+		if (fstat(at->fd, &st))
+			return pf_err_sys(err, "looking at the memory file of region %" PRIu32, r);
+		if (st.st_dev != note->dev || st.st_ino != note->ino)
+			continue;
+		if (recover(guest, r, &st, err))
+			return pf_err_prefix(err, "region %" PRIu32 ", which a process that died was proving", r);
+		break;
+	}
+	/* Of another VMM's memory there is nothing to be taken back here. */
+	atomic_store(&note->stage, PF_PROBING_NOTHING);
+	return 0;
 }
 
 int pf_proof_check(struct pf_guest *guest, uint32_t region, struct pf_err *err)

@@ -19,5 +19,10 @@
  * file, and nothing to be proved.
  */
 PF_MUST_USE int pf_proof_check(struct pf_guest *guest, uint32_t region, struct pf_err *err);
+/*
+ * Takes back the page that a process that died had there, if the memory is the same; before stock is taken.
+ * pf_proof_check() notes each page (memory/probing.h) before the file gets it.
+ */
+PF_MUST_USE int pf_proof_recover(struct pf_guest *guest, struct pf_err *err);
 
 #endif

@@ -2,13 +2,20 @@
 /* tests/unit/test-proof.c - mappings that show their file, or something else; and no page that is left behind. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -304,6 +311,97 @@ static void who_waits_already_waits_on(void **state)
 	assert_int_equal(uffd_blocked(vmm.uffd[0]), 1);
 }
 
+/* ---- a process that dies in it ---- */
+
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+/* The kernel kills the process when it calls this with that second argument, before anything is done. */
+static void die_at(uint32_t call, uint32_t second)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(1);
+}
+
+static void arm_and_die(uint32_t call, uint32_t second)
+{
+	pid_t pid = fork();
+	struct pf_err err;
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		die_at(call, second);
+		(void)!pf_guest_arm(&guest, dirfd_, &err);
+		_exit(2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
+/* Twice with a page that is shown: also in the middle of taking it back.  Then with one that is reserved. */
+static void arm_behind_the_dead(void)
+{
+	blkcnt_t before = blocks(vmm.memfd);
+	bool minor = before > 0;
+
+	arm_and_die(SYS_fallocate, PUNCH);
+	assert_true(blocks(vmm.memfd) > 0);
+	arm_and_die(SYS_fallocate, PUNCH);
+	arm_and_die(SYS_ioctl, (uint32_t)UFFDIO_CONTINUE);
+	arm();
+	assert_int_equal(blocks(vmm.memfd), before);
+	assert_traps(0, 0, minor);
+	assert_traps(1, LAST, minor);
+}
+
+static void what_a_process_that_died_has_left_is_taken_back(void **state)
+{
+	(void)state;
+	arm_behind_the_dead();
+}
+
+static void what_it_has_left_of_a_reservation_is_reserved_again(void **state)
+{
+	(void)state;
+	assert_int_equal(fallocate(vmm.memfd, 0, 0, (off_t)PAGES * PAGE), 0);
+	guest.region[0].populated = PF_POPULATED_PREALLOCATED;
+	arm_behind_the_dead();
+}
+
+static void with_huge_always_what_it_has_left_is_a_whole_piece(void **state)
+{
+	open_vmm_of(tmpfs_file("huge=always"));
+	arm_behind_the_dead();
+	close_vmm(state);
+}
+
+/* Its page is no page of this file. */
+static void what_it_has_left_elsewhere_is_no_reason_to_punch_here(void **state)
+{
+	int other = use_other_file();
+	struct pf_err err = {0};
+	uint8_t byte = 1;
+
+	(void)state;
+	arm_and_die(SYS_fallocate, PUNCH);
+	assert_int_equal(dup2(vmm.memfd, guest.region[0].fd), guest.region[0].fd);
+	assert_int_equal(pwrite(vmm.memfd, &byte, 1, 0), 1);
+	assert_int_equal(pf_guest_arm(&guest, dirfd_, &err), -1);
+	assert_true(file_has_page(vmm.memfd, 0));
+	close(other);
+}
+
 int main(void)
 {
 #define PROOF(test) cmocka_unit_test_setup_teardown(test, open_vmm, close_vmm)
@@ -319,6 +417,10 @@ int main(void)
 		cmocka_unit_test(room_that_is_gone_when_the_source_starts_again_is_an_error),
 		PROOF(an_undeclared_reservation_is_no_other_file),
 		PROOF(who_waits_already_waits_on),
+		PROOF(what_a_process_that_died_has_left_is_taken_back),
+		PROOF(what_it_has_left_of_a_reservation_is_reserved_again),
+		PROOF(what_it_has_left_elsewhere_is_no_reason_to_punch_here),
+		cmocka_unit_test(with_huge_always_what_it_has_left_is_a_whole_piece),
 		cmocka_unit_test(a_file_system_without_room_is_refused),
 		cmocka_unit_test(with_huge_always_nothing_stays_either),
 		cmocka_unit_test(with_huge_always_what_is_preallocated_stays_so),
