@@ -237,6 +237,21 @@ static void a_file_that_cannot_be_written_at_all_stops_push_at_half_a_window(voi
 	pk_close(&kit);
 }
 
+/* What a bulk thread could not write has come on urgent by the time that is heard of. */
+static void a_page_that_came_before_its_trouble_was_heard_of_gives_its_room_back(void **state)
+{
+	const struct pf_run page = {.first = 40, .count = 1};
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES});
+	pk_barrier(&kit, 40);
+	pk_await_state(&kit, 40, PF_PAGE_FILLED);
+	assert_true(pf_requests_reserve(&kit.pager.requests));
+	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_STUCK, 0, &page, sizeof(page)));
+	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == 0);
+	pk_close(&kit);
+}
+
 /* Main has much to read, and stops the threads: then it asks the journal, and must be able to hear it too. */
 static void news_of_the_last_page_that_found_no_room_may_be_told_again(void **state)
 {
@@ -449,6 +464,7 @@ int main(void)
 		cmocka_unit_test(a_page_that_waits_for_room_is_taken_from_bulk_too),
 		cmocka_unit_test(pages_that_cannot_be_written_keep_no_others_waiting),
 		cmocka_unit_test(a_file_that_cannot_be_written_at_all_stops_push_at_half_a_window),
+		cmocka_unit_test(a_page_that_came_before_its_trouble_was_heard_of_gives_its_room_back),
 		cmocka_unit_test(news_of_the_last_page_that_found_no_room_may_be_told_again),
 		cmocka_unit_test(while_the_vmm_discards_every_page_that_arrives_is_mapped),
 		cmocka_unit_test(without_poison_a_lost_page_is_told_and_a_second_access_asks_again),
