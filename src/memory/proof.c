@@ -12,6 +12,9 @@
 #include "memory/row.h"
 
 #define TRIES 64u
+#define ROOM                                                                                       \
+	"make room for the guest: in the file system of its memory file, and within the limits of the " \
+	"agent's control group"
 #define PIECE_MAX (UINT64_C(2) << 20) /* the largest in which tmpfs allocates */
 
 static int punch(const struct pf_guest_region *at, uint64_t from, uint64_t length)
@@ -104,8 +107,10 @@ static int note_page(struct pf_guest *guest, uint32_t region, uint64_t page, str
 	return 0;
 }
 
+typedef enum pf_map_result ask_fn(int fd, uint64_t start, uint64_t length);
+
 static enum pf_map_result ask_mapping(struct pf_guest *guest, uint32_t region, uint32_t mapping,
-				      uint64_t page)
+				      uint64_t page, ask_fn *ask)
 {
 	const struct pf_guest_region *at = &guest->region[region];
 	uint32_t uffd = at->mapping[mapping].uffd;
@@ -113,9 +118,9 @@ static enum pf_map_result ask_mapping(struct pf_guest *guest, uint32_t region, u
 
 	for (unsigned i = 0; i < TRIES && result == PF_MAP_AGAIN; i++) {
 		/* Who touches it all the same, against the rules, must not be let in to zeros. */
-		result = pf_uffd_try_continue(guest->uffd[uffd].fd,
-					      at->mapping[mapping].base + page * at->shape.page_size,
-					      at->shape.page_size);
+		result = ask(guest->uffd[uffd].fd,
+			     at->mapping[mapping].base + page * at->shape.page_size,
+			     at->shape.page_size);
 		/* The VMM discards something, and goes on once its event is read. */
 		if (result == PF_MAP_AGAIN && pf_guest_read(guest, uffd) == PF_RING_EMPTY)
 			(void)sched_yield();
@@ -140,7 +145,7 @@ static int ask_all(struct pf_guest *guest, uint32_t region, uint64_t page, bool 
 		   struct pf_err *err)
 {
 	for (uint32_t m = 0; m < guest->region[region].mappings; m++) {
-		enum pf_map_result result = ask_mapping(guest, region, m, page);
+		enum pf_map_result result = ask_mapping(guest, region, m, page, pf_uffd_try_continue);
 		bool shows = result == PF_MAP_DONE || result == PF_MAP_EXISTS;
 
 		if (!shows && result != PF_MAP_ABSENT && result != PF_MAP_UNMAPPED)
@@ -152,11 +157,54 @@ static int ask_all(struct pf_guest *guest, uint32_t region, uint64_t page, bool 
 	return 0;
 }
 
+/*
+ * A private mapping shows the file's pages too, and what is written to it never reaches the file.  But a page
+ * of zeros that is placed there, where the file has none, is the mapping's own (mm/userfaultfd.c).
+ */
+static int ask_shared(struct pf_guest *guest, uint32_t region, uint32_t mapping, uint64_t page, uint64_t grown,
+		      struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t offset = pf_row_file_offset(guest, region, page), length = piece(at, grown, &offset);
+	struct pf_memfile_stock stock = {0};
+	enum pf_map_result result;
+
+	if (take_back_range(guest, region, offset, length, false, err))
+		return -1;
+	result = ask_mapping(guest, region, mapping, page, pf_uffd_try_zeropage);
+	if (result != PF_MAP_DONE && result != PF_MAP_EXISTS) {
+		pf_err_sys(err, "looking whether mapping %" PRIu32 " is shared, with page %" PRIu64, mapping,
+			   page);
+		return pf_err_hint(err, ROOM);
+	}
+	if (at->placer->take_stock(guest, region, page, 1, &stock, err))
+		return -1;
+	if (stock.pages > 0)
+		return 0;
+	if (result == PF_MAP_EXISTS)
+		return refuse_mapping(mapping, page, false, err);
+	pf_err_set(err, PF_ERR_PROTOCOL,
+		   "mapping %" PRIu32 " is private: what is written there would not reach its memory file",
+		   mapping);
+	return pf_err_hint(err, "map the memory file with MAP_SHARED");
+}
+
+/* hugetlbfs takes no page of zeros; of guest_memfd there is no private mapping. */
+static int ask_all_shared(struct pf_guest *guest, uint32_t region, uint64_t page, uint64_t grown,
+			  struct pf_err *err)
+{
+	if (guest->region[region].kind != PF_MEMORY_MEMFD)
+		return 0;
+	for (uint32_t m = 0; m < guest->region[region].mappings; m++)
+		if (ask_shared(guest, region, m, page, grown, err))
+			return -1;
+	return 0;
+}
+
 static int no_room(uint64_t page, struct pf_err *err)
 {
 	pf_err_sys(err, "allocating page %" PRIu64 " of its memory file", page);
-	return pf_err_hint(err, "make room for the guest: in the file system of its memory file, and "
-				"within the limits of the agent's control group");
+	return pf_err_hint(err, ROOM);
 }
 
 static int prove_page(struct pf_guest *guest, uint32_t region, uint64_t page, struct pf_err *err)
@@ -174,6 +222,8 @@ static int prove_page(struct pf_guest *guest, uint32_t region, uint64_t page, st
 	atomic_store(&note->stage, PF_PROBING_THERE);
 	failed = ask_all(guest, region, page, true, err);
 	pf_fault(PF_FAULT_PROBED);
+	if (!failed)
+		failed = ask_all_shared(guest, region, page, note->grown, err);
 	if (take_back(guest, region, page, note->grown, failed ? &later : err))
 		return -1; /* noted still: the next one takes it back */
 	atomic_store(&note->stage, PF_PROBING_NOTHING);

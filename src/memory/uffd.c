@@ -271,6 +271,16 @@ enum pf_map_result pf_uffd_try_continue(int fd, uint64_t start, uint64_t length)
 	return ioctl(fd, UFFDIO_CONTINUE, &arg) == 0 ? PF_MAP_DONE : map_result(errno);
 }
 
+enum pf_map_result pf_uffd_try_zeropage(int fd, uint64_t start, uint64_t length)
+{
+	struct uffdio_zeropage arg = {
+		.range = {.start = start, .len = length},
+		.mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE,
+	};
+
+	return ioctl(fd, UFFDIO_ZEROPAGE, &arg) == 0 ? PF_MAP_DONE : map_result(errno);
+}
+
 /* One call; what was placed, in bytes, or -1 with errno. */
 static int64_t place_once(int fd, uint64_t start, uint64_t length, const uint8_t *bytes)
 {

@@ -122,7 +122,11 @@ struct pageferry_region {
 	uint64_t size;	    /* bytes */
 	uint32_t page_size; /* bytes: 4096 or 2097152 */
 	enum pageferry_memory kind;
-	int fd;		 /* memory file; -1 for PAGEFERRY_PRIVATE */
+	/*
+	 * Memory file; -1 for PAGEFERRY_PRIVATE.  The guest's memory is it mapped MAP_SHARED: what is
+	 * written to a private mapping does not reach it, which the source's agent cannot see.
+	 */
+	int fd;
 	uint64_t offset; /* of the region within fd, bytes */
 	int uffd;	 /* destination: after UFFDIO_API, O_NONBLOCK; else -1 */
 	uint64_t base;	 /* destination: address of the region in this process */

@@ -66,6 +66,14 @@ def anonymous(memory):
     return plain(memory, mapping=[(memory.uffd, vmm_client.ctypes.addressof(first))])
 
 
+def mapped_private(memory):
+    """The file's pages, and the mapping keeps what is written there to itself."""
+    view = mmap.mmap(memory.fd, SIZE, flags=mmap.MAP_PRIVATE)
+    LIVING.append(view)
+    first = vmm_client.ctypes.c_char.from_buffer(view)
+    return plain(memory, mapping=[(memory.uffd, vmm_client.ctypes.addressof(first))])
+
+
 def other_file(memory):
     """The userfaultfd and the address are another memory's."""
     other = os.memfd_create("other", os.MFD_CLOEXEC)
@@ -240,6 +248,8 @@ ROWS = [
         "declare `none`"),
     Row("private_memory_said_to_be_a_memfd", anonymous,
         "it can trap MISSING there, but not MINOR", "no memory file is mapped there"),
+    Row("mapped_private", mapped_private, "mapping 0 is private: what is written there would not reach its "
+        "memory file", "map the memory file with MAP_SHARED"),
     Row("pages_outside_of_the_list", lambda m: listed(m, [(5, 2)]),
         "1 pages of its memory file are present already and nobody declared them; "
         "the first range is pages 9 to 9", "declare it populated"),

@@ -144,6 +144,44 @@ static void a_mapping_of_another_part_of_the_file_is_refused(void **state)
 	assert_int_equal(blocks(vmm.memfd), 0);
 }
 
+/* In the VMM. */
+static uint64_t map_private(const struct vmm_memory *memory, uint64_t pages)
+{
+	return mmap(memory->base, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, memory->fd,
+		    0) == MAP_FAILED
+		       ? (uint64_t)errno
+		       : 0;
+}
+
+static void assert_private_is_refused(void)
+{
+	blkcnt_t before = blocks(vmm.memfd);
+	struct pf_err err = {0};
+
+	vmm_call(&vmm, map_private, 1, PAGES);
+	assert_int_equal(vmm_reply(&vmm).value, 0);
+	assert_int_equal(pf_guest_arm(&guest, dirfd_, &err), -1);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	assert_string_equal(err.hint, "map the memory file with MAP_SHARED");
+	assert_non_null(strstr(err.text, "mapping 1 is private"));
+	assert_int_equal(blocks(vmm.memfd), before);
+}
+
+/* The first is shared, and right. */
+static void a_private_mapping_of_the_file_is_refused(void **state)
+{
+	(void)state;
+	assert_private_is_refused();
+}
+
+static void a_private_mapping_of_what_is_preallocated_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(fallocate(vmm.memfd, 0, 0, (off_t)PAGES * PAGE), 0);
+	guest.region[0].populated = PF_POPULATED_PREALLOCATED;
+	assert_private_is_refused();
+}
+
 /* In the VMM: a page of another file, mapped shared, in place of this one. */
 static uint64_t replace_page(const struct vmm_memory *memory, uint64_t page)
 {
@@ -411,6 +449,8 @@ int main(void)
 		PROOF(another_file_that_has_the_page_is_refused_too),
 		PROOF(a_mapping_of_another_part_of_the_file_is_refused),
 		PROOF(a_mapping_whose_end_is_something_else_is_refused),
+		PROOF(a_private_mapping_of_the_file_is_refused),
+		PROOF(a_private_mapping_of_what_is_preallocated_is_refused),
 		PROOF(what_is_preallocated_stays_so_and_traps),
 		PROOF(preallocated_memory_that_is_not_mapped_there_is_refused),
 		PROOF(what_is_preallocated_stays_so_when_the_source_starts_again),
