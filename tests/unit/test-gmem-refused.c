@@ -115,7 +115,7 @@ static const struct refusal {
 	{another_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
 	 "its userfault bitmap is not a memfd that can be written"},
 	{memory_as_bitmap, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
-	 "its userfault bitmap is the memory of region 0"},
+	 "its userfault bitmap is not a memfd that can be written"},
 	{clear_bit, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
 	 "the bit of page 197 in its userfault bitmap is clear: a vCPU would read zeros there"},
 	{present_page, PF_GUEST_MEMFD_WRITE, PF_ERR_PROTOCOL,
