@@ -65,6 +65,19 @@ def test_killed_on_the_way_to_the_agreement(migration, side, point):
     finish(migration)
 
 
+def test_killed_while_it_looks_at_the_memory_the_vmm_describes_it_again(migration):
+    """Its REGIONS died with the worker that had them, and left no page behind."""
+    migration.start_destination(fault="probed=kill")
+    migration.start_source()
+    migration.source.open()
+    migration.source.wait_path(migration.source.vmm_socket)
+    migration.start_guest("source", "16M", 1).wait_word("running")
+    migration.start_guest("destination", "16M", 1, ("--reattach",))
+    follow(migration.destination)
+    migration.destination_guest.wait_word("reattached")
+    finish(migration)
+
+
 @pytest.mark.parametrize("side, point", IN_SWITCH_OVER)
 def test_killed_before_the_offer(migration, side, point):
     """The guest runs on at the source, and moves when it is asked to once more."""
