@@ -114,6 +114,19 @@ static void close_all(int fds[PF_UNIX_FDS_MAX])
 		pf_close_fd(&fds[i]);
 }
 
+/* As they travel: in memory there is padding between what counts. */
+static void assert_same(const struct pf_vmm_regions *found, const struct pf_vmm_regions *wanted)
+{
+	struct pf_vmm_message a = {.type = PF_VMM_REGIONS, .regions = *found};
+	struct pf_vmm_message b = {.type = PF_VMM_REGIONS, .regions = *wanted};
+	static uint8_t packed[2][PF_VMM_MESSAGE_MAX];
+	size_t length = pf_vmm_msg_pack(&a, packed[0]);
+
+	assert_true(length > 0);
+	assert_int_equal(pf_vmm_msg_pack(&b, packed[1]), length);
+	assert_memory_equal(packed[0], packed[1], length);
+}
+
 static void regions_and_their_descriptors_come_back(void **state)
 {
 	struct pf_vmm_regions out;
@@ -125,7 +138,7 @@ static void regions_and_their_descriptors_come_back(void **state)
 	save();
 	inherit(&next);
 	assert_int_equal(pf_vmm_recall_regions(&dir, &next, &out, fds, &err), 0);
-	assert_memory_equal(&out, &regions, sizeof(out));
+	assert_same(&out, &regions);
 	for (int i = 0; i < FDS; i++)
 		assert_int_equal(lseek(fds[i], 0, SEEK_END), 100 + i);
 	assert_int_equal(fds[FDS], -1);
