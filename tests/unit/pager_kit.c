@@ -272,6 +272,12 @@ void pk_await_state(struct pager_kit *kit, uint64_t page, enum pf_page_state sta
 	WAIT_UNTIL(pf_journal_state(&kit->guest.journal, 0, page) == state);
 }
 
+void pk_await_filled(struct pager_kit *kit, uint64_t pages)
+{
+	WAIT_UNTIL(atomic_load(&kit->guest.journal.filled) >= pages);
+	assert_int_equal(kit->guest.journal.filled, pages);
+}
+
 void pk_reply_word(struct pager_kit *kit, uint64_t page, uint64_t word)
 {
 	struct vmm_reply reply = vmm_reply(&kit->vmm);

@@ -74,6 +74,8 @@ void pk_page_error(struct pf_channel *channel, uint64_t page, int sys);
 struct pf_mail pk_mail(struct pager_kit *kit, enum pf_mail_kind kind);
 /* Waits until a page is in a state. */
 void pk_await_state(struct pager_kit *kit, uint64_t page, enum pf_page_state state);
+/* Waits until so many pages are counted as FILLED, which a thread does after the page is, and no more are. */
+void pk_await_filled(struct pager_kit *kit, uint64_t pages);
 /* The next reply of a VMM's thread, which must be a whole page of this word. */
 void pk_reply_word(struct pager_kit *kit, uint64_t page, uint64_t word);
 /* Has a thread read a page that only the source has, and answers it: whatever was posted, sent or

@@ -110,7 +110,7 @@ static void copies_that_race_are_written_once_and_lose_no_write_of_the_guest(voi
 	pk_await_state(&kit, ROUNDS * RUN - 1, PF_PAGE_FILLED);
 	pk_barrier(&kit, REMOTE);
 	assert_int_equal(kit.guest.count.duplicates, ROUNDS);
-	assert_int_equal(kit.guest.journal.filled, ROUNDS * RUN + 1);
+	pk_await_filled(&kit, ROUNDS * RUN + 1);
 	for (uint64_t round = 0; round < ROUNDS; round++)
 		assert_first_word(round * RUN + MIDDLE, round + 1);
 	pk_close(&kit);

@@ -376,7 +376,7 @@ static uint64_t placed(void)
 /* Discarded pages of private memory are FILLED and were not placed. */
 static void check_counts(void)
 {
-	assert_int_equal(kit.guest.journal.filled, pages);
+	pk_await_filled(&kit, pages);
 	WAIT_UNTIL(placed() + kit.guest.count.discarded >= pages);
 	assert_true(placed() <= pages);
 	assert_true(row->keeps ? kit.guest.count.discarded == 0 : kit.guest.count.discarded > 0);

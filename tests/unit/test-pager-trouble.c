@@ -112,7 +112,7 @@ static void what_the_vmm_gives_back_makes_room_for_the_page_that_waits(void **st
 	pk_pages(kit.urgent, 20, 1);
 	pk_reply_word(&kit, 20, page_word(20));
 	assert_int_equal(kit.guest.count.duplicates, 0);
-	assert_int_equal(kit.guest.journal.filled, SMALL + 1);
+	pk_await_filled(&kit, SMALL + 1);
 	pk_close(&kit);
 }
 
@@ -199,7 +199,7 @@ static void pages_that_cannot_be_written_keep_no_others_waiting(void **state)
 	for (unsigned i = 0; i < 3 * 12; i++)
 		pk_pages(kit.urgent, pk_request(&kit), 1);
 	assert_true(vmm_is_silent(&kit.vmm));
-	assert_int_equal(kit.guest.journal.filled, 16 + 4);
+	pk_await_filled(&kit, 16 + 4);
 	set_file_limit(RLIM_INFINITY);
 	WAIT_UNTIL(answered_until_filled(2 * 16));
 	pk_reply_word(&kit, 101, page_word(101));

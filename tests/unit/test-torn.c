@@ -294,12 +294,16 @@ static void no_page_is_torn(void **state)
 	assert_int_equal(hammer(row), 0);
 }
 
+/* Of few pages, where readers are starved of processors, all can be whole by chance. */
 static void torn_pages_are_seen(void **state)
 {
 	const struct row *row = *state;
+	uint64_t torn = 0;
 
 	row_needs(&memory_rows[row->name], HUGE_PAGES);
-	assert_true(hammer(row) > 0);
+	for (unsigned tries = 0; tries < 5 && torn == 0; tries++)
+		torn += hammer(row);
+	assert_true(torn > 0);
 }
 
 int main(void)
