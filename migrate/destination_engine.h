@@ -110,6 +110,9 @@ void pf_session_refuse(struct destination *destination, struct pf_greeting *gree
 void pf_session_stop_bulk(struct destination *destination, bool goodbye);
 /* The threads end, what they have counted is final, and the connections are there still to be counted. */
 void pf_session_settle(struct destination *destination);
+/* The connection of the epoch that was just written becomes the urgent one, and its source is welcomed. */
+PF_MUST_USE int pf_session_attach(struct destination *destination, struct pf_greeting *greeting,
+				  struct pf_err *err);
 
 /* ---- destination_resume.c ---- */
 

@@ -9,12 +9,8 @@
  */
 #include "migrate/destination_engine.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "core/switchover.h"
-#include "net/tcp.h"
 
 /* true: the source knows the session's secret.  *err: why not. */
 static bool proves(const struct destination *destination, const struct pf_greeting *greeting,
@@ -74,22 +70,13 @@ static int take_up(struct destination *destination, struct pf_greeting *greeting
 		   struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
-	struct pf_conn *conn = pf_channel_conn(greeting->channel);
 
 	if (pf_statedir_write_record(&agent->dir, agent->record, agent->epoch + 1, err))
 		return -1;
 	agent->epoch++;
-	destination->channels = greeting->hello.channels;
 	destination->resuming = destination->theirs_known = true;
-	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
-	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
-	pf_paths_follow(agent->paths, pf_conn_fd(conn));
-	pf_channel_become_urgent(greeting->channel);
-	pf_tcp_tune(pf_conn_fd(conn), true);
-	if (pf_session_welcome(destination, greeting, true, err))
+	if (pf_session_attach(destination, greeting, err))
 		return -1;
-	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
-	destination->urgent_up = true;
 	pf_resume_urgent(destination);
 	return 0;
 }

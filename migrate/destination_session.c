@@ -188,6 +188,25 @@ int pf_session_welcome(struct destination *destination, struct pf_greeting *gree
 	return 0;
 }
 
+int pf_session_attach(struct destination *destination, struct pf_greeting *greeting,
+		      struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_conn *conn = pf_channel_conn(greeting->channel);
+
+	destination->channels = greeting->hello.channels;
+	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
+	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
+	pf_paths_follow(agent->paths, pf_conn_fd(conn));
+	pf_channel_become_urgent(greeting->channel);
+	pf_tcp_tune(pf_conn_fd(conn), true);
+	if (pf_session_welcome(destination, greeting, true, err))
+		return -1;
+	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
+	destination->urgent_up = true;
+	return 0;
+}
+
 static int start_session(struct destination *destination, struct pf_greeting *greeting,
 			 struct pf_err *err)
 {
@@ -201,17 +220,7 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	agent->epoch++;
 	destination->session_known = true;
 	destination->resuming = false;
-	destination->channels = greeting->hello.channels;
-	snprintf(destination->address, sizeof(destination->address), "%s", greeting->address);
-	snprintf(destination->cipher, sizeof(destination->cipher), "%s", pf_conn_cipher(conn));
-	pf_paths_follow(agent->paths, pf_conn_fd(conn));
-	pf_channel_become_urgent(greeting->channel);
-	pf_tcp_tune(pf_conn_fd(conn), true);
-	if (pf_session_welcome(destination, greeting, true, err))
-		return -1;
-	pf_pager_attach(&destination->pager, pf_steal(&greeting->channel), agent->epoch);
-	destination->urgent_up = true;
-	return 0;
+	return pf_session_attach(destination, greeting, err);
 }
 
 static void on_first_hello(struct destination *destination, struct pf_greeting *greeting)
