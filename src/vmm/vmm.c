@@ -549,7 +549,8 @@ int pageferry_vmm_dispatch(struct pageferry_vmm *vmm)
 		result = handle(vmm, (size_t)length, fd_count, fds);
 		for (size_t i = 0; i < fd_count; i++)
 			pf_close_fd(&fds[i]);
-		if (result)
+		/* An answer found nobody: what the agent had said before it went is read to its end first. */
+		if (result && vmm->err.class != PF_ERR_UNREACHABLE)
 			return fail_for_ever(vmm);
 	}
 }

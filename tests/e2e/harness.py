@@ -36,6 +36,10 @@ def state_of(pid):
         return None
 
 
+class Ended(AssertionError):
+    """An agent, before somebody could ask it something."""
+
+
 class Agent(Child):
     """A keeper and its worker: `pid` is the keeper's, as an orchestrator knows it."""
 
@@ -95,7 +99,7 @@ class Agent(Child):
             except (FileNotFoundError, ConnectionRefusedError):
                 # Nothing tells when somebody begins to listen; that the agent ends would be told.
                 if poll.poll(10):
-                    raise AssertionError(
+                    raise Ended(
                         f"{self.side} ended with {self.process.wait()}: {self.log_text()}"
                     ) from None
                 if time.monotonic() > until:

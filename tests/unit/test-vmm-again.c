@@ -253,6 +253,23 @@ static void another_agent_hears_all_of_it(void **state)
 		close(fds[i]);
 }
 
+/* Its worker was killed, and the next one as soon as it had asked. */
+static void an_agent_that_goes_before_it_is_answered_has_gone(void **state)
+{
+	struct scene *scene = *state;
+
+	begin(scene, DST);
+	agent_says(scene, &(struct pf_vmm_message){.type = PF_VMM_ATTACH, .attach = 7}, NULL, 0);
+	agent_says_word(scene, PF_VMM_REGIONS_ACCEPTED);
+	pf_close_fd(&scene->agent);
+	pf_close_fd(&scene->listen_fd);
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), -1);
+	assert_int_equal(pageferry_vmm_reattach(scene->vmm), 1);
+	another_agent_comes(scene);
+	agent_hears(scene, PF_VMM_HELLO);
+	assert_int_equal(scene->heard.hello.stage, PF_VMM_ACCEPTED);
+}
+
 static void a_vmm_that_described_nothing_greets_and_describes(void **state)
 {
 	struct scene *scene = *state;
@@ -288,6 +305,7 @@ int main(void)
 		cmocka_unit_test(a_repeat_is_an_error_of_an_agent_that_was_not_started_again),
 		TEST(another_agent_hears_all_of_it),
 		TEST(another_agent_hears_of_more_vcpus_than_the_socket_holds),
+		TEST(an_agent_that_goes_before_it_is_answered_has_gone),
 		TEST(a_vmm_that_described_nothing_greets_and_describes),
 		TEST(a_migration_that_has_ended_needs_no_agent),
 	};
