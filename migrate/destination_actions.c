@@ -28,7 +28,7 @@ static void act_compare(struct destination *destination)
 	struct pf_agent *agent = &destination->agent;
 	struct pf_err err;
 
-	if (!destination->armed || !destination->vmm_known || !destination->theirs_known)
+	if (!destination->armed || !destination->theirs_known)
 		return;
 	if (pf_table_compare(&destination->guest.table, &destination->theirs, &err) ||
 	    make_assemblies(destination, &err))

@@ -5,7 +5,7 @@
  * Main thread; does not block.  What had been armed is trapped still, as long as somebody has the
  * userfaultfds: the keeper (then the next worker takes them up as it begins), or the VMM (then it hands
  * them over again).  The VMM says itself how far its guest has come, and that is what the state table
- * hears.
+ * hears.  Its pages do not wait for that: it may stand in one of them, and cannot answer before that has come.
  */
 #include "migrate/destination_engine.h"
 
@@ -109,9 +109,8 @@ void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello)
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 
-	destination->vmm_known = true;
-	destination->loads = hello->owed;
-	destination->readies = 0;
+	/* Since ATTACH it may have been sent another LOAD, which it had not read when it said this. */
+	destination->loads += hello->owed;
 	switch (hello->stage) {
 	case PF_VMM_LOADED:
 	case PF_VMM_RESUMING:

@@ -28,7 +28,6 @@ struct destination {
 	struct pf_pager pager;
 	struct pf_guest guest;
 	bool armed;	     /* guest is described, trapped and the pager's */
-	bool vmm_known;	     /* the VMM has said to this process how its guest is */
 	bool theirs_known;   /* theirs is the source's table */
 	struct pf_region_table theirs;
 	uint32_t channels;   /* bulk connections of this session */

@@ -34,7 +34,6 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	if (pf_vmm_save_regions(&agent->dir, regions, err))
 		return -1;
 	pf_room_check(agent, guest);
-	destination->vmm_known = true;
 	pf_destination_serve_guest(destination);
 	pf_fault(PF_FAULT_ARMED);
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);

@@ -92,7 +92,7 @@ static const struct pf_transition rows[] = {
 	ON(AWAY_READY_UP, ABORT,   CANCELLED,     ABORT,   "the source wants its guest back"),
 	ON(AWAY_READY_UP, CANCEL,  CANCELLED,     ABORT,   "the tombstone is written first"),
 	ON(AWAY_READY_UP, LOSE,    CANCELLED,     ABORT,   "not committed: it is not lost"),
-	ON(AWAY_RUN, MET_RUN,      AWAY_RUN_UP,   NONE,    "pages must wait for the VMM"),
+	ON(AWAY_RUN, MET_RUN,      AWAY_RUN_UP,   NONE,    "pages come, if its memory was kept; the rest waits for it"),
 	ON(AWAY_RUN, MET_CONFLICT, AWAY_RUN,      CONFLICT, "RUN here, and resolved as fenced there"),
 	ON(AWAY_RUN, VMM_LOADED,   CUT,           RESUME,  "RUN is on record, and it had not heard RESUME"),
 	ON(AWAY_RUN, VMM_RUNS,     OUTAGE,        RESUMED, "the guest runs here"),

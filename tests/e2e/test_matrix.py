@@ -13,7 +13,7 @@ pytestmark = pytest.mark.faults
 
 
 def test_every_stage_has_every_fault():
-    assert len(STAGES) == 12 and len(FAULTS) == 7
+    assert len(STAGES) == 13 and len(FAULTS) == 7
     assert set(CELLS) == set(itertools.product(STAGES, FAULTS))
 
 

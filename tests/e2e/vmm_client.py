@@ -27,7 +27,7 @@ POPULATED_NONE, PREALLOCATED, POPULATED_LIST = 1, 2, 3
 NUMBERS = {
     "HELLO": 1, "REGIONS": 2, "PAUSED": 3, "READY": 4, "RESUMED": 5, "RESUME_REFUSED": 6,
     "FAULT": 7, "PAUSE": 16, "LOAD": 17, "RESUME": 18, "CONTINUE_SOURCE": 19, "RESOLVED": 20,
-    "COMPLETE": 21, "RELEASE": 22, "ERROR": 23, "REGIONS_ACCEPTED": 24,
+    "COMPLETE": 21, "RELEASE": 22, "ERROR": 23, "REGIONS_ACCEPTED": 24, "ATTACH": 25,
 }
 NAMES = {number: name for name, number in NUMBERS.items()}
 
@@ -224,9 +224,10 @@ class Client:
     def say(self, name, body=b"", fds=()):
         self.send(envelope(name, body), fds)
 
-    def hello(self, role, tids=(1,), version=1):
+    def hello(self, role, tids=(1,), version=1, **more):
+        """more: what a VMM says that was served before, by the fields' numbers."""
         packed = b"".join(varint(tid) for tid in tids)
-        self.say("HELLO", message(f1=version, f2=role, f3=packed))
+        self.say("HELLO", message(f1=version, f2=role, f3=packed, **more))
 
     def regions(self, regions, no_other_mappings=True, fault_socket=None):
         fds = []

@@ -37,7 +37,7 @@ static const struct history {
 	{"one that is trapped", DST, {PF_VMM_REGIONS_ACCEPTED}, true, PF_VMM_ACCEPTED, 0,
 	 {PF_VMM_REGIONS_ACCEPTED}},
 	{"one that loads twice", DST, {PF_VMM_REGIONS_ACCEPTED, PF_VMM_LOAD, PF_VMM_LOAD}, false,
-	 PF_VMM_ACCEPTED, 2, {0}},
+	 PF_VMM_ACCEPTED, 2, {PF_VMM_REGIONS_ACCEPTED}},
 	{"one that has loaded", DST, {PF_VMM_REGIONS_ACCEPTED, PF_VMM_LOAD}, true, PF_VMM_LOADED, 0,
 	 {PF_VMM_REGIONS_ACCEPTED}},
 	{"one that runs here", DST, {PF_VMM_REGIONS_ACCEPTED, PF_VMM_LOAD, PF_VMM_RESUME}, true,
