@@ -46,7 +46,9 @@ struct keeper {
 	int talk;	 /* the worker's messages come here */
 	pid_t worker;	 /* -1: there is none just now */
 	uint64_t started_ns;
+	struct pf_oom oom;
 	uint64_t oom_kills; /* in its control group, before it was started */
+	char why[96]; /* there was need of it; "": it is the first */
 	unsigned hasty; /* workers in a row that ended soon */
 	uint64_t silence_ns; /* a worker that has said nothing for so long is ended; 0: never */
 	uint64_t heard_ns;   /* when it last said that all its threads answer */
@@ -76,8 +78,12 @@ static void run_worker(struct keeper *keeper, int talk)
 
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
+	/* First of all: what the kernel takes from here on is this process, and not its keeper. */
+	pf_oom_go_first();
 	(void)setpgid(0, 0);
 	pf_manager_forget();
+	if (keeper->why[0])
+		(void)setenv(PF_KEPT_RESTARTED, keeper->why, 1);
 	if (pf_fdstore_put(&keeper->store, PF_KEPT_KEEPER, talk, &err) ||
 	    pf_fdstore_hand_on(&keeper->store, &err))
 		child_fail(keeper, &err);
@@ -107,7 +113,7 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 	keeper->stopping = false;
 	keeper->up = keeper->silent = false;
 	keeper->started_ns = keeper->heard_ns = pf_now_ns();
-	keeper->oom_kills = pf_oom_kills();
+	keeper->oom_kills = pf_oom_kills(&keeper->oom);
 	keeper->worker = fork();
 	if (keeper->worker == 0)
 		run_worker(keeper, pair[1]);
@@ -142,6 +148,7 @@ static void heed(struct keeper *keeper, const struct pf_notice *notice, int *fds
 	if (notice->ready) {
 		pf_manager_ready();
 		keeper->ready = keeper->up = true;
+		keeper->oom_kills = pf_oom_kills(&keeper->oom); /* of the group that it is in by now */
 		keeper->heard_ns = pf_now_ns();
 	}
 	if (notice->watchdog) {
@@ -246,30 +253,26 @@ static bool is_over(const struct keeper *keeper)
 }
 
 /* For the next one to tell (WORKER_RESTARTED), and for who reads stderr. */
-static void say_why(const struct keeper *keeper, int how)
+static void note_why(struct keeper *keeper, int how)
 {
-	char why[96];
+	size_t size = sizeof(keeper->why);
 
 	if (keeper->silent)
-		snprintf(why, sizeof(why), "it did not answer, and was killed");
-	else if (WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL && pf_oom_kills() > keeper->oom_kills)
-		snprintf(why, sizeof(why), "%s", PF_KEPT_NO_MEMORY);
+		snprintf(keeper->why, size, "it did not answer, and was killed");
+	else if (WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL &&
+		 pf_oom_kills(&keeper->oom) > keeper->oom_kills)
+		snprintf(keeper->why, size, "%s", PF_KEPT_NO_MEMORY);
 	else if (WIFSIGNALED(how))
-		snprintf(why, sizeof(why), "it was killed by signal %d (%s)", WTERMSIG(how),
+		snprintf(keeper->why, size, "it was killed by signal %d (%s)", WTERMSIG(how),
 			 strsignal(WTERMSIG(how)));
 	else
-		snprintf(why, sizeof(why), "it ended with status %d", WEXITSTATUS(how));
-	fprintf(stderr, "pageferry %s: the worker is gone, %s; another one is started\n",
-		keeper->role, why);
-	(void)setenv(PF_KEPT_RESTARTED, why, 1);
+		snprintf(keeper->why, size, "it ended with status %d", WEXITSTATUS(how));
 }
 
 static uint64_t pause_ns(struct keeper *keeper)
 {
 	uint64_t pause = PAUSE_NS;
 
-	if (pf_now_ns() - keeper->started_ns >= STEADY_NS)
-		keeper->hasty = 0;
 	keeper->hasty++;
 	if (keeper->hasty < 3)
 		return 0;
@@ -280,17 +283,24 @@ static uint64_t pause_ns(struct keeper *keeper)
 
 static int try_again(struct keeper *keeper, struct pf_err *err)
 {
-	if (pf_oom_room())
+	if (pf_oom_room(&keeper->oom))
 		return start_worker(keeper, err);
 	pf_err_set(err, PF_ERR_SYSTEM, "its control group leaves no memory to start another worker");
 	return pf_err_hint(err, "raise the limit: the guest is kept, and waits");
 }
 
-/* Signals wait meanwhile: they are the next worker's.  The manager hears from this process instead. */
+/*
+ * Signals wait meanwhile: they are the next worker's.  The manager hears from this process instead, or would end it.
+ * In a full group nobody else does: whoever asks for memory there, when nobody else is left to be killed, goes himself.
+ */
 static void start_again(struct keeper *keeper)
 {
-	struct pf_err err, told = {0};
+	struct pf_err err = {0}, told = {0};
+	bool said = false;
 
+	/* Once, and not at each turn: one that waits for room would not pause any more. */
+	if (pf_now_ns() - keeper->started_ns >= STEADY_NS)
+		keeper->hasty = 0;
 	for (;;) {
 		uint64_t pause = pause_ns(keeper);
 		struct timespec time = {.tv_sec = (time_t)(pause / PF_NS_PER_S),
@@ -298,12 +308,18 @@ static void start_again(struct keeper *keeper)
 
 		if (keeper->silence_ns)
 			pf_manager_alive();
+		if (pf_oom_may_speak(&keeper->oom)) {
+			if (!said)
+				fprintf(stderr, "pageferry %s: the worker is gone, %s; another one is started\n",
+					keeper->role, keeper->why);
+			said = true;
+			if (strcmp(told.text, err.text) != 0)
+				pf_report(keeper->role, &err);
+			told = err;
+		}
 		(void)ppoll(NULL, 0, &time, NULL);
 		if (try_again(keeper, &err) == 0)
 			return;
-		if (strcmp(told.text, err.text) != 0)
-			pf_report(keeper->role, &err);
-		told = err;
 	}
 }
 
@@ -365,7 +381,7 @@ static int begin(struct keeper *keeper, struct pf_err *err)
 	keeper->silence_ns = patience_ns / 2;
 	keeper->ready = keeper->store.count > 0;
 	if (keeper->ready)
-		(void)setenv(PF_KEPT_RESTARTED, "its keeper was gone", 1);
+		snprintf(keeper->why, sizeof(keeper->why), "its keeper was gone");
 	if (keeper->silence_ns == 0)
 		return 0;
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)keeper->silence_ns);
@@ -378,6 +394,7 @@ static int keep(struct keeper *keeper, const struct pf_options *options, struct 
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return pf_err_sys(err, "becoming non-dumpable");
 	pf_oom_stay();
+	pf_oom_open(&keeper->oom);
 	if (open_signals(keeper, err) || begin(keeper, err) || keep_sink(keeper, options->events, err) ||
 	    start_worker(keeper, err))
 		return -1;
@@ -386,7 +403,7 @@ static int keep(struct keeper *keeper, const struct pf_options *options, struct 
 
 		if (is_over(keeper))
 			return how;
-		say_why(keeper, how);
+		note_why(keeper, how);
 		pf_faults_next();
 		start_again(keeper);
 	}
@@ -401,6 +418,7 @@ int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept
 		.signals = -1,
 		.talk = -1,
 		.worker = -1,
+		.oom = {.kills = -1, .groups = -1},
 	};
 	struct pf_err err;
 	int how = keep(&keeper, options, &err);
@@ -408,6 +426,7 @@ int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept
 	if (how < 0)
 		pf_report(keeper.role, &err);
 	pf_fdstore_close(&keeper.store);
+	pf_oom_close(&keeper.oom);
 	pf_close_fd(&keeper.signals);
 	return how < 0 ? pf_err_exit_code(&err) : end_like(&keeper, how);
 }

@@ -146,42 +146,75 @@ uint64_t pf_cgroup_room(const struct pf_cgroup_level *level)
 	return level->limit > held ? level->limit - held : 0;
 }
 
-static int read_number(const char *group, const char *name, uint64_t *out, struct pf_err *err)
+/* -1: without it, which is an error only where err is no NULL. */
+static int open_file(const char *group, const char *name, struct pf_err *err)
 {
 	char path[PF_CGROUP_PATH_MAX + 64];
+	struct pf_err ignored;
 
+	if (!name)
+		return -1;
 	snprintf(path, sizeof(path), "%s/%s", group, name);
-	return pf_sysfile_number(path, out, err);
+	return pf_sysfile_open(path, err ? err : &ignored);
+}
+
+static void close_level(struct pf_cgroup_open *level)
+{
+	pf_close_fd(&level->limit);
+	pf_close_fd(&level->high);
+	pf_close_fd(&level->usage);
+	pf_close_fd(&level->stat);
 }
 
 /* 1: this group has no such files, as the root of version 2 and groups without the controller. */
-static int read_level(const char *group, const struct pf_cgroup_resource *resource, int version,
+static int open_level(const char *group, const struct pf_cgroup_resource *resource, int version,
+		      struct pf_cgroup_open *out, struct pf_err *err)
+{
+	const struct pf_cgroup_names *names = &resource->file[version - 1];
+
+	*out = (struct pf_cgroup_open){-1, -1, -1, -1};
+	out->limit = open_file(group, names->limit, err);
+	if (out->limit >= 0)
+		out->usage = open_file(group, names->usage, err);
+	if (out->usage >= 0 && names->high)
+		out->high = open_file(group, names->high, err);
+	if (out->usage >= 0 && (!names->high || out->high >= 0)) {
+		out->stat = open_file(group, names->stat, NULL);
+		return 0;
+	}
+	close_level(out);
+	return err->sys == ENOENT ? 1 : -1;
+}
+
+static int read_level(const struct pf_cgroup_open *open, const struct pf_cgroup_names *names,
 		      struct pf_cgroup_level *out, struct pf_err *err)
 {
 	uint64_t high = UINT64_MAX;
-	char stat[PF_CGROUP_PATH_MAX + 64];
 	struct pf_err ignored;
 
-	*out = (struct pf_cgroup_level){.limit = UINT64_MAX};
-	snprintf(out->path, sizeof(out->path), "%s", group);
-	if (read_number(group, resource->file[version - 1].limit, &out->limit, err) ||
-	    read_number(group, resource->file[version - 1].usage, &out->usage, err))
-		return err->sys == ENOENT ? 1 : -1;
-	if (resource->file[version - 1].high &&
-	    read_number(group, resource->file[version - 1].high, &high, err))
+	out->limit = UINT64_MAX;
+	if (pf_sysfile_read_number(open->limit, names->limit, &out->limit, err) ||
+	    pf_sysfile_read_number(open->usage, names->usage, &out->usage, err) ||
+	    (open->high >= 0 && pf_sysfile_read_number(open->high, names->high, &high, err)))
 		return -1;
-	if (resource->file[version - 1].stat) {
-		snprintf(stat, sizeof(stat), "%s/%s", group, resource->file[version - 1].stat);
-		if (pf_sysfile_field(stat, resource->file[version - 1].reclaimable,
-				     &out->reclaimable, &ignored))
-			out->reclaimable = 0; /* the careful answer */
-	}
+	if (open->stat < 0 || pf_sysfile_read_field(open->stat, names->stat, names->reclaimable,
+						    &out->reclaimable, &ignored))
+		out->reclaimable = 0; /* the careful answer */
 	/* At `high` its tasks are throttled, which a waiting vCPU feels as much. */
 	if (high < out->limit)
 		out->limit = high;
 	if (out->limit >= UNLIMITED)
 		out->limit = UINT64_MAX;
 	return 0;
+}
+
+/* false: that was the outermost that can be seen. */
+static bool go_up(const struct pf_cgroup_place *place, char at[PF_CGROUP_PATH_MAX])
+{
+	if (strlen(at) <= strlen(place->mount))
+		return false;
+	*strrchr(at, '/') = '\0';
+	return true;
 }
 
 int pf_cgroup_tightest(const struct pf_cgroup_place *place,
@@ -192,21 +225,69 @@ int pf_cgroup_tightest(const struct pf_cgroup_place *place,
 	bool found = false;
 
 	snprintf(at, sizeof(at), "%s", place->group);
-	for (;;) {
-		struct pf_cgroup_level level;
-		int answer = read_level(at, resource, place->version, &level, err);
+	do {
+		struct pf_cgroup_level level = {0};
+		struct pf_cgroup_open open;
+		int answer = open_level(at, resource, place->version, &open, err);
 
+		if (answer == 0) {
+			snprintf(level.path, sizeof(level.path), "%s", at);
+			answer = read_level(&open, &resource->file[place->version - 1], &level, err);
+			close_level(&open);
+		}
 		if (answer < 0)
 			return -1;
 		if (answer == 0 && (!found || pf_cgroup_room(&level) < pf_cgroup_room(out))) {
 			*out = level;
 			found = true;
 		}
-		if (strlen(at) <= strlen(place->mount))
-			return found ? 0 : 1;
-		*strrchr(at, '/') = '\0';
-	}
+	} while (go_up(place, at));
+	return found ? 0 : 1;
 }
+
+/* ---- kept open ---- */
+
+int pf_cgroup_open(const struct pf_cgroup_place *place, const struct pf_cgroup_resource *resource,
+		   struct pf_cgroup_files *out, struct pf_err *err)
+{
+	char at[PF_CGROUP_PATH_MAX];
+
+	*out = (struct pf_cgroup_files){.resource = resource, .version = place->version};
+	snprintf(at, sizeof(at), "%s", place->group);
+	do {
+		int answer = open_level(at, resource, place->version, &out->at[out->count], err);
+
+		if (answer < 0) {
+			pf_cgroup_close(out);
+			return -1;
+		}
+		out->count += answer == 0;
+	} while (out->count < PF_CGROUP_LEVELS_MAX && go_up(place, at));
+	return 0;
+}
+
+int pf_cgroup_read(const struct pf_cgroup_files *files, uint64_t *out_room, struct pf_err *err)
+{
+	*out_room = UINT64_MAX;
+	for (size_t i = 0; i < files->count; i++) {
+		struct pf_cgroup_level level;
+
+		if (read_level(&files->at[i], &files->resource->file[files->version - 1], &level,
+			       err))
+			return -1;
+		if (pf_cgroup_room(&level) < *out_room)
+			*out_room = pf_cgroup_room(&level);
+	}
+	return 0;
+}
+
+void pf_cgroup_close(struct pf_cgroup_files *files)
+{
+	while (files->count > 0)
+		close_level(&files->at[--files->count]);
+}
+
+/* ---- of this process ---- */
 
 /* A text of the kernel's, whole. */
 static char *slurp(const char *path, struct pf_err *err)

@@ -8,16 +8,18 @@
 #ifndef PF_MIGRATE_PROBE_CGROUP_H
 #define PF_MIGRATE_PROBE_CGROUP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
 #define PF_CGROUP_PATH_MAX 1024u
+#define PF_CGROUP_LEVELS_MAX 16u
 
 /* What is limited, and in which files of cgroup v1 and v2. */
 struct pf_cgroup_resource {
 	const char *controller; /* of v1, and the prefix of its files */
-	struct {
+	struct pf_cgroup_names {
 		const char *limit, *high, *usage; /* high: NULL: there is none */
 		const char *stat, *reclaimable; /* a field of a file of fields; NULL: nothing is */
 	} file[2];				/* of version 1 and 2 */
@@ -55,7 +57,27 @@ uint64_t pf_cgroup_room(const struct pf_cgroup_level *level);
 PF_MUST_USE int pf_cgroup_tightest(const struct pf_cgroup_place *place,
 				   const struct pf_cgroup_resource *resource,
 				   struct pf_cgroup_level *out, struct pf_err *err);
-/* All of the above for this process, whichever version has the resource; version 0: none has. */
+/*
+ * The levels, from the group up, with their files open: what they say is then read without a need of memory
+ * (base/sysfile.h), for who has to know it where there is none.
+ */
+struct pf_cgroup_files {
+	const struct pf_cgroup_resource *resource;
+	int version;
+	size_t count; /* of PF_CGROUP_LEVELS_MAX; groups further up are left out */
+	struct pf_cgroup_open {
+		int limit, high, usage, stat; /* -1: there is none */
+	} at[PF_CGROUP_LEVELS_MAX];
+};
+/* count 0: no group here has the files of this resource. */
+PF_MUST_USE int pf_cgroup_open(const struct pf_cgroup_place *place,
+			       const struct pf_cgroup_resource *resource,
+			       struct pf_cgroup_files *out, struct pf_err *err);
+/* What the tightest of them leaves; UINT64_MAX: none has a limit. */
+PF_MUST_USE int pf_cgroup_read(const struct pf_cgroup_files *files, uint64_t *out_room,
+			       struct pf_err *err);
+void pf_cgroup_close(struct pf_cgroup_files *files);
+/* All of it but that for this process, whichever version has the resource; version 0: none has. */
 PF_MUST_USE int pf_cgroup_here(const struct pf_cgroup_resource *resource,
 			       struct pf_cgroup_place *out_place, struct pf_cgroup_level *out,
 			       struct pf_err *err);

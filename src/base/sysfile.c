@@ -2,58 +2,79 @@
 /* base/sysfile.c - see base/sysfile.h; proc(5), Documentation/admin-guide/mm/hugetlbpage.rst. */
 #include "base/sysfile.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+#define TEXT_BYTES 8192u /* of a file of fields; the longest, memory.stat, has half of that */
 
-static FILE *open_file(const char *path, struct pf_err *err)
+/* From its beginning; the kernel makes such a file up for whoever reads it. */
+static int read_text(int fd, const char *path, char *text, size_t size, struct pf_err *err)
 {
-	FILE *file = fopen(path, "re");
+	ssize_t got = pread(fd, text, size - 1, 0);
 
-	if (!file)
-		pf_err_sys(err, "opening %s", path);
-	return file;
+	if (got < 0)
+		return pf_err_sys(err, "reading %s", path);
+	text[got] = '\0';
+	return 0;
 }
 
-int pf_sysfile_number(const char *path, uint64_t *out, struct pf_err *err)
+int pf_sysfile_open(const char *path, struct pf_err *err)
 {
-	FILE *file = open_file(path, err);
-	char text[64] = "";
-	bool known;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (!file)
+	return fd < 0 ? pf_err_sys(err, "opening %s", path) : fd;
+}
+
+int pf_sysfile_read_number(int fd, const char *path, uint64_t *out, struct pf_err *err)
+{
+	char text[64];
+
+	if (read_text(fd, path, text, sizeof(text), err))
 		return -1;
-	known = fgets(text, sizeof(text), file) != NULL;
-	fclose(file);
 	text[strcspn(text, "\n")] = '\0';
-	if (known && strcmp(text, "max") == 0) {
+	if (strcmp(text, "max") == 0) {
 		*out = UINT64_MAX;
 		return 0;
 	}
-	if (known && text[0] != '-' && sscanf(text, "%" SCNu64, out) == 1)
+	if (text[0] != '-' && sscanf(text, "%" SCNu64, out) == 1)
 		return 0;
 	return pf_err_set(err, PF_ERR_SYSTEM, "%s holds no number", path);
 }
 
+int pf_sysfile_read_field(int fd, const char *path, const char *name, uint64_t *out,
+			  struct pf_err *err)
+{
+	size_t length = strlen(name);
+	char text[TEXT_BYTES];
+
+	if (read_text(fd, path, text, sizeof(text), err))
+		return -1;
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
+		if (strncmp(line, name, length) == 0 &&
+		    (line[length] == ':' || line[length] == ' ') &&
+		    sscanf(line + length + 1, "%" SCNu64, out) == 1)
+			return 0;
+	return pf_err_set(err, PF_ERR_SYSTEM, "%s does not say %s", path, name);
+}
+
+int pf_sysfile_number(const char *path, uint64_t *out, struct pf_err *err)
+{
+	pf_auto_fd int fd = pf_sysfile_open(path, err);
+
+	return fd < 0 ? -1 : pf_sysfile_read_number(fd, path, out, err);
+}
+
 int pf_sysfile_field(const char *path, const char *name, uint64_t *out, struct pf_err *err)
 {
-	FILE *file = open_file(path, err);
-	size_t length = strlen(name);
-	char line[256];
-	bool found = false;
+	pf_auto_fd int fd = pf_sysfile_open(path, err);
 
-	if (!file)
-		return -1;
-	while (!found && fgets(line, sizeof(line), file))
-		found = strncmp(line, name, length) == 0 &&
-			(line[length] == ':' || line[length] == ' ') &&
-			sscanf(line + length + 1, "%" SCNu64, out) == 1;
-	fclose(file);
-	return found ? 0 : pf_err_set(err, PF_ERR_SYSTEM, "%s does not say %s", path, name);
+	return fd < 0 ? -1 : pf_sysfile_read_field(fd, path, name, out, err);
 }
 
 int pf_sysfile_hugepages(struct pf_hugepages *out, struct pf_err *err)

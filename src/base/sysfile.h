@@ -17,6 +17,15 @@ PF_MUST_USE int pf_sysfile_number(const char *path, uint64_t *out, struct pf_err
 PF_MUST_USE int pf_sysfile_field(const char *path, const char *name, uint64_t *out,
 				 struct pf_err *err);
 
+/*
+ * The same in two steps: who has opened a file, and has read it once, needs no memory to read it again (the kernel
+ * keeps what it needs for that with the descriptor).  path: for what is said of it.
+ */
+PF_MUST_USE int pf_sysfile_open(const char *path, struct pf_err *err);
+PF_MUST_USE int pf_sysfile_read_number(int fd, const char *path, uint64_t *out, struct pf_err *err);
+PF_MUST_USE int pf_sysfile_read_field(int fd, const char *path, const char *name, uint64_t *out,
+				      struct pf_err *err);
+
 /* The pool of huge pages of 2 MiB, which is the whole host's. */
 struct pf_hugepages {
 	uint64_t total, free, reserved; /* pages; what is reserved is part of free */

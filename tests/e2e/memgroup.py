@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """memgroup.py - a memory control group for a test, of cgroup v1 or v2: who is in it, its limit, its use."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -42,6 +43,13 @@ class MemoryGroup:
         """What it has from here on is charged to the group; what it had is not."""
         (self.path / "cgroup.procs").write_text(str(pid))
 
+    def members(self):
+        return {int(pid) for pid in self.words(self.path / "cgroup.procs")}
+
+    def prefix(self, *command):
+        """For Agent: begins in the group, and becomes what follows."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', self.path / "cgroup.procs", *command]
+
     def usage(self):
         name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
         return int((self.path / name).read_text())
@@ -51,6 +59,13 @@ class MemoryGroup:
         name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
         none = "-1" if self.version == 1 else "max"
         (self.path / name).write_text(none if limit is None else str(limit))
+
+    def tighten(self):
+        """To what it has, less what the kernel can take back; v2 would kill for what it cannot."""
+        self.limit(self.usage())
+        with contextlib.suppress(OSError):
+            while self.version == 1:
+                self.limit(self.usage() - 4096)
 
     def refuse(self):
         """At the limit a system call gets less memory than it asked for, and nobody is killed: v1 alone."""
@@ -90,10 +105,23 @@ class MemoryGroup:
             os.sched_yield()
         return filler
 
+    def flood(self, file):
+        """A process of its own writes into the file until the group's limit kills it; what it wrote stays."""
+        flooder = os.fork()
+        if flooder == 0:
+            try:
+                pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
+                self.add(os.getpid())
+                while True:
+                    os.write(file, bytes(4096))
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(flooder, 0)[1]) == -signal.SIGKILL
+
     def close(self):
         """A worker whose keeper was killed goes a moment later, and v1 tells nobody."""
         until = time.monotonic() + DEADLINE
-        while self.words(self.path / "cgroup.procs"):
+        while self.members():
             assert time.monotonic() < until
             os.sched_yield()
         self.path.rmdir()

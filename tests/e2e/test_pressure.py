@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import re
 import select
 import signal
 import subprocess
@@ -133,6 +134,48 @@ def test_a_worker_that_is_killed_at_a_limit_is_followed_by_one_that_says_so(grou
     assert (told["region"], told["page"], told["errno"]) == (None, None, errno.ENOMEM)
     control.command("cancel")
     assert agent.wait() == 130
+
+
+NO_PRIVILEGE = ("setpriv", "--bounding-set=-sys_resource,-ipc_lock")
+
+
+def looks(pid):
+    """How often it has slept so far: a keeper that waits for room does nothing else."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)[1])
+
+
+def fill_up(group, agent, file):
+    """Until the keeper is all that is left, in a group without room for another worker."""
+    group.flood(file)
+    while workers := group.members() - {agent.pid}:
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        group.flood(file)
+
+
+@LIMITED
+def test_a_keeper_alone_in_a_full_group_needs_no_memory(group, migration):
+    """It may not say that it is not to be killed, and nobody else is left whom the kernel could take."""
+    agent = migration.start_destination(prefix=group.prefix(*NO_PRIVILEGE))
+    scores = [pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in (agent.pid, agent.worker())]
+    assert scores == ["0\n", "1000\n"]
+    assert group.members() == {agent.pid, agent.worker()}
+    group.limit(group.usage() + 16 * MIB)
+    file = os.memfd_create("flood")
+    fill_up(group, agent, file)
+    group.tighten()
+    until, before = time.monotonic() + DEADLINE, looks(agent.pid)
+    while agent.alive() and looks(agent.pid) < before + 4:
+        assert time.monotonic() < until
+    assert agent.alive(), agent.log_text()
+    group.limit(None)
+    control = open_again(agent)
+    control.wait_event("WORKER_RESTARTED")
+    control.command("cancel")
+    assert agent.wait() == 130
+    os.close(file)
 
 
 def wait_kept(agent, event):
