@@ -22,7 +22,7 @@ static void tell_trouble(struct pf_arrival *arrival, const struct pf_run *run, i
 {
 	struct pf_mail_page mail = {
 		.region = run->region, .sys = (uint32_t)sys, .page = run->first};
-	uint64_t now = pf_now_ns(), *next_ns = &arrival->trouble_ns[sys == ENOMEM];
+	uint64_t now = pf_now_ns(), *next_ns = &arrival->trouble_ns[pf_place_wants_room(sys)];
 
 	if (now < *next_ns)
 		return;
@@ -36,7 +36,7 @@ static bool failed(struct pf_arrival *arrival, const struct pf_run *run,
 {
 	switch (result) {
 	case PF_PLACE_NOMEM:
-		tell_trouble(arrival, run, ENOMEM);
+		tell_trouble(arrival, run, err->sys);
 		return true;
 	case PF_PLACE_FAILED:
 		/* Which page it is of several, shows when a bulk thread goes through them. */

@@ -44,7 +44,7 @@ static void tell_lost(struct destination *destination, const struct pf_mail_page
 /* Tried again and again while it lasts, told now and then.  What memory would not mend needs somebody. */
 static void tell_trouble(struct destination *destination, const struct pf_mail_page *page)
 {
-	bool memory = page->sys == ENOMEM; /* ENOSPC and EDQUOT too: enum pf_place_result */
+	bool memory = pf_place_wants_room((int)page->sys);
 	uint64_t now = pf_now_ns();
 
 	if (now < destination->trouble_ns[memory])

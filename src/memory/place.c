@@ -23,9 +23,16 @@ static bool next_stretch(uint32_t *mask, uint32_t *out_at, uint32_t *out_count)
 	return true;
 }
 
-static bool is_room_errno(int sys)
+bool pf_place_wants_room(int sys)
 {
 	return sys == ENOMEM || sys == ENOSPC || sys == EDQUOT;
+}
+
+static enum pf_place_result no_room(int sys, struct pf_err *err)
+{
+	errno = sys;
+	pf_err_sys(err, "there is no room for a page");
+	return PF_PLACE_NOMEM;
 }
 
 static enum pf_place_result refuse_run(const struct pf_run *run, struct pf_err *err)
@@ -45,8 +52,8 @@ static enum pf_place_result fill_hole(struct pf_guest *guest, uint32_t region, u
 		pf_fault(PF_FAULT_HOLE_FILLED);
 		return PF_PLACE_OK;
 	}
-	if (is_room_errno(errno))
-		return PF_PLACE_NOMEM;
+	if (pf_place_wants_room(errno))
+		return no_room(errno, err);
 	pf_err_sys(err,
 		   "allocating the punched page %" PRIu64 " of region %" PRIu32
 		   ", FILLED and not mapped",
@@ -110,7 +117,7 @@ static enum pf_place_result map_stopped(struct pf_guest *guest, enum pf_map_resu
 		return PF_PLACE_GONE;
 	default:
 		if (errno == ENOMEM) /* for page tables */
-			return PF_PLACE_NOMEM;
+			return no_room(errno, err);
 		pf_err_sys(err,
 			   "mapping page %" PRIu64 " of region %" PRIu32 ", FILLED and not mapped",
 			   at.first, at.region);
@@ -295,8 +302,8 @@ static enum pf_place_result not_written(struct pf_guest *guest, const struct pf_
 {
 	if (give_back(guest, run, mine, err) != PF_PLACE_OK)
 		return PF_PLACE_FAILED;
-	if (is_room_errno(sys))
-		return PF_PLACE_NOMEM;
+	if (pf_place_wants_room(sys))
+		return no_room(sys, err);
 	errno = sys;
 	pf_err_sys(err,
 		   "writing %" PRIu32 " pages from page %" PRIu64 " of region %" PRIu32
@@ -365,8 +372,8 @@ static enum pf_place_result visible_stopped(struct pf_guest *guest, const struct
 	case ESRCH:
 		return PF_PLACE_GONE;
 	}
-	if (is_room_errno(sys))
-		return PF_PLACE_NOMEM;
+	if (pf_place_wants_room(sys))
+		return no_room(sys, err);
 	pf_err_sys(err, "copying page %" PRIu64 " of region %" PRIu32 ", unclaimed again",
 		   page->first, page->region);
 	return PF_PLACE_FAILED;

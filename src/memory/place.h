@@ -23,13 +23,15 @@ enum pf_place_result {
 			    call is to be made when pending uffd events have been read */
 	PF_PLACE_AGAIN,	 /* FILLED, but mapping must wait until pending uffd events are read, or did
 			    not work: the urgent thread maps it with pf_map_run() after draining */
-	PF_PLACE_NOMEM,	 /* out of memory or quota, do the same again later: pf_place_run() has
-			    unclaimed what is not placed, for pf_map_run() it is FILLED as before */
+	PF_PLACE_NOMEM,	 /* out of memory, room or quota (err->sys), do the same again later: pf_place_run()
+			    has unclaimed what is not placed, for pf_map_run() it is FILLED as before */
 	PF_PLACE_GONE,	 /* the VMM's process is gone; what was ours is FILLED or unclaimed again */
 	PF_PLACE_FAILED, /* err is filled, and says: unclaimed again, or, for pf_map_run(), FILLED and
 			    not mapped */
 };
 
+/* Whether it is one of the errors of PF_PLACE_NOMEM: ENOMEM, ENOSPC, EDQUOT. */
+bool pf_place_wants_room(int sys);
 /*
  * Places run (checked against the table) from bytes, or zeros where bytes is NULL, and maps it in
  * every mapping.  *out_placed: pages that were ours and are FILLED now, whether mapping them

@@ -200,7 +200,7 @@ def test_a_vcpu_waits_for_memory_until_there_is_some(migration):
         both.switch_over()
         both.push()
         told = both.destination.control.wait_event("OUT_OF_MEMORY")["data"]
-        assert (told["region"], told["errno"]) == (0, errno.ENOMEM)
+        assert (told["region"], told["errno"]) == (0, errno.ENOSPC)
         absent = both.first_absent_page()
         reader = both.touch(absent)
         both.destination.control.command("query-migrate")

@@ -79,7 +79,7 @@ static void fault_without_room(uint64_t page)
 	read_page(page);
 	assert_int_equal(pk_request(&kit), page);
 	pk_pages(kit.urgent, page, 1);
-	assert_int_equal(trouble_errno(), ENOMEM);
+	assert_int_equal(trouble_errno(), ENOSPC);
 }
 
 static void a_page_without_room_keeps_no_other_fault_waiting(void **state)
@@ -123,7 +123,7 @@ static void a_hole_without_room_waits_and_comes_as_zeros(void **state)
 	vmm_does(VMM_REMOVE, 5);
 	pk_barrier(&kit, 30); /* takes the room */
 	read_page(5);
-	assert_int_equal(trouble_errno(), ENOMEM);
+	assert_int_equal(trouble_errno(), ENOSPC);
 	vmm_does(VMM_DONTNEED, 6);
 	read_page(6);
 	pk_reply_word(&kit, 6, page_word(6));
@@ -142,7 +142,7 @@ static void a_page_that_waits_for_room_is_taken_from_bulk_too(void **state)
 	pk_connect_bulk(&kit, 0, true);
 	fault_without_room(20);
 	pk_pages(kit.push[0], 20, 2); /* waits for room too */
-	assert_int_equal(trouble_errno(), ENOMEM);
+	assert_int_equal(trouble_errno(), ENOSPC);
 	vmm_does(VMM_REMOVE, 0);
 	vmm_tell(&kit.vmm, VMM_REMOVE, 0, 1, 0);
 	assert_word_of_one_of_two_replies(20, page_word(20));
