@@ -229,6 +229,23 @@ static void aio_writes_only_where_write_does(void **state)
 	close(writable);
 }
 
+static void without_an_offset_the_file_is_written_from_its_beginning_on(void **state)
+{
+	const struct kit *kit = *state;
+	uint8_t bytes[2 * PAGE];
+
+	page_fill(bytes, 0, 2);
+	assert_int_equal(write(kit->gmem, bytes, PAGE), PAGE);
+	/* That moves the position; this does not. */
+	assert_int_equal(kit_write(kit, 5, 1), PAGE);
+	assert_int_equal(write(kit->gmem, bytes + PAGE, PAGE), PAGE);
+	assert_int_equal(lseek(kit->gmem, 0, SEEK_SET), -1);
+	assert_int_equal(errno, ESPIPE);
+	assert_int_equal(word_at(kit, 0), page_word(0));
+	assert_int_equal(word_at(kit, 1), page_word(1));
+	assert_false(file_has_page(kit->gmem, 6));
+}
+
 static void what_cannot_be_written_says_so(void **state)
 {
 	static const uint8_t bytes[PAGE];
@@ -261,13 +278,15 @@ static void what_cannot_be_written_is_filled_through_a_second_mapping(void **sta
 	munmap(second, SIZE);
 }
 
-static void nothing_is_read_from_the_file_by_position(void **state)
+static void nothing_is_read_from_the_file(void **state)
 {
 	const struct kit *kit = *state;
 	uint8_t bytes[PAGE];
 
 	assert_int_equal(pread(kit->gmem, bytes, PAGE, 0), -1);
 	assert_int_equal(errno, ESPIPE);
+	assert_int_equal(read(kit->gmem, bytes, PAGE), -1);
+	assert_int_equal(errno, EINVAL);
 	assert_int_equal(lseek(kit->gmem, 0, SEEK_DATA), -1);
 	assert_int_equal(errno, ESPIPE);
 }
@@ -493,10 +512,11 @@ int main(void)
 		TEST(a_bad_source_is_told_and_what_came_before_it_counts),
 		TEST(the_source_may_be_the_file_itself),
 		TEST(a_populated_page_is_overwritten_or_refused_as_the_parameter_says),
+		TEST(without_an_offset_the_file_is_written_from_its_beginning_on),
 		UNWRITABLE(what_cannot_be_written_says_so),
 		UNWRITABLE(aio_writes_only_where_write_does),
 		UNWRITABLE(what_cannot_be_written_is_filled_through_a_second_mapping),
-		TEST(nothing_is_read_from_the_file_by_position),
+		TEST(nothing_is_read_from_the_file),
 		TEST(an_allocated_page_that_nobody_wrote_is_missing),
 		TEST(with_minor_alone_an_absent_page_is_zeros_and_no_event),
 		TEST(with_missing_alone_a_populated_page_maps_without_an_event),

@@ -6,15 +6,20 @@
  * KVM_RUN; what KVM does in its stead must trap in userfaultfd; and both must go on afterwards.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -223,6 +228,57 @@ static void nothing_but_the_flag_changes_in_a_slot(void **state)
 	close(stranger);
 }
 
+/* A slot of ordinary memory with these flags and the kit's bitmap. */
+static struct pf_kvm_memory_region2 ordinary_slot(const struct kit *kit, uint32_t flags)
+{
+	struct pf_kvm_memory_region2 slot = kit_slot(kit, PF_KVM_MEM_USERFAULT);
+
+	slot.flags = flags;
+	return slot;
+}
+
+static void while_the_flag_is_on_another_bitmap_is_refused(void **state)
+{
+	const struct kit *kit = *state;
+	const struct pf_kvm_memory_region2 made = ordinary_slot(kit, PF_KVM_MEM_USERFAULT);
+	struct pf_kvm_memory_region2 other = made, dirty = made;
+
+	assert_int_equal(kit_set_slot(kit, &made), 0);
+	other.userfault_bitmap += PAGE / 2;
+	assert_int_equal(kit_set_slot(kit, &other), EINVAL);
+	other.flags |= KVM_MEM_LOG_DIRTY_PAGES;
+	assert_int_equal(kit_set_slot(kit, &other), EINVAL);
+	/* What it is set to already, and other flags beside it, are no change of it. */
+	assert_int_equal(kit_set_slot(kit, &made), 0);
+	dirty.flags |= KVM_MEM_LOG_DIRTY_PAGES;
+	assert_int_equal(kit_set_slot(kit, &dirty), 0);
+	/* It changes alone, and not with them. */
+	dirty.flags = 0;
+	assert_int_equal(kit_set_slot(kit, &dirty), EINVAL);
+}
+
+static void off_and_on_again_the_flag_brings_another_bitmap(void **state)
+{
+	const struct kit *kit = *state;
+	struct pf_kvm_memory_region2 slot = kit_slot(kit, PF_KVM_MEM_USERFAULT);
+	struct vcpu vcpu;
+
+	start(&vcpu, kit, LOAD);
+	assert_int_equal(kit_write(kit, DATA, 1), PAGE);
+	vcpu_faults(&vcpu, DATA);
+	toggle(kit, 0);
+	/* Its bits are all clear. */
+	slot.userfault_bitmap += PAGE / 2;
+	assert_int_equal(kit_set_slot(kit, &slot), 0);
+	assert_int_equal(vcpu_run(&vcpu), KVM_EXIT_HLT);
+	assert_int_equal(vcpu_al(&vcpu), low_byte(DATA));
+	toggle(kit, 0);
+	toggle(kit, PF_KVM_MEM_USERFAULT);
+	vcpu_restart(&vcpu, DATA);
+	vcpu_faults(&vcpu, DATA);
+	vcpu_close(&vcpu);
+}
+
 static void a_bitmap_lies_where_longs_do_in_user_memory(void **state)
 {
 	const struct kit *kit = *state;
@@ -289,6 +345,154 @@ static void without_the_flag_a_vcpu_reads_zeros_and_nobody_is_told(void **state)
 	assert_true(kit_is_silent(kit));
 	assert_true(file_has_page(kit->gmem, DATA));
 	vcpu_close(&vcpu);
+}
+
+/* A thread that takes the flag off. */
+struct taking_off {
+	const struct kit *kit;
+	struct pf_kvm_memory_region2 slot;
+	atomic_int tid;
+	atomic_bool done;
+};
+
+static uint64_t take_off(void *argument)
+{
+	struct taking_off *taking = argument;
+	int failed;
+
+	atomic_store(&taking->tid, gettid());
+	failed = kit_set_slot(taking->kit, &taking->slot);
+	atomic_store(&taking->done, true);
+	return (uint64_t)failed;
+}
+
+/* Does the thread stand in the ioctl?  proc_pid_syscall(5): "running", or the call's number. */
+static bool stands_in_ioctl(const struct taking_off *taking)
+{
+	char path[64], said[16] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", atomic_load(&taking->tid));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, said, sizeof(said) - 1) < 0)
+		said[0] = '\0';
+	close(fd);
+	return strtol(said, NULL, 10) == SYS_ioctl;
+}
+
+/* A bitmap that has not come, in memory that the kit's userfaultfd watches. */
+static uint8_t *absent_bitmap(const struct kit *kit)
+{
+	uint8_t *map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register range = {.range = {.len = PAGE}, .mode = MISSING};
+
+	assert_true(map != MAP_FAILED);
+	range.range.start = (uintptr_t)map;
+	assert_int_equal(ioctl(kit->uffd, UFFDIO_REGISTER, &range), 0);
+	return map;
+}
+
+static void all_its_bits_are_set(const struct kit *kit, const uint8_t *map)
+{
+	static uint8_t ones[PAGE];
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)map, .src = (uintptr_t)ones, .len = sizeof(ones)};
+
+	memset(ones, 0xff, sizeof(ones));
+	assert_int_equal(ioctl(kit->uffd, UFFDIO_COPY, &copy), 0);
+}
+
+/*
+ * Once the flag is off the bitmap can be freed: so a vCPU that is about to read a bit, as here, where it waits
+ * for the bitmap's page, is waited for.
+ */
+static void whoever_still_reads_the_bitmap_is_waited_for(void **state)
+{
+	const struct kit *kit = *state;
+	uint8_t *bitmap = absent_bitmap(kit);
+	struct taking_off taking = {.kit = kit, .slot = kit_slot(kit, PF_KVM_MEM_USERFAULT)};
+	struct touch reader, taker;
+	struct uffd_msg event;
+	struct vcpu vcpu;
+	bool waited;
+
+	taking.slot.userfault_bitmap = (uintptr_t)bitmap;
+	assert_int_equal(kit_set_slot(kit, &taking.slot), 0);
+	taking.slot.flags &= ~PF_KVM_MEM_USERFAULT;
+	vcpu_open(&vcpu, kit, LOAD, 0);
+	touch_start(&reader, run_blocking, &vcpu);
+	wait_readable(kit->uffd);
+	assert_int_equal(read(kit->uffd, &event, sizeof(event)), sizeof(event));
+	assert_int_equal(event.arg.pagefault.address & ~(uint64_t)(PAGE - 1), (uintptr_t)bitmap);
+	touch_start(&taker, take_off, &taking);
+	WAIT_UNTIL(atomic_load(&taking.done) || stands_in_ioctl(&taking));
+	waited = !atomic_load(&taking.done);
+	all_its_bits_are_set(kit, bitmap);
+	assert_int_equal(touch_end(&reader), (uint64_t)-EFAULT);
+	assert_int_equal(touch_end(&taker), 0);
+	assert_true(waited);
+	munmap(bitmap, PAGE);
+	assert_int_equal(vcpu_run(&vcpu), KVM_EXIT_HLT);
+	vcpu_close(&vcpu);
+}
+
+/* A vCPU that reads one page for ever, and serves its own faults; what it must not read ends it. */
+struct reading {
+	struct vcpu vcpu;
+	pthread_mutex_t page; /* filled and its bit cleared, or its bit set and taken: either as one */
+	atomic_uint faults;
+	atomic_bool stop;
+};
+
+static uint64_t read_and_serve(void *argument)
+{
+	struct reading *reading = argument;
+	struct vcpu *vcpu = &reading->vcpu;
+	const uint8_t *port = (uint8_t *)vcpu->run;
+	uint64_t reads = 0;
+
+	while (!atomic_load(&reading->stop)) {
+		int said = vcpu_run(vcpu);
+
+		if (said == -EFAULT && bit_is_set(vcpu->kit, DATA)) {
+			pthread_mutex_lock(&reading->page);
+			kit_write(vcpu->kit, DATA, 1);
+			bit_clear(vcpu->kit, DATA);
+			pthread_mutex_unlock(&reading->page);
+			atomic_fetch_add(&reading->faults, 1);
+		} else if (said != KVM_EXIT_IO ||
+			   port[vcpu->run->io.data_offset] != low_byte(DATA)) {
+			return 0;
+		}
+		reads++;
+	}
+	return reads;
+}
+
+/* The order that the bitmap's user keeps: the bit, then the page.  Never does the vCPU read a hole's zeros. */
+static void a_bit_that_is_set_before_its_page_is_taken_holds(void **state)
+{
+	static struct reading reading = {.page = PTHREAD_MUTEX_INITIALIZER};
+	const struct kit *kit = *state;
+	struct touch touch;
+	int punched;
+
+	start(&reading.vcpu, kit, FOREVER);
+	touch_start(&touch, read_and_serve, &reading);
+	for (unsigned i = 0; i < 300; i++) {
+		unsigned before = atomic_load(&reading.faults);
+
+		pthread_mutex_lock(&reading.page);
+		bit_set(kit, DATA);
+		punched = fallocate(kit->gmem, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    DATA * PAGE, PAGE);
+		pthread_mutex_unlock(&reading.page);
+		assert_int_equal(punched, 0);
+		WAIT_UNTIL(atomic_load(&reading.faults) != before);
+	}
+	atomic_store(&reading.stop, true);
+	assert_int_not_equal(touch_end(&touch), 0);
+	vcpu_close(&reading.vcpu);
 }
 
 /* How often the vCPU left for the page's bit; UINT64_MAX if it did anything but that and reading it. */
@@ -451,10 +655,14 @@ int main(void)
 		TEST(once_the_flag_is_off_no_bit_matters),
 		TEST(the_flag_comes_on_for_a_slot_that_was_made_without_it),
 		TEST(nothing_but_the_flag_changes_in_a_slot),
+		TEST(while_the_flag_is_on_another_bitmap_is_refused),
+		TEST(off_and_on_again_the_flag_brings_another_bitmap),
 		TEST(a_bitmap_lies_where_longs_do_in_user_memory),
 		TEST(a_bitmap_that_cannot_be_read_is_no_missing_page),
 		TEST(an_ordinary_slot_can_have_one_as_well),
 		TEST(without_the_flag_a_vcpu_reads_zeros_and_nobody_is_told),
+		TEST(whoever_still_reads_the_bitmap_is_waited_for),
+		TEST(a_bit_that_is_set_before_its_page_is_taken_holds),
 		TEST(the_flag_comes_and_goes_while_a_vcpu_runs),
 		TEST(another_process_serves_it_all),
 	};
