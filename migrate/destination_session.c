@@ -284,6 +284,7 @@ static int start_bulk(struct destination *destination, struct pf_greeting *greet
 			  &destination->agent.inbox, i + 1, destination->agent.epoch,
 			  &pf_receiver_user, receiver, name, err))
 		return -1;
+	pf_link_watch(&destination->bulk[i], &destination->agent.link_timeout_ns);
 	pf_resume_bulk(destination, i);
 	return 0;
 }

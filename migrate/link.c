@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/urgency.h"
 #include "migrate/greet.h"
+#include "net/tcp.h"
 
 #define FULL_BOX_MS 1
 #define FLUSH_NS (2 * PF_NS_PER_S) /* the longest that a control frame waits for room */
@@ -88,6 +89,15 @@ static void beat(struct pf_channel *channel)
 		(void)!pf_channel_put(channel, &frame, NULL);
 }
 
+static void tell_news(struct pf_mailbox *inbox, uint32_t origin, uint32_t number,
+		      enum pf_pulse_news news)
+{
+	if (news == PF_PULSE_SUSPECT || news == PF_PULSE_TRUST)
+		(void)pf_mail_post(inbox, origin,
+				   news == PF_PULSE_SUSPECT ? PF_MAIL_SUSPECT : PF_MAIL_TRUST, number,
+				   NULL, 0);
+}
+
 int pf_pulse_judge(struct pf_pulse *pulse, struct pf_channel *channel, struct pf_mailbox *inbox,
 		   uint32_t origin, struct pf_err *err)
 {
@@ -101,15 +111,40 @@ int pf_pulse_judge(struct pf_pulse *pulse, struct pf_channel *channel, struct pf
 		return pf_err_hint(err, "the network, or its process, stands still; --link-timeout says "
 					"how long that is borne with");
 	}
-	if (news != PF_PULSE_NOTHING)
-		(void)pf_mail_post(inbox, origin, PF_MAIL_SUSPECT, news == PF_PULSE_SUSPECT, NULL, 0);
+	tell_news(inbox, origin, 0, news);
 	if (pf_pulse_due(pulse, now))
 		beat(channel);
 	return 0;
 }
 
+/* A bulk connection's turn: -1 as there. */
+static int judge_stall(struct pf_link *link, struct pf_err *err)
+{
+	uint64_t now = pf_now_ns(), sent = pf_channel_bytes(link->channel, false);
+	enum pf_pulse_news news;
+	struct pf_flight flight;
+
+	if (!pf_stall_due(&link->stall, now, sent))
+		return 0;
+	flight.waits = pf_tcp_waits(pf_conn_fd(pf_channel_conn(link->channel)), &flight.age_ns,
+				    &flight.rtt_ns);
+	news = pf_stall_look(&link->stall, now, sent, &flight);
+	tell_news(link->inbox, link->origin, link->number, news);
+	if (news != PF_PULSE_SILENT)
+		return 0;
+	pf_err_set(err, PF_ERR_UNREACHABLE,
+		   "bulk connection %u: what was sent is not acknowledged, for %llu ms", link->number,
+		   (unsigned long long)((now - link->stall.since_ns) / PF_NS_PER_MS));
+	return pf_err_hint(err, "the network has lost this connection alone: a firewall's, or one path of "
+				"several?");
+}
+
 static void begin_watch(struct pf_link *link, const struct pf_mail *mail)
 {
+	if (link->number > 0) {
+		memcpy(&link->stall.timeout_ns, mail->data, sizeof(link->stall.timeout_ns));
+		return;
+	}
 	memcpy(&link->pulse.timeout_ns, mail->data, sizeof(link->pulse.timeout_ns));
 	pf_pulse_begin(&link->pulse, pf_now_ns(), pf_channel_bytes(link->channel, true),
 		       pf_channel_bytes(link->channel, false), 0);
@@ -238,7 +273,10 @@ static void look(struct pf_link *link, bool busy)
 		{.fd = pf_conn_fd(conn), .events = pf_channel_wants(link->channel)},
 		{.fd = link->outbox.event_fd, .events = POLLIN},
 	};
-	uint64_t wake = pf_sooner_ns(link->wake_ns, pf_pulse_wake_ns(&link->pulse));
+	uint64_t judge = pf_sooner_ns(pf_pulse_wake_ns(&link->pulse),
+				      pf_stall_wake_ns(&link->stall,
+						       pf_channel_bytes(link->channel, false)));
+	uint64_t wake = pf_sooner_ns(link->wake_ns, judge);
 	struct timespec timeout = pf_left_until(wake, pf_now_ns());
 
 	if (busy)
@@ -263,7 +301,8 @@ static int serve(struct pf_link *link, struct pf_err *err)
 		if (more < 0)
 			return -1;
 		link->frames_here = more;
-		if (pf_pulse_judge(&link->pulse, link->channel, link->inbox, link->origin, err))
+		if (pf_pulse_judge(&link->pulse, link->channel, link->inbox, link->origin, err) ||
+		    judge_stall(link, err))
 			return -1;
 		if (send_frames(link, &sending, err))
 			return hear_out(link, err, err);

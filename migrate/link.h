@@ -16,6 +16,7 @@
 #include "base/mailbox.h"
 #include "base/spin.h"
 #include "core/pulse.h"
+#include "core/stall.h"
 #include "net/channel.h"
 
 #define PF_FRAMES_AT_ONCE 32u	/* taken from a connection before something else gets its turn */
@@ -28,7 +29,7 @@ enum pf_mail_kind {
 	PF_MAIL_GO_ON,	  /* destination, the session was taken up: urgent: ask again, data as EXPECT's; bulk 1:
 			     say what was received */
 	PF_MAIL_EXPECT,	  /* destination urgent: say REGIONS_OK; data: const struct pf_region_table *[1] */
-	PF_MAIL_WATCH,	  /* urgent: judge the peer's silence; data: const _Atomic uint64_t *[1], struct pf_pulse */
+	PF_MAIL_WATCH,	  /* judge the peer's silence; data: const _Atomic uint64_t *[1] */
 	PF_MAIL_SERVE,	  /* source urgent: answer requests from now on */
 	PF_MAIL_STATE,	  /* source bulk 1: send the device state; data: struct pf_mail_state */
 	PF_MAIL_PUSH,	  /* source bulk: push pages from now on */
@@ -44,7 +45,8 @@ enum pf_mail_kind {
 	/* a thread -> main */
 	PF_MAIL_FRAME = 64, /* number: frame type; data: body */
 	PF_MAIL_DOWN,	    /* data: struct pf_err; the thread ends */
-	PF_MAIL_SUSPECT,    /* urgent: nothing was heard for a while; number 0: now it was */
+	PF_MAIL_SUSPECT,    /* number: of a link; nothing was heard for a while */
+	PF_MAIL_TRUST,	    /* number: of that link; now it was */
 	PF_MAIL_CONNECTED,  /* source connect thread: data: struct pf_connected */
 	PF_MAIL_MET,	    /* source race thread: data: struct pf_met (migrate/source_race.h) */
 	PF_MAIL_BULK,	    /* source race thread: data: struct pf_met_bulk */
@@ -100,7 +102,8 @@ struct pf_link {
 	const struct pf_link_user *user;
 	void *opaque;
 	struct pf_spin spin; /* main may set its limit, which is 0 at first */
-	struct pf_pulse pulse; /* off until PF_MAIL_WATCH */
+	struct pf_pulse pulse; /* urgent; off until PF_MAIL_WATCH */
+	struct pf_stall stall; /* bulk; likewise */
 	bool mail_here, frames_here; /* as far as is known: there may be */
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
 	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
@@ -128,8 +131,8 @@ void pf_link_join(struct pf_link *link, bool goodbye);
  * within 2 s; else the connection is taken for dead. */
 void pf_link_stop(struct pf_link *link, bool goodbye);
 
-/* Main: sends signs of life, and takes the peer's silence for the end of the connection; *timeout_ns
- * outlives the thread. */
+/* Main: takes the peer's silence for the end of the connection.  Urgent sends signs of life for that, bulk looks
+ * whether what it sends is acknowledged; *timeout_ns outlives the thread. */
 void pf_link_watch(struct pf_link *link, const _Atomic uint64_t *timeout_ns);
 /* Main: frames that name pages of this table may come from here on; it outlives the thread. */
 void pf_link_agree(struct pf_link *link, const struct pf_region_table *table);

@@ -41,8 +41,8 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		return; /* from a connection that is gone */
 	if (mail->kind == PF_MAIL_FRAME)
 		pf_source_frame(source, mail);
-	else if (mail->kind == PF_MAIL_SUSPECT)
-		pf_source_suspect(source, mail->number);
+	else if (mail->kind == PF_MAIL_SUSPECT || mail->kind == PF_MAIL_TRUST)
+		pf_source_suspect(source, mail->number, mail->kind == PF_MAIL_SUSPECT);
 	else if (mail->kind == PF_MAIL_RECEIVED)
 		on_received(source);
 	else if (mail->kind == PF_MAIL_DOWN && mail->number > 0)

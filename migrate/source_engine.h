@@ -26,6 +26,7 @@ struct source {
 	struct pf_racer *racer; /* connects again after OFFERED; NULL: not now */
 	uint32_t races;		/* so far: the origin of the racer's mails */
 	bool met;		/* its WELCOME has led to the link that stands: it makes the bulk connections */
+	uint32_t suspected;	/* a bit for each link that does not speak, 0: urgent */
 	bool held;		/* `pause`: nothing is connected until `recover` */
 	uint32_t connects;	/* where to connect to: --connect, or what `recover` said */
 	struct pf_endpoint connect[PF_CONNECTS_MAX];
@@ -108,9 +109,9 @@ void pf_source_race(struct source *source);
 /* Offered, and no link: it has to be made. */
 bool pf_source_is_cut(const struct source *source);
 void pf_source_stop_race(struct source *source);
-/* From the race thread, and from the urgent thread (PF_MAIL_SUSPECT). */
+/* From the race thread, and from a link's (PF_MAIL_SUSPECT, PF_MAIL_TRUST). */
 void pf_source_race_mail(struct source *source, struct pf_mail *mail);
-void pf_source_suspect(struct source *source, bool suspected);
+void pf_source_suspect(struct source *source, uint32_t link, bool suspected);
 /* struct pf_agent_ops */
 void pf_source_path(void *engine, unsigned news, const struct pf_path *path);
 int pf_source_pause(void *engine, struct pf_err *err);

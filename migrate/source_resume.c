@@ -75,14 +75,16 @@ static void race_again(struct source *source)
 	pf_source_race(source);
 }
 
-void pf_source_suspect(struct source *source, bool suspected)
+void pf_source_suspect(struct source *source, uint32_t link, bool suspected)
 {
 	enum pf_record record = source->agent.record;
 
+	source->suspected &= ~(UINT32_C(1) << link);
+	source->suspected |= (uint32_t)suspected << link;
 	if (suspected && (record == PF_RECORD_OFFERED || record == PF_RECORD_GONE))
 		pf_source_race(source);
-	/* It speaks again, before another one stood. */
-	else if (!suspected && source->racer && !source->met)
+	/* All speak again, before another one stood. */
+	else if (source->suspected == 0 && source->racer && !source->met)
 		pf_source_stop_race(source);
 }
 
@@ -206,6 +208,9 @@ static void on_bulk(struct source *source, struct pf_met_bulk *bulk)
 	}
 	pf_link_agree(&source->bulk[bulk->number - 1], &source->service.reader.table);
 	pf_source_wake_pushers(source);
+	/* They are made in turn: its work is done, and there may be need of another race. */
+	if (bulk->number == source->agent.options->channels)
+		pf_source_stop_race(source);
 }
 
 void pf_source_race_mail(struct source *source, struct pf_mail *mail)

@@ -39,6 +39,7 @@ static void stop_link(struct source *source, struct pf_link *link)
 void pf_source_part(struct source *source, bool goodbye)
 {
 	source->link_up = false;
+	source->suspected = 0;
 	pf_source_settle(source, goodbye);
 	stop_link(source, &source->urgent);
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++)
@@ -91,8 +92,11 @@ int pf_source_start_bulk(struct source *source, uint32_t i, struct pf_channel *c
 	if (resumed)
 		pf_channel_expect(channel, source->agent.epoch, &source->service.reader.table, 0);
 	snprintf(name, sizeof(name), "bulk-%u", i + 1);
-	return pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
-			     source->agent.epoch, &pf_pusher_user, pusher, name, err);
+	if (pf_link_start(&source->bulk[i], channel, &source->agent.inbox, i + 1,
+			  source->agent.epoch, &pf_pusher_user, pusher, name, err))
+		return -1;
+	pf_link_watch(&source->bulk[i], &source->agent.link_timeout_ns);
+	return 0;
 }
 
 int pf_source_start_urgent(struct source *source, struct pf_channel *channel, bool resumed,
@@ -185,7 +189,9 @@ void pf_source_down(struct source *source, const struct pf_err *err)
 {
 	if (!source->link_up)
 		return;
-	pf_source_stop_race(source);
+	/* Not one that goes for the next link: the destination may have ended this one for that. */
+	if (source->met)
+		pf_source_stop_race(source);
 	pf_source_drop_link(source, err);
 }
 

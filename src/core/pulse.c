@@ -7,7 +7,7 @@ static uint64_t timeout_of(const struct pf_pulse *pulse)
 	return pulse->timeout_ns ? atomic_load_explicit(pulse->timeout_ns, memory_order_relaxed) : 0;
 }
 
-static uint64_t beat_of(uint64_t timeout_ns)
+uint64_t pf_pulse_beat_ns(uint64_t timeout_ns)
 {
 	return timeout_ns / 3 < PF_PULSE_BEAT_NS ? timeout_ns / 3 : PF_PULSE_BEAT_NS;
 }
@@ -51,7 +51,7 @@ enum pf_pulse_news pf_pulse_look(struct pf_pulse *pulse, uint64_t now_ns, uint64
 
 	if (timeout == 0)
 		return PF_PULSE_NOTHING;
-	forgive_absence(pulse, now_ns, beat_of(timeout));
+	forgive_absence(pulse, now_ns, pf_pulse_beat_ns(timeout));
 	if (sent != pulse->sent) {
 		pulse->sent = sent;
 		pulse->said_ns = now_ns;
@@ -71,7 +71,7 @@ bool pf_pulse_due(const struct pf_pulse *pulse, uint64_t now_ns)
 {
 	uint64_t timeout = timeout_of(pulse);
 
-	return timeout > 0 && now_ns - pulse->said_ns >= beat_of(timeout);
+	return timeout > 0 && now_ns - pulse->said_ns >= pf_pulse_beat_ns(timeout);
 }
 
 uint64_t pf_pulse_wake_ns(const struct pf_pulse *pulse)
@@ -82,6 +82,6 @@ uint64_t pf_pulse_wake_ns(const struct pf_pulse *pulse)
 		return 0;
 	verdict = pulse->heard_ns + pulse->patience_ns + (pulse->suspected ? 2 : 1) * timeout;
 	/* From the last look, not from the last word: while nothing can be sent it would not wait. */
-	beat = pulse->looked_ns + beat_of(timeout);
+	beat = pulse->looked_ns + pf_pulse_beat_ns(timeout);
 	return verdict < beat ? verdict : beat;
 }

@@ -32,6 +32,8 @@ struct pf_pulse {
 	bool suspected;
 };
 
+/* From one sign of life to the next. */
+uint64_t pf_pulse_beat_ns(uint64_t timeout_ns);
 /* The connection stands, and so many bytes have come and gone on it. */
 void pf_pulse_begin(struct pf_pulse *pulse, uint64_t now_ns, uint64_t received, uint64_t sent,
 		    uint64_t patience_ns);

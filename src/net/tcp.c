@@ -254,13 +254,31 @@ uint64_t pf_tcp_waiting(int fd)
 	return ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0 ? (uint64_t)waiting : 0;
 }
 
+/* How much of *out there is: an older kernel knows less. */
+static socklen_t get_info(int fd, struct tcp_info *out)
+{
+	socklen_t length = sizeof(*out);
+
+	memset(out, 0, sizeof(*out));
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, out, &length) == 0 ? length : 0;
+}
+
+bool pf_tcp_waits(int fd, uint64_t *out_age_ns, uint64_t *out_rtt_ns)
+{
+	struct tcp_info info;
+
+	(void)get_info(fd, &info);
+	*out_age_ns = (uint64_t)info.tcpi_last_ack_recv * PF_NS_PER_MS;
+	*out_rtt_ns = ((uint64_t)info.tcpi_rtt + UINT64_C(4) * info.tcpi_rttvar) * PF_NS_PER_US;
+	return info.tcpi_unacked > 0 || info.tcpi_probes > 0;
+}
+
 uint64_t pf_tcp_min_rtt_ns(int fd)
 {
-	struct tcp_info info = {0};
-	socklen_t length = sizeof(info);
+	struct tcp_info info;
+	socklen_t length = get_info(fd, &info);
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
-	    length < offsetof(struct tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ||
+	if (length < offsetof(struct tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ||
 	    info.tcpi_min_rtt == UINT32_MAX)
 		return 0;
 	return (uint64_t)info.tcpi_min_rtt * PF_NS_PER_US;

@@ -31,6 +31,11 @@ PF_MUST_USE int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storag
 void pf_tcp_tune(int fd, bool urgent);
 /* Bytes that have come and were not read. */
 uint64_t pf_tcp_waiting(int fd);
+/*
+ * true: something was sent and is not acknowledged, be it a probe of a window that is closed.  *out_age_ns: since
+ * any acknowledgement came; *out_rtt_ns: what one may take (smoothed, and four deviations: RFC 6298).
+ */
+PF_MUST_USE bool pf_tcp_waits(int fd, uint64_t *out_age_ns, uint64_t *out_rtt_ns);
 /* The shortest round trip that the kernel has seen lately; 0: none yet, or not known. */
 uint64_t pf_tcp_min_rtt_ns(int fd);
 

@@ -4,12 +4,17 @@
 It forwards bytes unchanged.  With a budget it lets that many bytes pass towards the destination and
 then stands still, so that a test can look at a migration that is half done for as long as it likes.
 """
+import ctypes
 import select
 import socket
 import struct
 import threading
 
 CHUNK = 65536
+SO_ATTACH_FILTER = 26
+# socket(7): struct sock_fprog with a program of one instruction, BPF_RET | BPF_K: none of the packet is kept.
+DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+DROP_ALL = struct.pack("HxxxxxxP", 1, ctypes.addressof(DROP))
 
 
 class Relay:
@@ -55,6 +60,12 @@ class Relay:
         """Until all of the budget has passed."""
         if not self.stalled.wait(seconds):
             raise AssertionError(f"the relay still waits for {self.budget} bytes")
+
+    def lose(self, number):
+        """From now on the kernel drops whatever comes for that connection, the first being 0, from
+        either end: nothing of it is acknowledged any more, while the others live."""
+        for end in self.pairs[number]:
+            end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, DROP_ALL)
 
     def hold_back(self):
         """From now on nothing passes towards the source."""

@@ -90,6 +90,20 @@ def test_a_connection_that_speaks_again_in_time_is_kept(migration):
         assert "OUTAGE" not in agent.control.names()
 
 
+def test_a_bulk_connection_that_is_lost_alone_is_an_outage(migration):
+    """Urgent lives: its heartbeats say nothing of another flow.  TCP would wait for a quarter of an hour."""
+    more = {"link_timeout": "1000"}
+    migration.start("64M", 1, budget=8 << 20, source={**more, "max_bandwidth": 1 << 20}, destination=more)
+    migration.relay.release()
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    migration.relay.lose(1)
+    for agent in (migration.source, migration.destination):
+        agent.control.wait_event("RECOVERED")
+    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    check_arrives(migration)
+
+
 def test_pause_and_recover(migration):
     migration.start_serving(vcpus=2)
     source, destination = migration.source.control, migration.destination.control

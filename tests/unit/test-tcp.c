@@ -2,6 +2,7 @@
 /* tests/unit/test-tcp.c - listening, connecting against a deadline, priorities. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -84,6 +85,80 @@ static void both_families_and_names_connect(void **state)
 	connect_and_accept("localhost");
 	if (access("/proc/net/if_inet6", F_OK) == 0)
 		connect_and_accept("::1");
+}
+
+struct pair {
+	int listener, client, server;
+};
+
+static struct pair make_pair(void)
+{
+	struct pf_endpoint endpoint;
+	struct sockaddr_storage peer;
+	struct pf_err err;
+	struct pair pair = {.listener = listen_at("127.0.0.1", &endpoint)};
+
+	if (pf_tcp_connect(&endpoint, pf_now_ns() + PATIENCE_NS, -1, &pair.client, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(pf_wait_fd(pair.listener, POLLIN, pf_now_ns() + PATIENCE_NS, -1), 0);
+	assert_int_equal(pf_tcp_accept(pair.listener, &pair.server, &peer), 0);
+	return pair;
+}
+
+static void close_pair(const struct pair *pair)
+{
+	close(pair->client);
+	close(pair->server);
+	close(pair->listener);
+}
+
+/* Once everything is acknowledged that will be; a kernel tells nobody. */
+static bool waits_for_ever(int fd)
+{
+	uint64_t until = pf_now_ns() + PATIENCE_NS, age, rtt;
+
+	while (pf_tcp_waits(fd, &age, &rtt) && age < PF_NS_PER_S)
+		if (pf_now_ns() > until)
+			fail_msg("neither acknowledged nor old");
+	return pf_tcp_waits(fd, &age, &rtt);
+}
+
+static void fill(int fd)
+{
+	static const char bytes[65536];
+
+	while (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0)
+		continue;
+	assert_int_equal(errno, EAGAIN);
+}
+
+/* Its kernel acknowledges all that it has room for, and then that there is none. */
+static void a_receiver_that_does_not_read_is_not_waited_for(void **state)
+{
+	struct pair pair = make_pair();
+	uint64_t age, rtt;
+
+	(void)state;
+	assert_false(pf_tcp_waits(pair.client, &age, &rtt));
+	assert_in_range(rtt, 1, PATIENCE_NS);
+	fill(pair.client);
+	assert_false(waits_for_ever(pair.client));
+	close_pair(&pair);
+}
+
+/* The filter drops what comes, as a firewall would that has forgotten this flow. */
+static void what_nobody_acknowledges_is_waited_for(void **state)
+{
+	struct sock_filter drop = {.code = BPF_RET | BPF_K};
+	struct sock_fprog program = {.len = 1, .filter = &drop};
+	struct pair pair = make_pair();
+
+	(void)state;
+	assert_int_equal(setsockopt(pair.server, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				    sizeof(program)), 0);
+	assert_int_equal(send(pair.client, "x", 1, 0), 1);
+	assert_true(waits_for_ever(pair.client));
+	close_pair(&pair);
 }
 
 static void a_port_in_use_is_named(void **state)
@@ -291,6 +366,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_families_and_names_connect),
+		cmocka_unit_test(a_receiver_that_does_not_read_is_not_waited_for),
+		cmocka_unit_test(what_nobody_acknowledges_is_waited_for),
 		cmocka_unit_test(a_port_in_use_is_named),
 		cmocka_unit_test(nobody_listening_is_unreachable_with_the_address),
 		cmocka_unit_test(a_silent_address_ends_at_the_deadline),
