@@ -177,6 +177,7 @@ static struct pf_demo_report make_report(const struct demo *demo, const struct p
 		.cipher = orchestra->cipher,
 		.guest = &guest->answer,
 		.visits_end = demo->visits_end,
+		.outages = orchestra->outages,
 		.mishaps = orchestra->mishaps,
 	};
 

@@ -75,15 +75,10 @@ static void take_state(struct pf_orchestra *orchestra, struct pf_demo_side *side
 		orchestra->completed_ns = now;
 }
 
-/* A demo needs nobody's help: a state that waits for an operator is its failure. */
-static int judge_state(const struct pf_orchestra *orchestra, const struct pf_demo_side *side,
-		       struct pf_err *err)
+/* An outage is none: agents mend it by themselves, and one that they do not mend makes the demo late. */
+static int judge_state(const struct pf_demo_side *side, struct pf_err *err)
 {
-	static const char *const bad[] = {"failed", "cancelled", "postcopy-paused"};
-
-	if (strcmp(side->state, "postcopy-paused") == 0 && orchestra->mishaps &&
-	    pf_mishaps_now(orchestra->mishaps))
-		return 0; /* it is what was done to them, for a time */
+	static const char *const bad[] = {"failed", "cancelled"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (strcmp(side->state, bad[i]) == 0)
@@ -102,6 +97,17 @@ static bool is_routine(const char *name)
 		if (strcmp(name, routine[i]) == 0)
 			return true;
 	return false;
+}
+
+/* A machine that stands still for longer than --link-timeout is enough: it is said, and no failure. */
+static void note_outage(struct pf_orchestra *orchestra, const struct pf_demo_side *side)
+{
+	if (side != &orchestra->destination ||
+	    (orchestra->mishaps && pf_mishaps_now(orchestra->mishaps)))
+		return;
+	orchestra->outages++;
+	pf_orchestra_say(orchestra, "%-11s nobody has made this outage; the guest is here, and waits for "
+			 "pages until it is over", "demo");
 }
 
 static void show_event(struct pf_orchestra *orchestra, const struct pf_demo_side *side,
@@ -134,7 +140,7 @@ static int take_event(struct pf_orchestra *orchestra, struct pf_demo_side *side,
 	if (strcmp(name, "STATE") == 0) {
 		text = json_string_value(json_object_get(data, "state"));
 		take_state(orchestra, side, text ? text : "?");
-		return judge_state(orchestra, side, err);
+		return judge_state(side, err);
 	}
 	if (strcmp(name, "LISTENING") == 0) {
 		text = json_string_value(json_object_get(data, "address"));
@@ -143,6 +149,8 @@ static int take_event(struct pf_orchestra *orchestra, struct pf_demo_side *side,
 	}
 	if (!is_routine(name))
 		show_event(orchestra, side, name, data);
+	if (strcmp(name, "OUTAGE") == 0)
+		note_outage(orchestra, side);
 	return 0;
 }
 

@@ -45,6 +45,7 @@ struct pf_orchestra {
 	struct pf_demo_side source, destination;
 	struct pf_progress progress;
 	struct pf_termline line;
+	uint64_t outages;	/* of the destination's, that nobody has made */
 	char cipher[64];	/* of the agents' connection, once both are active */
 	uint64_t started_ns;	/* all three: CLOCK_MONOTONIC, 0 before */
 	uint64_t switchover_ns; /* the command was sent */

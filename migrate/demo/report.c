@@ -180,6 +180,7 @@ static void print_counts(const struct pf_demo_report *report, FILE *out)
 		{"faults-vmm", report->faults_vmm, report->taken},
 		{"pages-touched", guest->pages_touched_here, touched},
 		{"worst-stall-us", guest->worst_stall_us, stalled},
+		{"outages", report->outages, report->outages > 0},
 	};
 
 	for (size_t i = 0; i < PF_ARRAY_LEN(numbers); i++)

@@ -25,6 +25,7 @@ struct pf_demo_report {
 	const struct pf_mishaps *mishaps;    /* NULL: nothing was to go wrong */
 	uint64_t total_ns;    /* from the switchover command to completed; 0: it did not */
 	uint64_t postcopy_ns; /* from postcopy-active to completed; 0: it did not */
+	uint64_t outages;     /* that nobody has made */
 	uint64_t visits_end;  /* of all vCPUs once both agents had ended; 0: unknown */
 	bool taken;	      /* from here on: pf_demo_report_take() */
 	uint64_t downtime_us;

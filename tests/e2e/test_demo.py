@@ -35,11 +35,13 @@ NAMES = ["backend", "memory", "network", "cipher", *COUNTS, *RATES, "verdict"]
 class Demo:
     """The demo while it runs: its progress on stderr, and the processes that it started."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, fault=None):
         self.stdout = pathlib.Path(folder, "stdout")
         self.temporary = pathlib.Path(folder, "tmp")
         self.temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        if fault:
+            environment["PAGEFERRY_FAULT"] = fault
         with open(self.stdout, "wb") as out:
             self.process = subprocess.Popen(
                 [program("PAGEFERRY"), "demo", "--memory", "64M", "--vcpus", "2", *options],
@@ -127,8 +129,9 @@ def test_demo_reports_and_leaves_nothing(demo):
     status, lines = demo.wait()
     assert status == 0, demo.said
     assert lines[-1] == f"verdict: identical ({MEMORY} bytes)"
-    assert [line.split(":")[0] for line in lines] == NAMES
     report = values(lines)
+    # A machine that stands still for a second and a half has outages, which are told.
+    assert [name for name in report if name != "outages"] == NAMES
     for name in COUNTS:
         assert re.fullmatch(r"\d+", report[name]), (name, report)
     for name in RATES:
@@ -157,6 +160,29 @@ def test_demo_on_huge_pages(folder):
     assert report["verdict"] == f"identical ({32 << 20} bytes)"
 
 
+@pytest.mark.faults
+def test_an_outage_that_nobody_made_is_told_and_no_failure(folder):
+    """The source stands still in the middle of push, for as long as it takes the destination to notice."""
+    demo = Demo(folder, fault="push=stop")
+    try:
+        demo.wait_said(rb"source +active")
+        demo.look_at_children()
+        keeper = demo.pid_of("--connect")
+        worker, = pathlib.Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        demo.wait_said(rb"destination +OUTAGE")
+        os.kill(int(worker), signal.SIGCONT)
+        status, lines = demo.wait()
+    finally:
+        demo.end()
+    assert status == 0, demo.said
+    assert b"nobody has made this outage" in demo.said
+    assert re.search(rb"OUTAGE.*destination +RECOVERED.*destination +completed", demo.said, re.DOTALL)
+    report = values(lines)
+    assert int(report["outages"]) >= 1
+    assert report["verdict"] == f"identical ({MEMORY} bytes)"
+    demo.check_nothing_is_left()
+
+
 @pytest.fixture
 def outage(folder):
     if os.geteuid() != 0:
@@ -174,7 +200,8 @@ def test_a_cut_and_two_dead_workers_change_no_byte(outage):
     assert source[source.index("--max-bandwidth") + 1] == str(MEMORY // 8)
     status, lines = outage.wait()
     assert status == 0, outage.said
-    assert [line.split(":")[0] for line in lines] == [
+    names = [line.split(":")[0] for line in lines]
+    assert [name for name in names if name != "outages"] == [
         *NAMES[:-1], "cut-ms", *MISHAPS, "resent-after-resume", "verdict"
     ]
     report = values(lines)
