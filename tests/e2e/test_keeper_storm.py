@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_keeper_storm.py - workers of both sides are killed at random moments of a post-copy; the guest is the oracle.
 
-PAGEFERRY_SEED gives the moments again, as far as a machine has the same moments twice; PAGEFERRY_KILLS is how often.
+PAGEFERRY_SEED gives the moments again, as far as a machine has the same moments twice; PAGEFERRY_WORKER_KILLS is
+how often (PAGEFERRY_KILLS is tests/kill's: a count a step, and smaller).
 """
 import os
 import random
@@ -16,7 +17,7 @@ from hugepages import need_pages
 
 pytestmark = pytest.mark.backing
 
-KILLS = int(os.environ.get("PAGEFERRY_KILLS", 20))
+KILLS = int(os.environ.get("PAGEFERRY_WORKER_KILLS", 20))
 SEED = int(os.environ.get("PAGEFERRY_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 31)
 SLOW = 8 << 20  # bytes of push a second: 64 MiB outlast the storm
 
@@ -83,7 +84,7 @@ def check_killed(agent, killed):
     pytest.param(None, 10 * KILLS, id="many", marks=pytest.mark.long),
 ])
 def test_workers_are_killed_and_the_guest_is_right(migration, kinds, kills):
-    print(f"PAGEFERRY_SEED={SEED} PAGEFERRY_KILLS={kills}")
+    print(f"PAGEFERRY_SEED={SEED} PAGEFERRY_WORKER_KILLS={kills}")
     rng = random.Random(SEED)
     huge = kinds is not None and kinds.startswith("hugetlb")
     if huge:
