@@ -22,7 +22,7 @@ from relay import Relay
 SEED = int(os.environ.get("PAGEFERRY_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 31)
 SIDES = ("destination", "source")
 # How often each blow falls in a round of them; Storm.strike_NAME is what it does.
-DECK = {"push": 8, "both": 2, "again": 3, "outage": 3, "handshake": 4, "agents": 1}
+DECK = {"push": 8, "blocked": 2, "both": 2, "again": 3, "outage": 3, "handshake": 4, "agents": 1}
 # Bytes towards the destination in which the second session's handshakes lie, and the beginning of its push.
 HANDSHAKE = (200, 1500, 3000, 4500, 6000, 20000, 60000)
 
@@ -144,6 +144,10 @@ class Storm:
         self.moment(0.25)
         self.epoch = max(line.query()["epoch"] for line in self.lines.values())
         getattr(self, "strike_" + name)()
+        self.check_on()
+
+    def check_on(self):
+        """Both agents work on, and every vCPU."""
         for line in self.lines.values():
             line.wait(self.is_active)
         self.check_vcpus()
@@ -322,6 +326,17 @@ class Storm:
             raise AssertionError(f"nobody asked for a page when the {side} was back") from None
         self.waits[side].append((time.monotonic() - at) * 1000)
 
+    def strike_blocked(self):
+        """While a vCPU, or a device that one waits for, waits for a page that was asked for, and none is pushed:
+        whom the next worker does not have ask again stands, and no page comes by that would let him go on."""
+        self.lines["source"].tell("set-parameters", {"push": False})
+        self.hold_back()
+        self.lines["destination"].watch(lambda status: status["faults"]["open"] > 0)
+        self.kill("blocked", "destination")
+        self.let_back()
+        self.check_on()
+        self.lines["source"].tell("set-parameters", {"push": True})
+
     def strike_both(self):
         self.kill("both", *SIDES)
 
@@ -387,6 +402,13 @@ class Storm:
     def mend(self):
         self.migration.relay.release()
 
+    def hold_back(self):
+        """What the destination says does not arrive."""
+        self.migration.relay.hold_back()
+
+    def let_back(self):
+        self.migration.relay.let_back()
+
     # ---- the sum
 
     def properties(self):
@@ -438,3 +460,9 @@ class LineStorm(Storm):
 
     def mend(self):
         self.network.tell("heal a:eth0 cut")
+
+    def hold_back(self):
+        self.network.tell("cut b:eth0")
+
+    def let_back(self):
+        self.network.tell("heal b:eth0 cut")
