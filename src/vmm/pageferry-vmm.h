@@ -65,7 +65,8 @@
  *
  * An agent whose worker dies starts another, which goes on; nothing of that is seen here.  When the agent itself
  * is gone, dispatch() fails; somebody may start another one for the same migration: see
- * pageferry_vmm_reattach().
+ * pageferry_vmm_reattach().  paused(), ready(), resumed() and resume_refused() are said once, also if nobody is there
+ * to hear it: the next agent is told.
  *
  * Functions return 0, or -1 with the reason in pageferry_vmm_error().
  */

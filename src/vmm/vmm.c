@@ -145,7 +145,7 @@ static int send_message(struct pageferry_vmm *vmm, const struct pf_vmm_message *
 static int check_turn(struct pageferry_vmm *vmm, const char *call, enum pageferry_role role,
 		      enum stage stage)
 {
-	if (vmm->broken)
+	if (vmm->broken && !vmm->left)
 		return pf_err_set(&vmm->err, PF_ERR_STATE,
 				  "%s: the connection to the agent has failed before", call);
 	if (vmm->role != role)
@@ -157,10 +157,22 @@ static int check_turn(struct pageferry_vmm *vmm, const char *call, enum pageferr
 	return 0;
 }
 
+/*
+ * An agent that goes just before it is told is no other than one that went before it read: the VMM has done
+ * what it says, once, and the next agent hears of it by HELLO.  Unsaid, nobody would ever say it: RESUME
+ * comes again, and is a repeat.
+ */
+static bool is_said(const struct pageferry_vmm *vmm, int failed)
+{
+	return !failed || vmm->err.class == PF_ERR_UNREACHABLE;
+}
+
 static int say(struct pageferry_vmm *vmm, const char *call, enum pageferry_role role,
 	       enum stage from, enum stage to)
 {
-	if (check_turn(vmm, call, role, from) || send_message(vmm, &vmm->message, NULL, 0))
+	if (check_turn(vmm, call, role, from))
+		return fail(vmm);
+	if (!vmm->left && !is_said(vmm, send_message(vmm, &vmm->message, NULL, 0)))
 		return fail(vmm);
 	vmm->stage = to;
 	return 0;
@@ -368,8 +380,9 @@ static int send_paused(struct pageferry_vmm *vmm, const void *device_state, size
 
 int pageferry_vmm_paused(struct pageferry_vmm *vmm, const void *device_state, size_t size)
 {
-	if (check_turn(vmm, "pageferry_vmm_paused", PAGEFERRY_SOURCE, PAUSING) ||
-	    send_paused(vmm, device_state, size))
+	if (check_turn(vmm, "pageferry_vmm_paused", PAGEFERRY_SOURCE, PAUSING))
+		return fail(vmm);
+	if (!vmm->left && !is_said(vmm, send_paused(vmm, device_state, size)))
 		return fail(vmm);
 	vmm->stage = PAUSED;
 	return 0;

@@ -47,18 +47,27 @@ static const struct history {
 	 {PF_VMM_COMPLETE}},
 };
 
+static void say_to_vmm(struct scene *scene, enum pf_vmm_type type)
+{
+	if (type == PF_VMM_LOAD)
+		agent_says_load(scene, 1, 1);
+	else
+		agent_says_word(scene, type);
+}
+
+static void agent_asks(struct scene *scene, enum pf_vmm_type type)
+{
+	say_to_vmm(scene, type);
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
+	pf_close_fd(&scene->state_fd);
+}
+
 static void live(struct scene *scene, const struct history *history)
 {
 	scene->answer = history->answers;
 	begin(scene, history->role);
-	for (unsigned i = 0; history->said[i]; i++) {
-		if (history->said[i] == PF_VMM_LOAD)
-			agent_says_load(scene, 1, 1);
-		else
-			agent_says_word(scene, history->said[i]);
-		assert_int_equal(pageferry_vmm_dispatch(scene->vmm), 0);
-		pf_close_fd(&scene->state_fd);
-	}
+	for (unsigned i = 0; history->said[i]; i++)
+		agent_asks(scene, history->said[i]);
 	scene->told[0] = '\0';
 }
 
@@ -147,6 +156,18 @@ static void the_agent_goes(struct scene *scene)
 	pf_close_fd(&scene->listen_fd);
 	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), -1);
 	assert_int_equal(pageferry_vmm_reattach(scene->vmm), 1);
+}
+
+static void agent_asks_and_goes(struct scene *scene, enum pf_vmm_type type)
+{
+	say_to_vmm(scene, type);
+	the_agent_goes(scene);
+	pf_close_fd(&scene->state_fd);
+}
+
+static int say_paused(struct pageferry_vmm *vmm)
+{
+	return pageferry_vmm_paused(vmm, "device state", 12);
 }
 
 static void another_agent_comes(struct scene *scene)
@@ -270,6 +291,42 @@ static void an_agent_that_goes_before_it_is_answered_has_gone(void **state)
 	assert_int_equal(scene->heard.hello.stage, PF_VMM_ACCEPTED);
 }
 
+/* It goes before it hears the answer, or before the VMM has one: the next is told, which asks nobody again. */
+static void what_was_said_to_nobody_the_next_agent_is_told(void **state)
+{
+	static const struct {
+		enum pageferry_role role;
+		enum pf_vmm_type before[2], last; /* what the agent says before it goes */
+		int (*answer)(struct pageferry_vmm *vmm);
+		enum pf_vmm_stage stage;
+	} rows[] = {
+		{SRC, {0}, PF_VMM_PAUSE, say_paused, PF_VMM_STANDS},
+		{DST, {PF_VMM_REGIONS_ACCEPTED}, PF_VMM_LOAD, pageferry_vmm_ready, PF_VMM_LOADED},
+		{DST, {PF_VMM_REGIONS_ACCEPTED, PF_VMM_LOAD}, PF_VMM_RESUME, pageferry_vmm_resumed,
+		 PF_VMM_RUNS},
+	};
+
+	for (size_t i = 0; i < 2 * PF_ARRAY_LEN(rows); i++) {
+		bool at_once = i % 2 == 0;
+		struct scene *scene;
+
+		set_up(state);
+		scene = *state;
+		begin(scene, rows[i / 2].role);
+		for (unsigned k = 0; k < 2 && rows[i / 2].before[k]; k++)
+			agent_asks(scene, rows[i / 2].before[k]);
+		scene->answer = at_once;
+		agent_asks_and_goes(scene, rows[i / 2].last);
+		if (!at_once)
+			assert_int_equal(rows[i / 2].answer(scene->vmm), 0);
+		another_agent_comes(scene);
+		agent_hears(scene, PF_VMM_HELLO);
+		assert_int_equal(scene->heard.hello.stage, rows[i / 2].stage);
+		assert_int_equal(scene->heard.hello.owed, 0);
+		tear_down(state);
+	}
+}
+
 static void a_vmm_that_described_nothing_greets_and_describes(void **state)
 {
 	struct scene *scene = *state;
@@ -306,6 +363,7 @@ int main(void)
 		TEST(another_agent_hears_all_of_it),
 		TEST(another_agent_hears_of_more_vcpus_than_the_socket_holds),
 		TEST(an_agent_that_goes_before_it_is_answered_has_gone),
+		cmocka_unit_test(what_was_said_to_nobody_the_next_agent_is_told),
 		TEST(a_vmm_that_described_nothing_greets_and_describes),
 		TEST(a_migration_that_has_ended_needs_no_agent),
 	};
