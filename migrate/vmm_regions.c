@@ -57,17 +57,27 @@ static int own_uffd(struct pf_guest *guest, uint32_t *index_of, uint32_t fd, int
 	return 0;
 }
 
+/* Else its bitmap says which pages are lost, and stops nobody. */
+static bool traps_vcpus(const struct pf_vmm_region *region)
+{
+	return region->kind == PF_MEMORY_GUEST_MEMFD && region->bitmap_fd != PF_VMM_NO_FD;
+}
+
 static int own_bitmap(const struct pf_vmm_region *region, const int *fds, struct pf_guest_region *to,
 		      struct pf_err *err)
 {
+	int fd;
+
 	to->fill_atomic = region->fill_atomic;
 	to->machine_checks = region->machine_checks;
 	if (region->bitmap_fd == PF_VMM_NO_FD)
 		return 0;
-	to->bitmap_fd = fcntl(fds[region->bitmap_fd], F_DUPFD_CLOEXEC, 3);
-	if (to->bitmap_fd < 0)
-		return pf_err_sys(err, "keeping the userfault bitmap of region %u", region->id);
-	to->has_bitmap = true;
+	fd = fcntl(fds[region->bitmap_fd], F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return pf_err_sys(err, "keeping the bitmap of region %u", region->id);
+	to->has_bitmap = traps_vcpus(region);
+	to->has_lost = !to->has_bitmap;
+	*(to->has_bitmap ? &to->bitmap_fd : &to->lost_fd) = fd;
 	return 0;
 }
 
@@ -99,7 +109,7 @@ enum role { NONE, MEMORY, UFFD, BITMAP, FAULTS };
 static const char *const role_name[] = {
 	[MEMORY] = "the memory",
 	[UFFD] = "the userfaultfd",
-	[BITMAP] = "the userfault bitmap",
+	[BITMAP] = "the bitmap",
 	[FAULTS] = "the fault socket",
 };
 
@@ -173,7 +183,7 @@ static int own_fault_socket(const struct pf_vmm_regions *regions, int *fds, stru
 	const struct pf_vmm_region *traps = NULL;
 
 	for (uint32_t i = 0; i < regions->count; i++)
-		if (regions->region[i].bitmap_fd != PF_VMM_NO_FD)
+		if (traps_vcpus(&regions->region[i]))
 			traps = &regions->region[i];
 	if (!traps) /* a guest_memfd that lacks its bitmap is refused for that */
 		return 0;
@@ -202,12 +212,6 @@ static int check_region(const struct pf_vmm_region *region, bool destination, st
 	} else if (!destination && region->mapping_count > 0) {
 		what = "it has a userfaultfd, and nothing is trapped at the source";
 		hint = "name none at the source";
-	} else if (!destination && region->bitmap_fd != PF_VMM_NO_FD) {
-		what = "it has a userfault bitmap, and nothing is trapped at the source";
-		hint = "name none at the source";
-	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->bitmap_fd != PF_VMM_NO_FD) {
-		what = "it has a userfault bitmap, which is for guest_memfd";
-		hint = "leave it out: vCPUs' accesses to other memory go through its mapping";
 	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->fill_atomic) {
 		what = "it declares fill_atomic, which is for guest_memfd that traps MISSING only, and "
 		       "which no other memory needs";
@@ -264,6 +268,19 @@ int pf_vmm_guest(const struct pf_vmm_regions *regions, int *fds, struct pf_guest
 	return pf_table_check(&out->table, err);
 }
 
+/* At the source a bitmap of any kind of memory has a 1 for each page that is lost already. */
+static int own_lost(const struct pf_vmm_region *from, const int *fds, struct pf_reader *out, uint32_t at,
+		    struct pf_err *err)
+{
+	if (from->bitmap_fd == PF_VMM_NO_FD)
+		return 0;
+	out->region[at].lost_fd = fcntl(fds[from->bitmap_fd], F_DUPFD_CLOEXEC, 3);
+	if (out->region[at].lost_fd < 0)
+		return pf_err_sys(err, "keeping the bitmap of region %u", from->id);
+	out->region[at].has_lost = true;
+	return 0;
+}
+
 int pf_vmm_reader(const struct pf_vmm_regions *regions, int *fds, struct pf_reader *out,
 		  struct pf_err *err)
 {
@@ -283,7 +300,8 @@ int pf_vmm_reader(const struct pf_vmm_regions *regions, int *fds, struct pf_read
 		out->region[i].id = from->id;
 		out->region[i].kind = from->kind;
 		out->region[i].offset = from->offset;
-		if (own_file(from, fds, &out->region[i].fd, err))
+		if (own_file(from, fds, &out->region[i].fd, err) ||
+		    own_lost(from, fds, out, i, err))
 			return -1;
 	}
 	return pf_table_check(&out->table, err);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "memory/lost.h"
 #include "memory/memfile.h"
 #include "memory/proof.h"
 #include "memory/row.h"
@@ -147,6 +148,9 @@ static int check_region(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 		return -1;
 	if (region->has_bitmap && pf_memfile_check_bitmap(region->bitmap_fd, err))
 		return -1;
+	if (region->has_lost &&
+	    pf_lost_check(region->lost_fd, pf_region_pages(&guest->table.region[r]), err))
+		return -1;
 	region->shape = guest->table.region[r];
 	region->file = r;
 	region->placer = pf_placer_of(region->kind); /* the checks let no other through */
@@ -211,20 +215,29 @@ static bool same_file(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
+/* The one that its VMM has handed over, whatever it is for; -1. */
+static int bitmap_of(const struct pf_guest_region *region, const char **out_name)
+{
+	*out_name = region->has_lost ? "bitmap of lost pages" : "userfault bitmap";
+	return region->has_lost ? region->lost_fd : region->has_bitmap ? region->bitmap_fd : -1;
+}
+
 /* A bit is one page's: clearing it for another one would let a vCPU in too early. */
 static int check_bitmaps(const struct pf_guest *guest, uint32_t a, uint32_t b, struct pf_err *err)
 {
 	const struct pf_guest_region *x = &guest->region[a], *y = &guest->region[b];
+	const char *x_name, *y_name;
+	int x_bits = bitmap_of(x, &x_name), y_bits = bitmap_of(y, &y_name);
 
-	if (a != b && x->has_bitmap && y->has_bitmap && same_file(x->bitmap_fd, y->bitmap_fd))
-		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "it shares its userfault bitmap with region %" PRIu32, b);
-	else if (x->has_bitmap && y->fd >= 0 && same_file(x->bitmap_fd, y->fd))
-		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "its userfault bitmap is the memory of region %" PRIu32, b);
-	else if (y->has_bitmap && x->fd >= 0 && same_file(y->bitmap_fd, x->fd))
-		pf_err_set(err, PF_ERR_PROTOCOL,
-			   "its memory is the userfault bitmap of region %" PRIu32, b);
+	if (a != b && x_bits >= 0 && y_bits >= 0 && same_file(x_bits, y_bits))
+		pf_err_set(err, PF_ERR_PROTOCOL, "it shares its %s with region %" PRIu32, x_name,
+			   b);
+	else if (x_bits >= 0 && y->fd >= 0 && same_file(x_bits, y->fd))
+		pf_err_set(err, PF_ERR_PROTOCOL, "its %s is the memory of region %" PRIu32, x_name,
+			   b);
+	else if (y_bits >= 0 && x->fd >= 0 && same_file(y_bits, x->fd))
+		pf_err_set(err, PF_ERR_PROTOCOL, "its memory is the %s of region %" PRIu32, y_name,
+			   b);
 	else
 		return 0;
 	return pf_err_hint(err, "give each region a bitmap in a memfd of its own");
@@ -519,9 +532,12 @@ int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err)
 	struct pf_err later;
 	int failed = 0;
 
-	for (uint32_t r = 0; r < guest->table.count; r++)
+	for (uint32_t r = 0; r < guest->table.count; r++) {
 		if (end_traps(guest, r, failed ? &later : err))
 			failed = -1;
+		if (pf_lost_store(guest, r, failed ? &later : err))
+			failed = -1;
+	}
 	if (unregister_regions(guest, guest->table.count, failed ? &later : err))
 		failed = -1;
 	return failed;
@@ -538,6 +554,8 @@ void pf_guest_done(struct pf_guest *guest)
 			close(guest->region[r].fd);
 		if (guest->region[r].has_bitmap)
 			close(guest->region[r].bitmap_fd);
+		if (guest->region[r].has_lost)
+			close(guest->region[r].lost_fd);
 	}
 	if (guest->has_faults)
 		close(guest->fault_fd);

@@ -42,6 +42,8 @@ struct pf_guest_region {
 	bool machine_checks; /* declared: its VMM tells a vCPU that a page is lost */
 	unsigned long *bits; /* the agent's mapping of the bitmap; only under memory/touch.h */
 	size_t bits_bytes;
+	bool has_lost; /* of other memory: where the VMM is told which pages are lost (memory/lost.h) */
+	int lost_fd;   /* owned, where there is one */
 	enum pf_populated populated;
 	uint32_t populated_first, populated_count; /* into pf_guest.populated, PF_POPULATED_LIST */
 	bool poisons;	 /* all who touch a page can be told that it is lost; set by pf_guest_arm() */
@@ -143,7 +145,7 @@ PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);
 /* WAKEs every mapping: whoever is blocked faults again. */
 PF_MUST_USE int pf_guest_wake_all(const struct pf_guest *guest, struct pf_err *err);
 /*
- * All pages are here: clears every bit of the bitmaps, and unregisters every mapping (a thread that is
+ * All pages are here: clears every bit of the bitmaps, tells which pages are lost, and unregisters every mapping (a thread that is
  * blocked goes on).  Goes through all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
  */
 PF_MUST_USE int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err);

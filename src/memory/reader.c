@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/gmem.h"
+#include "memory/lost.h"
 #include "memory/memfile.h"
 #include "memory/touch.h"
 
@@ -21,6 +23,10 @@ static int check_region(struct pf_reader *reader, uint32_t i, struct pf_err *err
 
 	if (pf_memfile_check(reader->region[i].fd, reader->region[i].kind,
 			     reader->region[i].offset, shape, false, err))
+		return -1;
+	if (reader->region[i].has_lost && !reader->region[i].lost &&
+	    pf_lost_load(reader->region[i].lost_fd, pf_region_pages(shape), &reader->region[i].lost,
+			 err))
 		return -1;
 	if (reader->region[i].kind != PF_MEMORY_GUEST_MEMFD || reader->region[i].map)
 		return 0;
@@ -88,12 +94,32 @@ static int copy_pages(const uint8_t *map, uint64_t first, uint32_t count, uint8_
 	return 0;
 }
 
+/* The first page of [first, end) that was lost before this source had it, or end. */
+static uint64_t next_lost(const struct pf_reader *reader, uint32_t region, uint64_t first, uint64_t end)
+{
+	const unsigned long *bits = reader->region[region].lost;
+
+	return bits ? pf_lost_next(bits, first, end) : end;
+}
+
+/* Within the table, and none of it lost; -1 with errno. */
+static int check_run(const struct pf_reader *reader, const struct pf_run *run)
+{
+	uint64_t end = run->first + run->count;
+
+	if (!pf_run_valid(&reader->table, run))
+		errno = EINVAL;
+	else if (next_lost(reader, run->region, run->first, end) < end)
+		errno = EHWPOISON;
+	else
+		return 0;
+	return -1;
+}
+
 int pf_reader_read(const struct pf_reader *reader, const struct pf_run *run, uint8_t *out)
 {
-	if (!pf_run_valid(&reader->table, run)) {
-		errno = EINVAL;
+	if (check_run(reader, run))
 		return -1;
-	}
 	if (reader->region[run->region].map)
 		return copy_pages(reader->region[run->region].map, run->first, run->count, out);
 	return read_all(reader->region[run->region].fd, out,
@@ -106,10 +132,8 @@ int pf_reader_read_part(const struct pf_reader *reader, const struct pf_part *pa
 	const struct pf_run run = {.region = part->region, .first = part->page, .count = 1};
 	uint32_t page_size;
 
-	if (!pf_run_valid(&reader->table, &run)) {
-		errno = EINVAL;
+	if (check_run(reader, &run))
 		return -1;
-	}
 	page_size = reader->table.region[part->region].page_size;
 	if (part->offset > page_size || part->length > page_size - part->offset) {
 		errno = EINVAL;
@@ -144,7 +168,8 @@ static uint64_t absent_pages(const uint8_t *map, uint64_t first, uint64_t count)
 	return there ? 0 : pages;
 }
 
-uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page)
+/* Lost pages are among them. */
+static uint64_t hole_in_file(const struct pf_reader *reader, uint32_t region, uint64_t page)
 {
 	const struct pf_region_shape *shape = &reader->table.region[region];
 	uint64_t begin = reader->region[region].offset, end = begin + shape->size;
@@ -166,6 +191,13 @@ uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_
 	return (end - at) / shape->page_size;
 }
 
+uint64_t pf_reader_hole(const struct pf_reader *reader, uint32_t region, uint64_t page)
+{
+	uint64_t pages = hole_in_file(reader, region, page);
+
+	return next_lost(reader, region, page, page + pages) - page;
+}
+
 void pf_reader_done(struct pf_reader *reader)
 {
 	for (uint32_t i = 0; i < reader->table.count; i++) {
@@ -173,6 +205,9 @@ void pf_reader_done(struct pf_reader *reader)
 			close(reader->region[i].fd);
 		if (reader->region[i].seeks)
 			close(reader->region[i].seek_fd);
+		if (reader->region[i].has_lost)
+			close(reader->region[i].lost_fd);
+		free(reader->region[i].lost);
 		if (reader->region[i].map)
 			munmap(reader->region[i].map, reader->table.region[i].size);
 	}

@@ -84,9 +84,9 @@ static int put_region(enum pageferry_role role, const struct pageferry_region *f
 	if (has_exits(role, from)) {
 		to->fill_atomic = from->fill_atomic;
 		to->machine_checks = from->machine_checks;
-		if (from->bitmap_fd >= 0)
-			to->bitmap_fd = fd_index(list, from->bitmap_fd);
 	}
+	if ((has_exits(role, from) || from->lost_bitmap) && from->bitmap_fd >= 0)
+		to->bitmap_fd = fd_index(list, from->bitmap_fd);
 	return from->uffd < 0 ? 0 : put_mappings(from, list, to, err);
 }
 

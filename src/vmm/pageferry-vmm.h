@@ -57,6 +57,8 @@
  *      lost one: do not ask.  Look whether `complete` was called, and then at the bit: one that was read
  *      before may have been cleared since, and its page would be taken for lost
  *
+ * A guest that has lost pages and leaves again: hand the bitmap over at the source too, see `lost_bitmap`.
+ *
  * Without that declaration a vCPU that needs such a page waits, and `complete` does not come.  Whoever touches
  * it through the mapping gets SIGBUS, or EHWPOISON of KVM_RUN.
  *
@@ -143,7 +145,7 @@ struct pageferry_region {
 	const struct pageferry_range *ranges; /* PAGEFERRY_POPULATED_LIST; 256 in all regions */
 	size_t range_count;
 	/*
-	 * Destination, PAGEFERRY_GUEST_MEMFD; elsewhere nobody looks at them.
+	 * Destination, PAGEFERRY_GUEST_MEMFD; elsewhere nobody looks at them, but for `lost_bitmap` below.
 	 * bitmap_fd: a memfd with the region's userfault bitmap: page i is bit i of an array of unsigned
 	 * long, as KVM reads it.  Every bit is 1 when it is handed over, but those of pages in `ranges`.  Each region has
 	 * its own.
@@ -155,6 +157,13 @@ struct pageferry_region {
 	bool fill_atomic;
 	/* Destination, PAGEFERRY_GUEST_MEMFD: the VMM has `lost`, and heeds what is said above. */
 	bool machine_checks;
+	/*
+	 * bitmap_fd is a memfd for the pages that are lost, page i in bit i as in a userfault bitmap; of any kind of
+	 * memory.  Destination: every bit is 0, and from `complete` on those of lost pages are 1 (guest_memfd's
+	 * userfault bitmap says the same by itself: this changes nothing there).  Source: pages whose bit is 1
+	 * were lost on the way here.  They are lost to the next host too; without it they would be sent as zeros.
+	 */
+	bool lost_bitmap;
 };
 
 /*

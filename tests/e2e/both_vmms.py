@@ -49,9 +49,11 @@ def access(memory, page):
 
 
 class BothVmms:
-    """source_memory has content() in every page but those of `zeros`; the agents' options may be given."""
+    """source_memory has content() in every page but those of `zeros`; the agents' options may be given.
+    bitmaps: of lost pages, the source's and the destination's."""
 
-    def __init__(self, migration, memory=vmm.Memory, zeros=(), source=None, destination=None):
+    def __init__(self, migration, memory=vmm.Memory, zeros=(), source=None, destination=None,
+                 bitmaps=(None, None)):
         self.pushed = False
         self.threads = concurrent.futures.ThreadPoolExecutor()
         self.destination = migration.start_destination(**(destination or {}))
@@ -59,7 +61,7 @@ class BothVmms:
         self.memory = memory(SIZE)
         self.client = vmm.Client(self.destination.vmm_socket)
         self.client.hello(vmm.DESTINATION)
-        self.client.regions([self.memory.region()])
+        self.client.regions([self.memory.region(bitmap_fd=bitmaps[1])])
         self.client.wait("REGIONS_ACCEPTED")
         self.source.open()
         migration.wait_link()
@@ -68,7 +70,7 @@ class BothVmms:
             os.pwrite(self.source_memory.fd, content(page), page * vmm.PAGE)
         self.source_client = vmm.Client(self.source.vmm_socket)
         self.source_client.hello(vmm.SOURCE)
-        self.source_client.regions([self.source_memory.region(trapped=False)])
+        self.source_client.regions([self.source_memory.region(trapped=False, bitmap_fd=bitmaps[0])])
         self.source.control.command("set-parameters", {"push": False})
         self.source.control.wait_state("active")
 

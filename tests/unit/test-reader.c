@@ -111,6 +111,56 @@ static void a_file_that_was_shrunk_is_an_error_and_no_signal(void **state)
 	assert_int_equal(errno, EIO);
 }
 
+/* A bitmap in a memfd with the bits of two pages of region 1. */
+static int lost_pages(uint64_t first, uint64_t second)
+{
+	int fd = memfd_create("lost", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	const uint64_t bits = UINT64_C(1) << first | UINT64_C(1) << second;
+
+	assert_int_equal(write(fd, &bits, sizeof(bits)), sizeof(bits));
+	return fd;
+}
+
+static void what_was_lost_before_is_neither_read_nor_a_hole(void **state)
+{
+	struct pf_run run = {.region = 1, .first = 5, .count = 4};
+	struct pf_part part = {.region = 1, .page = 7, .length = 64};
+	uint8_t got[4 * PAGE];
+	struct pf_err err = {0};
+
+	(void)state;
+	put_page(1, 6, 106);
+	reader.region[1].has_lost = true;
+	reader.region[1].lost_fd = lost_pages(7, 20);
+	assert_int_equal(pf_reader_check(&reader, &err), 0);
+	pf_reader_seek_holes(&reader);
+	assert_int_equal(pf_reader_read(&reader, &run, got), -1);
+	assert_int_equal(errno, EHWPOISON);
+	assert_int_equal(pf_reader_read_part(&reader, &part, got), -1);
+	assert_int_equal(errno, EHWPOISON);
+	run.count = 2;
+	assert_int_equal(pf_reader_read(&reader, &run, got), 0);
+	assert_int_equal(pf_reader_hole(&reader, 1, 7), 0);
+	assert_int_equal(pf_reader_hole(&reader, 1, 8), 12);
+	assert_int_equal(pf_reader_hole(&reader, 1, 20), 0);
+	assert_int_equal(pf_reader_hole(&reader, 1, 21), PAGES - 21);
+	/* The other region has none. */
+	assert_int_equal(pf_reader_hole(&reader, 0, 0), PAGES);
+}
+
+static void a_bitmap_of_lost_pages_that_is_too_short_is_refused(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	reader.region[1].has_lost = true;
+	reader.region[1].lost_fd = lost_pages(1, 2);
+	assert_int_equal(ftruncate(reader.region[1].lost_fd, 7), 0);
+	assert_int_equal(pf_reader_check(&reader, &err), -1);
+	assert_string_equal(err.text, "region 1 (id 11): its bitmap of lost pages has 7 bytes, too short "
+				      "for a bit for each of its 32 pages (8 bytes)");
+}
+
 static void a_run_outside_of_the_table_is_refused(void **state)
 {
 	static const struct pf_run bad[] = {
@@ -309,6 +359,8 @@ int main(void)
 		CASE(a_run_is_read_from_where_the_region_lies_in_its_file),
 		CASE(a_hole_reads_as_zeros_and_stays_a_hole),
 		CASE(a_file_that_was_shrunk_is_an_error_and_no_signal),
+		CASE(what_was_lost_before_is_neither_read_nor_a_hole),
+		CASE(a_bitmap_of_lost_pages_that_is_too_short_is_refused),
 		CASE(a_run_outside_of_the_table_is_refused),
 		CASE(files_that_are_not_as_said_are_refused),
 		CASE(other_kinds_of_memory_are_refused_by_name),

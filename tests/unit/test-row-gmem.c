@@ -492,11 +492,14 @@ static void a_bitmap_that_shrinks_is_an_error_and_no_signal(void **state)
 
 /* ---- the source ---- */
 
-static void open_reader(struct pf_reader *reader, int fd)
+/* lost_fd: its bitmap of lost pages, or -1. */
+static void open_reader(struct pf_reader *reader, int fd, int lost_fd)
 {
 	struct pf_err err = {0};
 
 	*reader = (struct pf_reader){.table = {.count = 1}};
+	reader->region[0].has_lost = lost_fd >= 0;
+	reader->region[0].lost_fd = lost_fd;
 	reader->table.region[0] = (struct pf_region_shape){.size = PAGES * PAGE, .page_size = PAGE};
 	reader->region[0].fd = fd;
 	reader->region[0].kind = PF_MEMORY_GUEST_MEMFD;
@@ -515,7 +518,7 @@ static void the_source_reads_pages_and_makes_none(void **state)
 	(void)state;
 	page_fill(want, 20, 2);
 	assert_int_equal(pwrite(fd, want, sizeof(want), 20 * PAGE), sizeof(want));
-	open_reader(&reader, fd);
+	open_reader(&reader, fd, -1);
 	memset(bytes, 0xee, sizeof(bytes));
 	assert_int_equal(pf_reader_read(&reader, &run, bytes), 0);
 	assert_true(pf_all_zero(bytes, PAGE));
@@ -527,6 +530,25 @@ static void the_source_reads_pages_and_makes_none(void **state)
 	assert_int_equal(pf_reader_hole(&reader, 0, 20), 0);
 	assert_int_equal(pf_reader_hole(&reader, 0, 21), 0);
 	assert_int_equal(pf_reader_hole(&reader, 0, 22), PAGES - 22);
+	pf_reader_done(&reader);
+}
+
+/* What is left of the userfault bitmap that it arrived with says which; they are absent like any hole. */
+static void the_source_knows_which_absent_pages_were_lost(void **state)
+{
+	const struct pf_run run = {.region = 0, .first = 63, .count = 2};
+	const uint64_t bits[PAGES / 64] = {0, 1};
+	int lost = memfd_create("userfault", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	static uint8_t bytes[2 * PAGE];
+	struct pf_reader reader;
+
+	(void)state;
+	assert_int_equal(write(lost, bits, sizeof(bits)), sizeof(bits));
+	open_reader(&reader, gmem_create(PF_GUEST_MEMFD_WRITE), lost);
+	assert_int_equal(pf_reader_hole(&reader, 0, 0), 64);
+	assert_int_equal(pf_reader_hole(&reader, 0, 64), 0);
+	assert_int_equal(pf_reader_read(&reader, &run, bytes), -1);
+	assert_int_equal(errno, EHWPOISON);
 	pf_reader_done(&reader);
 }
 
@@ -568,6 +590,7 @@ int main(void)
 		cmocka_unit_test(at_the_end_no_bit_is_left),
 		cmocka_unit_test(a_bitmap_that_shrinks_is_an_error_and_no_signal),
 		cmocka_unit_test(the_source_reads_pages_and_makes_none),
+		cmocka_unit_test(the_source_knows_which_absent_pages_were_lost),
 	};
 
 	if (uffd_refused())

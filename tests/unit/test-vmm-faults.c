@@ -135,6 +135,36 @@ static void a_guest_memfd_without_a_bitmap_is_told_as_it_is(void **state)
 	assert_int_equal(scene->heard.regions.region[0].bitmap_fd, PF_VMM_NO_FD);
 }
 
+static int describe_memfd(struct scene *scene, bool named)
+{
+	pf_auto_fd int memory = memory_of("memory"), bitmap = bitmap_of_losses();
+	const struct pageferry_region region = {
+		.size = MIB, .page_size = PAGE, .kind = PAGEFERRY_MEMFD, .fd = memory, .uffd = -1,
+		.bitmap_fd = bitmap, .lost_bitmap = named};
+
+	return pageferry_vmm_regions(scene->vmm, &region, 1);
+}
+
+static void a_bitmap_of_lost_pages_comes_where_it_is_named(void **state)
+{
+	struct scene *scene = *state;
+
+	for (unsigned named = 0; named < 2; named++) {
+		if (named) {
+			tear_down(state);
+			set_up(state);
+			scene = *state;
+		}
+		connect_as(scene, PAGEFERRY_SOURCE);
+		agent_hears(scene, PF_VMM_HELLO);
+		assert_int_equal(describe_memfd(scene, named), 0);
+		agent_hears(scene, PF_VMM_REGIONS);
+		assert_int_equal(scene->fd_count, 1 + named);
+		assert_int_equal(scene->heard.regions.region[0].bitmap_fd != PF_VMM_NO_FD, named);
+		assert_false(scene->heard.regions.has_fault_socket);
+	}
+}
+
 static void other_memory_and_the_source_have_no_fault_socket(void **state)
 {
 	struct scene *scene = *state;
@@ -510,6 +540,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_memfd_comes_with_its_bitmap_and_a_fault_socket),
 		TEST(a_guest_memfd_without_a_bitmap_is_told_as_it_is),
+		TEST(a_bitmap_of_lost_pages_comes_where_it_is_named),
 		TEST(other_memory_and_the_source_have_no_fault_socket),
 		TEST(a_refused_description_leaves_no_socket_and_can_be_mended),
 		TEST(a_fault_travels_and_is_resolved_once),
