@@ -137,7 +137,10 @@ int pf_destination_regions_again(struct destination *destination,
 
 	if (found < 0)
 		return -1;
-	/* This directory knows nothing of it; the state table knows what that means. */
+	/* This directory knows nothing of its memory, and nothing in there is needed: it is trapped anew. */
+	if (found == 1 && hello->stage == PF_VMM_ACCEPTED)
+		return 1;
+	/* Or there is, and the state table knows what that means. */
 	if (found == 1) {
 		pf_destination_vmm_back(destination, hello);
 		return 0;

@@ -83,7 +83,8 @@ void pf_destination_vmm_lost(void *engine, const struct pf_err *why);
 PF_MUST_USE int pf_destination_again(struct destination *destination, struct pf_err *err);
 /* The guest is described and trapped: from here on it is the pager's. */
 void pf_destination_serve_guest(struct destination *destination);
-/* REGIONS of a VMM that has been served before, and says so in its HELLO.  -1: as of pf_vmm_callbacks. */
+/* REGIONS of a VMM that has been served before, and says so in its HELLO.  1: as if it had not been; -1: as of
+ * pf_vmm_callbacks. */
 PF_MUST_USE int pf_destination_regions_again(struct destination *destination,
 					     const struct pf_vmm_regions *regions, int *fds,
 					     struct pf_err *err);

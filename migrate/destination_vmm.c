@@ -15,25 +15,32 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 {
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
+	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
 	struct pf_guest *guest = &destination->guest;
+	int anew = 1;
 
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
-	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH)
-		return pf_destination_regions_again(destination, regions, fds, err);
+	if (hello->stage != PF_VMM_FRESH)
+		anew = pf_destination_regions_again(destination, regions, fds, err);
+	if (anew <= 0)
+		return anew;
 	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
 	pf_agent_note(agent, PF_DE_VMM_REGIONS);
 	if (agent->ending)
 		return 0;
-	/* What is armed is in pf_guest, and dup(2)ed or moved out of fds: so it is kept before. */
+	/* What is armed is in pf_guest, and dup(2)ed or moved out of fds: so it is kept before.  Whoever is
+	 * blocked since an agent that is gone with its state directory traps again. */
 	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-	    pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err)) {
+	    pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err) ||
+	    (hello->stage != PF_VMM_FRESH && pf_guest_wake_all(guest, err))) {
 		pf_guest_done(guest);
 		return pf_err_prefix(err, "its memory");
 	}
 	if (pf_vmm_save_regions(&agent->dir, regions, err))
 		return -1;
 	pf_room_check(agent, guest);
+	destination->loads += hello->owed;
 	pf_destination_serve_guest(destination);
 	pf_fault(PF_FAULT_ARMED);
 	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);

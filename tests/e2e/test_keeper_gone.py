@@ -4,8 +4,13 @@
 It is given what it was given before.  Its VMM has kept its descriptors, looks for an agent, and says how it
 is and what memory it has: so nothing of the guest was in the agent.
 """
+import shutil
+
 import pytest
 
+import vmm_client as vmm
+from both_vmms import BothVmms, content
+from processes import DEADLINE
 from test_keeper import finish, wait_gone
 
 pytestmark = pytest.mark.backing
@@ -13,10 +18,17 @@ pytestmark = pytest.mark.backing
 STUBBORN = (("--reattach",), ("--reattach",))
 
 
-def kill_agent(agent, guest):
+ACCEPTED = 2  # proto/vmm.proto, Stage
+
+
+def kill_both(agent):
     worker = agent.worker()
     agent.kill()
     wait_gone(worker)
+
+
+def kill_agent(agent, guest):
+    kill_both(agent)
     guest.wait_word("agent gone")
 
 
@@ -36,6 +48,47 @@ def test_in_set_up(migration, side):
     kill_agent(getattr(migration, side), getattr(migration, side + "_guest"))
     start_again(migration, side)
     finish(migration)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_in_set_up_with_a_new_state_directory(migration, side):
+    """What the agent had noted is lost: its VMM's memory is described, and trapped, as for the first time."""
+    migration.start("64M", 2, guests=STUBBORN)
+    agent = getattr(migration, side)
+    kill_agent(agent, getattr(migration, side + "_guest"))
+    shutil.rmtree(agent.state_dir)
+    start_again(migration, side)
+    finish(migration)
+
+
+@pytest.fixture(name="both")
+def both_vmms(migration):
+    """Closed also where the test fails: a thread that is blocked would keep pytest from its end."""
+    both = BothVmms(migration)
+    yield both
+    both.close()
+
+
+def test_who_waited_for_an_agent_that_is_gone_with_its_state_directory(migration, both):
+    """The event was read by the one that is gone, and a LOAD of it is still to be answered."""
+    touched = both.touch(5)
+    migration.wait_status(both.destination, lambda status: status["faults"]["open"] == 1)
+    kill_both(both.destination)
+    shutil.rmtree(both.destination.state_dir)
+    both.client.close()
+    both.destination = migration.start_destination(listen=migration.address)
+    both.client = vmm.Client(both.destination.vmm_socket)
+    both.client.say("HELLO", vmm.message(f1=1, f2=vmm.DESTINATION, f3=vmm.varint(1), f4=ACCEPTED, f5=1))
+    both.client.regions([both.memory.region()])
+    both.client.wait("REGIONS_ACCEPTED")
+    both.client.say("READY")  # to that LOAD: it passes for no other
+    both.destination.control.wait_state("active")
+    both.source.control.wait_state("active")
+    both.switch_over()
+    assert touched.result(DEADLINE) == content(5)
+    both.push()
+    both.client.wait("COMPLETE")
+    assert (both.source.wait(), both.destination.wait()) == (0, 0)
 
 
 def test_both_in_set_up(migration):
