@@ -537,8 +537,8 @@ static int open_all(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm, 
 	start = pf_machine_start(agent->machine, agent->record, held);
 	agent->state = start->state;
 	agent->start_action = start->action;
-	if (pf_watchdog_open(agent->loop, agent->kept, agent->ops->boxes, agent->engine,
-			     &agent->watchdog, err))
+	if (pf_watchdog_open(agent->loop, agent->kept, agent->ops->boxes, agent->ops->late,
+			     agent->engine, &agent->watchdog, err))
 		return -1;
 	return open_events(agent, err) || open_paths(agent, err) || open_sockets(agent, vmm, err) ? -1 : 0;
 }

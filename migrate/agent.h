@@ -42,6 +42,7 @@ struct pf_agent_ops {
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 	pf_watchdog_boxes boxes; /* of its threads */
+	pf_watchdog_late late;
 };
 
 struct pf_agent {

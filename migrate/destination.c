@@ -80,8 +80,16 @@ static size_t destination_boxes(void *engine, struct pf_mailbox **out)
 	return count;
 }
 
+static bool destination_late(void *engine, uint64_t now_ns)
+{
+	const struct destination *destination = engine;
+
+	return pf_acceptor_late(destination->acceptor, now_ns);
+}
+
 static const struct pf_agent_ops destination_ops = {
 	.boxes = destination_boxes,
+	.late = destination_late,
 	.set = destination_set,
 	.pause = pf_destination_pause,
 	.recover = pf_destination_recover,

@@ -51,6 +51,8 @@ PF_MUST_USE int pf_acceptor_open(const struct pf_options *options, int listen_fd
 				 struct pf_err *err);
 /* The socket that it listens on; borrowed. */
 int pf_acceptor_fd(const struct pf_acceptor *acceptor);
+/* Main: whether it, or who greets for it, is not back when it meant to be. */
+bool pf_acceptor_late(const struct pf_acceptor *acceptor, uint64_t now_ns);
 /*
  * Starts the thread.  Every connection that passes TLS, names and HELLO within 5 s comes as PF_MAIL_GREETING, any other as
  * PF_MAIL_STRANGER; at most 8 are in their handshake at once, the others wait in the kernel.

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/term.h"
 #include "migrate/destination.h"
 #include "migrate/greet.h"
 #include "net/tcp.h"
@@ -34,6 +35,7 @@ struct greeter {
 	bool started;
 	_Atomic bool done;
 	_Atomic bool told; /* to make room */
+	struct pf_term term;
 	uint64_t since_ns;
 	int fd;
 	int leave_fd; /* readable once the greeter must go: for a newcomer, or since the acceptor stops */
@@ -48,6 +50,7 @@ struct pf_acceptor {
 	int settled_fd; /* a greeter is done: its slot can be taken again */
 	pthread_t thread;
 	bool started;
+	struct pf_term term;
 	struct greeter greeter[GREETERS];
 };
 
@@ -110,6 +113,7 @@ static void *greeter_thread(void *opaque)
 				 sizeof(greeting))) {
 		pf_channel_free(greeting.channel);
 	}
+	pf_term_set(&greeter->term, 0);
 	atomic_store(&greeter->done, true);
 	(void)eventfd_write(acceptor->settled_fd, 1);
 	return NULL;
@@ -178,7 +182,9 @@ static void greet_one(struct pf_acceptor *acceptor, struct greeter *greeter)
 	atomic_store(&greeter->told, false);
 	atomic_store(&greeter->done, false);
 	pf_sockaddr_print(&peer, greeter->address);
+	pf_term_set(&greeter->term, greeter->since_ns + GREET_NS + PF_TERM_GRACE_NS);
 	if (pthread_create(&greeter->thread, NULL, greeter_thread, greeter)) {
+		pf_term_set(&greeter->term, 0);
 		pf_close_fd(&greeter->fd);
 		return;
 	}
@@ -210,9 +216,11 @@ static void *acceptor_thread(void *opaque)
 		};
 		eventfd_t ignored;
 
+		pf_term_set(&acceptor->term, 0);
 		(void)poll(pfd, 3, patience_ms > 0 ? patience_ms : -1);
+		pf_term_set(&acceptor->term, pf_now_ns() + PF_TERM_GRACE_NS);
 		if (pfd[0].revents)
-			return NULL;
+			return NULL; /* main waits for it, and feeds nobody meanwhile */
 		if (pfd[1].revents)
 			(void)eventfd_read(acceptor->settled_fd, &ignored);
 		if (pfd[2].revents && greeter)
@@ -274,6 +282,15 @@ int pf_acceptor_open(const struct pf_options *options, int listen_fd, struct pf_
 	}
 	*out = acceptor;
 	return 0;
+}
+
+bool pf_acceptor_late(const struct pf_acceptor *acceptor, uint64_t now_ns)
+{
+	bool late = pf_term_is_over(&acceptor->term, now_ns);
+
+	for (unsigned i = 0; i < GREETERS; i++)
+		late = late || pf_term_is_over(&acceptor->greeter[i].term, now_ns);
+	return late;
 }
 
 int pf_acceptor_fd(const struct pf_acceptor *acceptor)

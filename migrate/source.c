@@ -103,8 +103,17 @@ static size_t source_boxes(void *engine, struct pf_mailbox **out)
 	return count;
 }
 
+static bool source_late(void *engine, uint64_t now_ns)
+{
+	const struct source *source = engine;
+
+	return pf_racer_late(source->racer, now_ns) ||
+	       (source->connector.started && pf_term_is_over(&source->connector.term, now_ns));
+}
+
 static const struct pf_agent_ops source_ops = {
 	.boxes = source_boxes,
+	.late = source_late,
 	.set = source_set,
 	.path = pf_source_path,
 	.pause = pf_source_pause,

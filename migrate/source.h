@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "base/term.h"
 #include "core/credit.h"
 #include "core/pace.h"
 #include "core/push.h"
@@ -121,6 +122,7 @@ struct pf_connector {
 	int cancel_fd;
 	pthread_t thread;
 	bool started;
+	struct pf_term term;
 };
 
 /* The inbox outlives it, and lets go of connections that nobody took. */

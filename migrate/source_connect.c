@@ -140,9 +140,11 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		};
 
 		memset(out, 0, sizeof(*out));
+		pf_term_set(&connector->term, pf_call_term_ns(&attempt.call));
 		if (connect_all(&attempt, &failure) == 0)
 			return 0;
 		pf_connected_free(out);
+		pf_term_set(&connector->term, 0);
 		over = pf_now_ns() >= connector->deadline_ns;
 		/* An attempt that the deadline cut short knows less than the one before it. */
 		if (i == 0 || !over || failure.class != PF_ERR_UNREACHABLE)
@@ -172,6 +174,7 @@ static void *connect_thread(void *opaque)
 		(void)pf_mail_post(connector->inbox, 0, PF_MAIL_GIVE_UP, 0, &err, sizeof(err));
 	}
 	explicit_bzero(connected.secret, sizeof(connected.secret));
+	pf_term_set(&connector->term, 0);
 	return NULL;
 }
 

@@ -19,9 +19,11 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/term.h"
 #include "core/race.h"
 #include "core/switchover.h"
 #include "migrate/link.h"
+#include "migrate/watchdog.h"
 
 struct entrant {
 	struct pf_racer *racer;
@@ -31,6 +33,7 @@ struct entrant {
 	int leave_fd, go_fd; /* readable: end; say HELLO */
 	struct pf_call call;
 	uint64_t began_ns;
+	struct pf_term term;
 	struct pf_channel *channel;
 	struct pf_msg_welcome welcome;
 	struct pf_err err;
@@ -46,6 +49,7 @@ struct pf_racer {
 	int news_fd;   /* readable: an attempt is ready, or over */
 	pthread_mutex_t lock;
 	struct pf_race race; /* the race thread's */
+	struct pf_term term;
 	struct entrant entrant[PF_RACE_TRIES];
 };
 
@@ -117,6 +121,7 @@ static void *entrant_thread(void *opaque)
 		pf_channel_free(entrant->channel);
 		entrant->channel = NULL;
 	}
+	pf_term_set(&entrant->term, 0);
 	pthread_mutex_lock(&racer->lock);
 	entrant->welcomed = welcomed;
 	entrant->over = true;
@@ -143,10 +148,13 @@ static void begin_attempt(struct pf_racer *racer, uint32_t slot, uint32_t addres
 		.endpoint = &racer->how.connect[address],
 		.greet = {.deadline_ns = now + PF_RACE_LIFE_NS, .cancel_fd = entrant->leave_fd},
 	};
+	pf_term_set(&entrant->term, pf_call_term_ns(&entrant->call));
 	entrant->started =
 		pthread_create(&entrant->thread, NULL, entrant_thread, entrant) == 0;
-	if (!entrant->started) /* out of threads: a little later there may be one */
-		pf_race_over(&racer->race, slot, true, now);
+	if (entrant->started)
+		return;
+	pf_term_set(&entrant->term, 0);
+	pf_race_over(&racer->race, slot, true, now); /* out of threads: a little later there may be one */
 }
 
 static void join(struct entrant *entrant)
@@ -266,7 +274,9 @@ static int run_race(struct pf_racer *racer)
 			return winner;
 		make_progress(racer, now);
 		left = pf_left_until(pf_race_wake_ns(&racer->race, now), pf_now_ns());
+		pf_term_set(&racer->term, 0);
 		(void)ppoll(pfd, 2, &left, NULL);
+		pf_term_set(&racer->term, pf_now_ns() + PF_TERM_GRACE_NS);
 		if (pfd[0].revents)
 			return -1;
 		if (pfd[1].revents)
@@ -302,6 +312,7 @@ static void connect_bulk(struct pf_racer *racer, const struct entrant *winner)
 
 	how.greet = (struct pf_greet){.deadline_ns = pf_now_ns() + PF_RACE_LIFE_NS,
 				      .cancel_fd = racer->cancel_fd};
+	pf_term_set(&racer->term, pf_call_term_ns(&how));
 	for (uint32_t i = 1; i <= racer->how.options->channels; i++) {
 		struct pf_met_bulk bulk = {.number = i};
 
@@ -325,13 +336,25 @@ static void *racer_thread(void *opaque)
 
 	(void)pthread_setname_np(pthread_self(), "race");
 	winner = run_race(racer);
+	/* An attempt that looks a name up cannot be told to leave: each is judged by its own. */
+	pf_term_set(&racer->term, 0);
 	end_attempts(racer);
 	if (winner >= 0)
 		connect_bulk(racer, &racer->entrant[winner]);
+	pf_term_set(&racer->term, 0);
 	return NULL;
 }
 
 /* ---- main's ---- */
+
+bool pf_racer_late(const struct pf_racer *racer, uint64_t now_ns)
+{
+	bool late = racer && pf_term_is_over(&racer->term, now_ns);
+
+	for (uint32_t i = 0; racer && i < PF_RACE_TRIES; i++)
+		late = late || pf_term_is_over(&racer->entrant[i].term, now_ns);
+	return late;
+}
 
 void pf_racer_drop(const struct pf_mail *mail)
 {

@@ -48,6 +48,9 @@ struct pf_tried {
 
 struct pf_racer;
 
+/* Main: whether it, or an attempt of its, is not back when it meant to be; NULL is never late. */
+bool pf_racer_late(const struct pf_racer *racer, uint64_t now_ns);
+
 /* *out: the race, for pf_racer_stop(). */
 PF_MUST_USE int pf_racer_start(const struct pf_race_how *how, struct pf_racer **out,
 			       struct pf_err *err);

@@ -12,6 +12,7 @@
 struct pf_watchdog {
 	struct pf_kept *kept;
 	pf_watchdog_boxes boxes;
+	pf_watchdog_late late;
 	void *engine;
 	sd_event_source *timer;
 	uint64_t turn_us;
@@ -46,7 +47,7 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *opaque)
 	struct pf_watchdog *watchdog = opaque;
 	struct pf_mailbox *box[PF_WATCHED_MAX];
 	size_t count = watchdog->boxes(watchdog->engine, box);
-	bool all = true;
+	bool all = !watchdog->late(watchdog->engine, pf_now_ns());
 
 	for (size_t i = 0; i < count; i++)
 		all = answered(watchdog, box[i]) && all;
@@ -62,8 +63,8 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *opaque)
 	return 0;
 }
 
-int pf_watchdog_open(sd_event *loop, struct pf_kept *kept, pf_watchdog_boxes boxes, void *engine,
-		     struct pf_watchdog **out, struct pf_err *err)
+int pf_watchdog_open(sd_event *loop, struct pf_kept *kept, pf_watchdog_boxes boxes,
+		     pf_watchdog_late late, void *engine, struct pf_watchdog **out, struct pf_err *err)
 {
 	struct pf_watchdog *watchdog;
 
@@ -75,6 +76,7 @@ int pf_watchdog_open(sd_event *loop, struct pf_kept *kept, pf_watchdog_boxes box
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
 	watchdog->kept = kept;
 	watchdog->boxes = boxes;
+	watchdog->late = late;
 	watchdog->engine = engine;
 	watchdog->turn_us = kept->silence_ns / TURNS / PF_NS_PER_US;
 	if (sd_event_add_time_relative(loop, &watchdog->timer, CLOCK_MONOTONIC, watchdog->turn_us, 0,

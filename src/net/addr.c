@@ -76,6 +76,14 @@ int pf_endpoint_parse(const char *text, struct pf_endpoint *out, struct pf_err *
 	return 0;
 }
 
+bool pf_endpoint_is_number(const struct pf_endpoint *endpoint)
+{
+	struct in6_addr addr;
+
+	return inet_pton(AF_INET, endpoint->host, &addr) == 1 ||
+	       inet_pton(AF_INET6, endpoint->host, &addr) == 1;
+}
+
 void pf_endpoint_print(const struct pf_endpoint *endpoint, char out[PF_ENDPOINT_TEXT_MAX])
 {
 	bool brackets = strchr(endpoint->host, ':') != NULL;

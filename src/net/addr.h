@@ -22,6 +22,8 @@ struct pf_endpoint {
 };
 
 PF_MUST_USE int pf_endpoint_parse(const char *text, struct pf_endpoint *out, struct pf_err *err);
+/* Its host is an address already, and no name that must be looked up. */
+bool pf_endpoint_is_number(const struct pf_endpoint *endpoint);
 /* "host:port", with brackets where the host is an IPv6 address. */
 void pf_endpoint_print(const struct pf_endpoint *endpoint, char out[PF_ENDPOINT_TEXT_MAX]);
 /* The socket address as numbers, "192.0.2.1:4444" or "[2001:db8::1]:4444". */

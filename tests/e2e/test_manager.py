@@ -50,15 +50,15 @@ def test_what_it_keeps_is_all_that_the_next_keeper_needs(migration, manager):
 
 
 def test_the_watchdog_is_fed_while_every_thread_answers(migration, manager):
-    migration.start("16M", 1, destination={"env": manager.environment(watchdog_ms=400)})
-    manager.wait("WATCHDOG=1", times=5)
+    migration.start("16M", 1, destination={"env": manager.environment(watchdog_ms=4000)})
+    manager.wait("WATCHDOG=1", times=3)
     assert "WORKER_RESTARTED" not in migration.destination.control.names()
     finish(migration)
 
 
 def test_a_worker_that_does_not_answer_is_replaced(migration, manager):
     """And the manager hears from its keeper meanwhile."""
-    agent = migration.start_destination(env=manager.environment(watchdog_ms=2000))
+    agent = migration.start_destination(env=manager.environment(watchdog_ms=4000))
     manager.wait("WATCHDOG=1")
     stopped = agent.worker()
     os.kill(stopped, signal.SIGSTOP)
@@ -75,13 +75,44 @@ def test_a_worker_that_does_not_answer_is_replaced(migration, manager):
 @pytest.mark.faults
 def test_a_thread_that_stands_starves_the_watchdog(migration, manager):
     """Main answers, and so does the worker's control socket; the urgent thread does not."""
-    migration.start("64M", 1, destination={"env": manager.environment(watchdog_ms=2000),
+    migration.start("64M", 1, destination={"env": manager.environment(watchdog_ms=4000),
                                            "fault": "request-sent=hang"})
     migration.source.control.command("switchover")
     agent = migration.destination
     agent.control.drain()
     agent.reopen()
     assert "did not answer" in agent.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("side, point", [("source", "connect"), ("source", "tls"), ("destination", "connect"),
+                                         ("destination", "tls")])
+def test_a_thread_that_connects_and_stands_starves_the_watchdog(migration, manager, side, point):
+    """One that takes no mail: it is late once its deadline has passed, while every other answers."""
+    more = {side: {"env": manager.environment(watchdog_ms=4000), "fault": f"{point}=hang"}}
+    migration.start_destination(**more.get("destination", {}))
+    migration.start_source(**more.get("source", {}))
+    agent = getattr(migration, side)
+    agent.open()
+    wait_gone(agent.worker())
+    agent.control.drain()
+    agent.reopen()
+    assert "did not answer" in agent.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+
+
+@pytest.mark.faults
+def test_an_attempt_that_stands_starves_the_watchdog(migration, manager):
+    """Of the race for a link that is lost: all the others go on, and one of them wins."""
+    migration.start_serving(source={"env": manager.environment(watchdog_ms=4000), "fault": "tls:3=hang"})
+    migration.relay.snap()
+    migration.relay.release()
+    worker = migration.source.worker()
+    wait_gone(worker)
+    migration.source.control.drain()
+    migration.source.reopen()
+    assert "did not answer" in migration.source.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+    migration.destination_guest.wait_word("complete")
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
