@@ -156,5 +156,8 @@ void pf_ring_pop(struct pf_ring *ring)
 	 */
 	__atomic_store_n(&slot_at(ring, ring->tail)->event, 0, __ATOMIC_RELEASE);
 	ring->tail++;
+	/* From the start again: a ring that is hardly ever long touches one page, and not all of its file. */
+	if (ring->head == ring->tail)
+		ring->head = ring->tail = 0;
 	pf_fault(PF_FAULT_POPPED);
 }
