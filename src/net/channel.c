@@ -11,9 +11,9 @@
 
 #include "base/fault.h"
 
-#define BULK_FRAMES 4 /* whole frames a bulk buffer holds: fewer, longer moves of the rest */
-#define URGENT_FRAMES 4
-#define TLS_RECORD_BYTES (16u * 1024)
+#define TX_FRAMES 4 /* whole frames are gathered: of fewer, each second TLS record would be a short one */
+/* Read where no header is known: a header, or the whole of the frame that somebody is blocked on. */
+#define LOOK_BYTES (PF_FRAME_HEADER_BYTES + 4096u)
 
 struct buffer {
 	uint8_t *bytes;
@@ -111,7 +111,8 @@ int pf_channel_new(struct pf_conn *conn, enum pf_side side, bool urgent, struct 
 {
 	struct pf_channel *channel = calloc(1, sizeof(*channel));
 	uint32_t body_max = urgent ? PF_URGENT_BODY_MAX : PF_BULK_BODY_MAX;
-	size_t size = (body_max + PF_FRAME_HEADER_BYTES) * (urgent ? URGENT_FRAMES : BULK_FRAMES);
+	size_t rx_size = body_max + LOOK_BYTES;
+	size_t tx_size = TX_FRAMES * (size_t)(body_max + PF_FRAME_HEADER_BYTES);
 
 	if (!channel) {
 		pf_conn_close(conn);
@@ -122,7 +123,7 @@ int pf_channel_new(struct pf_conn *conn, enum pf_side side, bool urgent, struct 
 	channel->rx_wants = POLLIN;
 	channel->rules.from_source = side == PF_DESTINATION;
 	channel->rules.urgent = urgent;
-	if (buffer_map(&channel->rx, size, err) || buffer_map(&channel->tx, size, err)) {
+	if (buffer_map(&channel->rx, rx_size, err) || buffer_map(&channel->tx, tx_size, err)) {
 		pf_channel_free(channel);
 		return -1;
 	}
@@ -144,6 +145,7 @@ void pf_channel_become_urgent(struct pf_channel *channel)
 {
 	channel->body_max = PF_URGENT_BODY_MAX;
 	channel->rules.urgent = true;
+	pf_conn_shrink(channel->conn);
 }
 
 struct pf_conn *pf_channel_conn(struct pf_channel *channel)
@@ -161,19 +163,20 @@ void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,
 }
 
 /*
- * More bytes behind those that are there; `whole` is how many the frame at the start will need.
- * There is room for that and for a whole record: a shorter read would cost a second one.
+ * More bytes behind those that are there; `whole` is how many the frame at the start will need.  Not
+ * more than that: what is behind it stays in TLS's buffer, where it costs neither memory of its own nor a
+ * system call, and is not moved to the front of this one later.
  */
 static enum pf_io fill(struct pf_channel *channel, size_t whole, struct pf_err *err)
 {
 	struct buffer *rx = &channel->rx;
-	size_t room = buffer_used(rx) + TLS_RECORD_BYTES;
+	size_t used = buffer_used(rx), want = channel->checked ? whole - used : LOOK_BYTES;
 	size_t got = 0;
 	enum pf_io io;
 
-	/* Always true: a body that passed the check fits the buffer four times. */
-	(void)buffer_fit(rx, whole > room ? whole : room);
-	io = pf_conn_read(channel->conn, rx->bytes + rx->end, rx->size - rx->end, &got, err);
+	/* Always true: a body that passed the check fits, with its header, and so does a look. */
+	(void)buffer_fit(rx, used + want);
+	io = pf_conn_read(channel->conn, rx->bytes + rx->end, want, &got, err);
 	channel->rx_wants = pf_conn_wants(channel->conn);
 	if (io == PF_IO_OK) {
 		rx->end += got;

@@ -528,6 +528,13 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 	return io;
 }
 
+void pf_conn_shrink(struct pf_conn *conn)
+{
+	/* The length counts for the next buffer that OpenSSL allocates, which the present one is in the way of. */
+	SSL_set_default_read_buffer_len(conn->ssl, 0);
+	(void)SSL_free_buffers(conn->ssl);
+}
+
 bool pf_conn_drained(const struct pf_conn *conn)
 {
 	return conn->short_read && !SSL_has_pending(conn->ssl);

@@ -66,6 +66,9 @@ enum pf_io pf_conn_read(struct pf_conn *conn, void *buffer, size_t size, size_t 
 			struct pf_err *err);
 enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length, size_t *out_done,
 			 struct pf_err *err);
+/* One TLS record is read at a time from here on, unless more than that is waiting in TLS already: less
+ * memory, and more system calls where records are long. */
+void pf_conn_shrink(struct pf_conn *conn);
 /* true: the last read has left nothing, neither in TLS nor, when it looked, in the socket: to read
  * again before poll(2) says so would only cost a system call. */
 bool pf_conn_drained(const struct pf_conn *conn);

@@ -91,6 +91,11 @@ short pf_conn_wants(const struct pf_conn *conn)
 	return POLLIN;
 }
 
+void pf_conn_shrink(struct pf_conn *conn)
+{
+	(void)conn;
+}
+
 void pf_conn_close(struct pf_conn *conn)
 {
 	(void)conn;

@@ -574,6 +574,36 @@ static void a_full_socket_says_again_and_goes_on_from_a_moved_buffer(void **stat
 	free(moved);
 }
 
+/* Whatever stands in its buffers then: a record half sent, one half read, or nothing. */
+static void a_connection_is_shrunk_at_any_time_and_loses_nothing(void **state)
+{
+	uint8_t *stream = malloc(STREAM_BYTES);
+	struct pf_conn *source, *destination;
+	struct pf_err err;
+	size_t total, at = 0;
+
+	(void)state;
+	assert_non_null(stream);
+	for (size_t i = 0; i < STREAM_BYTES; i++)
+		stream[i] = (uint8_t)(i * 7 + i / 4096);
+	kit_pair(&dir, &source, &destination);
+	total = fill_socket(source, stream);
+	pf_conn_shrink(source);
+	for (size_t step = 1; at < total; step = step * 3 % 40009) {
+		size_t upto = step < total - at ? at + step : total;
+
+		expect_stream(destination, stream, at, upto);
+		pf_conn_shrink(destination);
+		at = upto;
+	}
+	at = total % STREAM_BYTES;
+	assert_int_equal(kit_write_all(source, stream + at, STREAM_BYTES - at, &err), PF_IO_OK);
+	expect_stream(destination, stream, at, STREAM_BYTES);
+	pf_conn_close(source);
+	pf_conn_close(destination);
+	free(stream);
+}
+
 static void keys_change_before_they_are_worn_out(void **state)
 {
 	struct kit_end source = end_of(&dir, "destination");
@@ -642,6 +672,7 @@ int main(void)
 		in_dirs(the_last_word_is_read_after_a_write_has_failed),
 		in_dirs(bytes_thrown_in_look_like_a_damaged_line),
 		in_dirs(a_full_socket_says_again_and_goes_on_from_a_moved_buffer),
+		in_dirs(a_connection_is_shrunk_at_any_time_and_loses_nothing),
 		in_dirs(keys_change_before_they_are_worn_out),
 		in_dirs(keying_material_is_the_same_at_both_ends_and_differs_by_label),
 	};

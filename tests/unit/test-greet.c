@@ -53,6 +53,11 @@ enum pf_io pf_conn_write(struct pf_conn *conn, const void *buffer, size_t length
 	return PF_IO_OK;
 }
 
+void pf_conn_shrink(struct pf_conn *conn)
+{
+	(void)conn;
+}
+
 void pf_conn_goodbye(struct pf_conn *conn)
 {
 	conn->said_goodbye = true;
