@@ -85,6 +85,8 @@
 	WAY(FILLED,      "filled",      DST,  "FILLED, not mapped") \
 	WAY(MAPPED,      "mapped",      DST,  "mapped, in one mapping of perhaps several") \
 	WAY(HOLE_FILLED, "hole-filled", DST,  "a punched page is allocated, not mapped") \
+	WAY(POISONED,    "poisoned",    DST,  "a lost page is poisoned, in one mapping of perhaps several") \
+	WAY(LOST,        "lost",        DST,  "LOST is in the journal, who waits since was not woken") \
 	WAY(WOKEN,       "woken",       DST,  "whoever was blocked on it was woken") \
 	ONE(SLOT_SET,    "slot-set",    DST,  "a vCPU's fault is in its slot, and on the socket still") \
 	WAY(LET_IN,      "let-in",      DST,  "the bits of its vCPUs are clear, not mapped") \

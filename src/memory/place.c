@@ -463,8 +463,10 @@ static enum pf_place_result poison_in(struct pf_guest *guest, const struct pf_ru
 		pf_uffd_poison(guest->uffd[at->mapping[mapping].uffd].fd,
 			       at->mapping[mapping].base + page->first * page_size, page_size);
 
-	if (why == PF_MAP_DONE)
+	if (why == PF_MAP_DONE) {
+		pf_fault(PF_FAULT_POISONED);
 		return PF_PLACE_OK;
+	}
 	return map_stopped(guest, why == PF_MAP_ABSENT ? PF_MAP_FAILED : why, page, mapping, err);
 }
 
@@ -483,8 +485,10 @@ static enum pf_place_result lost_now(struct pf_guest *guest, const struct pf_run
 				     struct pf_err *err)
 {
 	enum pf_place_result worst = PF_PLACE_OK;
+	bool waited = pf_journal_lose(&guest->journal, page->region, page->first);
 
-	if (!pf_journal_lose(&guest->journal, page->region, page->first))
+	pf_fault(PF_FAULT_LOST);
+	if (!waited)
 		return PF_PLACE_OK;
 	for (uint32_t m = 0; m < guest->region[page->region].mappings; m++)
 		worst = worse(worst, wake(guest, page, m, "lost", err));

@@ -186,6 +186,10 @@ STEPS = [
     Step("destination", "page-error-heard", touch_lost, errno.EFAULT),
     Step("source", "bulk-page-error-sent", push_lost),
     Step("destination", "bulk-page-error-heard", push_lost),
+    Step("destination", "poisoned", touch_lost, errno.EFAULT),
+    Step("destination", "lost", touch_lost, errno.EFAULT),
+    Step("destination", "bulk-poisoned", push_lost),
+    Step("destination", "bulk-lost", push_lost),
     Step("destination", "discard-read", lambda both: both.discard(TOUCHED), 0, memory=PrivateMemory),
 ]
 

@@ -165,6 +165,7 @@ static void take_mail(struct handler *handler, const struct pf_mail *mail)
 			hang_up(handler);
 		break;
 	case PF_MAIL_FILLED:
+	case PF_MAIL_PAGE_LOST:
 		break;
 	default: /* nothing else may happen to a page here */
 		fprintf(stderr, "handler: mail of kind %u\n", mail->kind);

@@ -335,7 +335,8 @@ static void compare_files(const struct scene *scene)
 		/* Of guest_memfd there is no read(2). */
 		if (stage->region[r].fd < 0 || stage->region[r].bitmap)
 			continue;
-		for (uint64_t at = 0; at < stage->table.region[r].size; at += PAGE) {
+		for (uint64_t at = 0, end = stage_lost_from(stage, r) * stage->table.region[r].page_size;
+		     at < end; at += PAGE) {
 			const void *mapped = (const void *)(uintptr_t)(stage->region[r].base[0] + at);
 
 			assert_int_equal(pread(stage->region[r].fd, file, PAGE, (off_t)at), PAGE);

@@ -110,6 +110,20 @@ static void take_mail(struct source *source, const struct pf_mail *mail)
 			pf_link_tell(&source->bulk[i], PF_MAIL_PUSH, NULL, 0);
 }
 
+/* Behind the end of a file nothing can be read; who checks it wants it as long as its region. */
+static int end_files(const struct stage *stage, bool whole, struct pf_err *err)
+{
+	for (uint32_t r = 0; r < stage->table.count; r++) {
+		const struct pf_region_shape *shape = &stage->table.region[r];
+		uint64_t pages = whole ? pf_region_pages(shape) : stage_lost_from(stage, r);
+
+		if (stage_lost_from(stage, r) < pf_region_pages(shape) &&
+		    ftruncate(stage->region[r].source_fd, (off_t)(pages * shape->page_size)) != 0)
+			return pf_err_sys(err, "setting the end of region %u", r);
+	}
+	return 0;
+}
+
 static int open_source(struct source *source, char *tls_dir, struct pf_err *err)
 {
 	struct stage *stage = source->stage;
@@ -127,8 +141,8 @@ static int open_source(struct source *source, char *tls_dir, struct pf_err *err)
 		bytes += stage->table.region[r].size;
 	}
 	source->service.pace.bytes_per_s = PUSHES_PER_S * bytes;
-	if (pf_reader_check(&source->service.reader, err) ||
-	    pf_push_init(&source->service.push, &source->service.reader.table, err))
+	if (end_files(stage, true, err) || pf_reader_check(&source->service.reader, err) ||
+	    end_files(stage, false, err) || pf_push_init(&source->service.push, &source->service.reader.table, err))
 		return -1;
 	return pf_mailbox_init(&source->inbox, err);
 }

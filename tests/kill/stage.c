@@ -26,6 +26,14 @@ size_t stage_words(const struct stage *stage, uint32_t region)
 	return stage->table.region[region].page_size / sizeof(uint64_t);
 }
 
+uint64_t stage_lost_from(const struct stage *stage, uint32_t region)
+{
+	static const uint64_t lost[ROWS] = {
+		[ROW_MEMFD] = 8, [ROW_TMPFS] = 8, [ROW_PRIVATE] = 8, [ROW_HUGETLB] = 2};
+
+	return pf_region_pages(&stage->table.region[region]) - lost[stage->region[region].row];
+}
+
 /* splitmix64's last steps: no two pages alike, and none like another seed's. */
 static uint64_t mix(uint64_t x)
 {

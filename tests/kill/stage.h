@@ -56,6 +56,9 @@ const struct memory_row *stage_row(const struct stage *stage, uint32_t region);
 const struct memory_row *stage_source_row(const struct stage *stage, uint32_t region);
 /* Words in a page. */
 size_t stage_words(const struct stage *stage, uint32_t region);
+/* The last pages of a region, from this one on, cannot be read at the source: they are lost, where whoever
+ * touches a page can be told so. */
+uint64_t stage_lost_from(const struct stage *stage, uint32_t region);
 /* What a page has at the source: word i.  Every sixth page is zero. */
 uint64_t stage_word(const struct stage *stage, uint32_t region, uint64_t page, size_t i);
 

@@ -36,6 +36,7 @@ enum {
 	HUGE = 4,
 	GMEM = 8,
 	FILES = SMALL | HUGE | GMEM,
+	LOSES = SMALL | HUGE | PRIVATE, /* pages, and can say so to whoever touches them */
 	EVERY = FILES | PRIVATE
 };
 
@@ -74,6 +75,12 @@ static const struct step {
 	{PF_FAULT_MAPPED, EVERY, false, 20},
 	{PF_FAULT_WOKEN, EVERY, false, 1},
 	{PF_FAULT_HOLE_FILLED, FILES, false, 1},
+	{PF_FAULT_PAGE_ERROR_HEARD, LOSES, false, 2},
+	{PF_FAULT_POISONED, LOSES, false, 4},
+	{PF_FAULT_LOST, LOSES, false, 2},
+	{PF_FAULT_BULK_PAGE_ERROR_HEARD, LOSES, false, 4},
+	{PF_FAULT_BULK_POISONED, LOSES, false, 4},
+	{PF_FAULT_BULK_LOST, LOSES, false, 4},
 	{PF_FAULT_SLOT_SET, GMEM, false, 12},
 	{PF_FAULT_LET_IN, GMEM, false, 20},
 	{PF_FAULT_BULK_LET_IN, GMEM, false, 30},
@@ -88,6 +95,8 @@ static const struct step {
 	{PF_FAULT_REQUEST_HEARD, EVERY, true, 12},
 	{PF_FAULT_PAGE_READ, EVERY, true, 12},
 	{PF_FAULT_PAGES_SENT, EVERY, true, 12},
+	{PF_FAULT_PAGE_ERROR_SENT, LOSES, true, 2},
+	{PF_FAULT_BULK_PAGE_ERROR_SENT, LOSES, true, 4},
 	{PF_FAULT_BULK_PAGE_READ, EVERY, true, 20},
 	{PF_FAULT_BULK_PAGES_SENT, EVERY, true, 20},
 };

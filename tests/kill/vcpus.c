@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include "machine.h"
 
 #define VISITS_A_ROUND 12u
+#define LOST_VISITORS 2u /* few, so that some pages are lost before anybody asks */
 #define OWNERS_EACH 16u /* of so many pages one is its owner's alone, */
 #define OWNERS_FIRST 5u /* the first is this one, and all are this thread's */
 #define SHIFT 29u /* of xorshift, below */
@@ -96,17 +99,26 @@ static uint64_t expected(const struct vcpus *vcpus, uint32_t region, uint64_t pa
 	return note->punched ? 0 : stage_word(vcpus->stage, region, page, i);
 }
 
+/* instead: of what it is. */
 static void complain(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping, size_t i,
-		     uint64_t found)
+		     uint64_t found, const char *instead)
 {
 	pthread_mutex_lock(&vcpus->lock);
 	if (!atomic_exchange(&vcpus->complained, true))
 		snprintf(vcpus->complaint, sizeof(vcpus->complaint),
 			 "region %" PRIu32 ", page %" PRIu64 ", mapping %" PRIu32
-			 ", word %zu: 0x%016" PRIx64 " instead of 0x%016" PRIx64 "%s",
-			 region, page, mapping, i, found, expected(vcpus, region, page, i),
-			 found == 0 ? " (zeros)" : "");
+			 ", word %zu: 0x%016" PRIx64 "%s instead of %s",
+			 region, page, mapping, i, found, found == 0 ? " (zeros)" : "", instead);
 	pthread_mutex_unlock(&vcpus->lock);
+}
+
+static void complain_word(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping,
+			  size_t i, uint64_t found)
+{
+	char instead[24];
+
+	snprintf(instead, sizeof(instead), "0x%016" PRIx64, expected(vcpus, region, page, i));
+	complain(vcpus, region, page, mapping, i, found, instead);
 }
 
 static volatile uint64_t *page_at(const struct vcpus *vcpus, uint32_t region, uint64_t page,
@@ -125,7 +137,7 @@ static bool check_word(struct vcpus *vcpus, uint32_t region, uint64_t page, uint
 				    : stage_word(vcpus->stage, region, page, i);
 
 	if (found != wanted)
-		complain(vcpus, region, page, mapping, i, found);
+		complain_word(vcpus, region, page, mapping, i, found);
 	return found == wanted;
 }
 
@@ -143,12 +155,41 @@ static void check_words(struct vcpus *vcpus, uint32_t region, uint64_t page, uin
 			return;
 }
 
+static _Thread_local sigjmp_buf before_touch;
+static _Thread_local volatile sig_atomic_t may_be_told;
+
+static void on_sigbus(int number)
+{
+	if (may_be_told)
+		siglongjmp(before_touch, 1);
+	(void)signal(number, SIG_DFL); /* nobody was to be told there: it comes again, and ends the test */
+}
+
+/* A lost page is SIGBUS to who touches it, and not once a word. */
+static void check_lost(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping)
+{
+	volatile const uint64_t *word = page_at(vcpus, region, page, mapping);
+
+	may_be_told = 1;
+	if (sigsetjmp(before_touch, 1) == 0)
+		complain(vcpus, region, page, mapping, 1, word[1], "SIGBUS, since it is lost");
+	may_be_told = 0;
+}
+
+static bool is_lost(const struct vcpus *vcpus, uint32_t region, uint64_t page)
+{
+	return page >= stage_lost_from(vcpus->stage, region);
+}
+
 static void check_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping,
 		       bool owner)
 {
 	bool huge = row_of(vcpus, region)->page_size == HUGE_PAGE;
 
-	check_words(vcpus, region, page, mapping, owner, huge ? HUGE_STRIDE : 1);
+	if (is_lost(vcpus, region, page))
+		check_lost(vcpus, region, page, mapping);
+	else
+		check_words(vcpus, region, page, mapping, owner, huge ? HUGE_STRIDE : 1);
 }
 
 static void write_page(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping)
@@ -182,7 +223,7 @@ static void check_as_guest(struct vcpu *vcpu, uint32_t region, uint64_t page)
 	found = machine_read(vcpus->machine, vcpu->number, reader,
 			     shape->gpa + page * shape->page_size + sizeof(found));
 	if (found != wanted)
-		complain(vcpu->vcpus, region, page, MAPPINGS, 1, found);
+		complain_word(vcpu->vcpus, region, page, MAPPINGS, 1, found);
 }
 
 static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
@@ -195,7 +236,7 @@ static void visit(struct vcpu *vcpu, uint32_t region, uint64_t page)
 		return;
 	check_as_guest(vcpu, region, page);
 	check_page(vcpus, region, page, mapping, owner);
-	if (owner)
+	if (owner && !is_lost(vcpus, region, page))
 		write_page(vcpus, region, page, mapping);
 	atomic_fetch_add(&vcpus->visits, 1);
 }
@@ -248,6 +289,23 @@ static void visit_owners(struct vcpu *vcpu, uint32_t region)
 	visit(vcpu, region, page);
 }
 
+/* Taken out of a mapping, it is poisoned there again. */
+static void visit_lost(struct vcpu *vcpu)
+{
+	struct vcpus *vcpus = vcpu->vcpus;
+	uint32_t region = (uint32_t)draw(vcpu, vcpus->stage->table.count);
+	uint64_t first = stage_lost_from(vcpus->stage, region), lost = pages_of(vcpus, region) - first;
+	uint64_t page = first + draw(vcpu, lost + (lost == 0));
+
+	if (lost == 0)
+		return;
+	visit(vcpu, region, page);
+	if (!row_of(vcpus, region)->keeps)
+		return;
+	unmap(vcpus, region, page);
+	check_lost(vcpus, region, page, 0);
+}
+
 static void round_of(struct vcpu *vcpu)
 {
 	struct vcpus *vcpus = vcpu->vcpus;
@@ -257,6 +315,8 @@ static void round_of(struct vcpu *vcpu)
 			  pages_of(vcpus, region);
 
 	common -= is_owners(common);
+	if (vcpu->number < LOST_VISITORS)
+		visit_lost(vcpu);
 	for (uint32_t r = 0; vcpu->number == OWNERS_FIRST && vcpu->rounds == 0 && r < regions; r++)
 		if (!row_of(vcpus, r)->keeps)
 			give_up_unseen(vcpu, r);
@@ -268,7 +328,7 @@ static void round_of(struct vcpu *vcpu)
 		uint64_t page;
 
 		region = (uint32_t)draw(vcpu, regions);
-		page = draw(vcpu, pages_of(vcpus, region));
+		page = draw(vcpu, stage_lost_from(vcpus->stage, region));
 		visit(vcpu, region, page);
 		if (page % VCPUS != vcpu->number || !vcpus->note[region][page].seen)
 			continue;
@@ -330,6 +390,8 @@ struct vcpus *vcpus_start(const struct stage *stage, struct machine *machine)
 {
 	struct vcpus *vcpus = calloc(1, sizeof(*vcpus));
 
+	if (sigaction(SIGBUS, &(struct sigaction){.sa_handler = on_sigbus}, NULL))
+		abort();
 	vcpus->stage = stage;
 	vcpus->machine = machine;
 	pthread_mutex_init(&vcpus->lock, NULL);
@@ -386,7 +448,10 @@ const char *vcpus_compare(struct vcpus *vcpus)
 	for (uint32_t r = 0; r < vcpus->stage->table.count; r++)
 		for (uint64_t page = 0; page < pages_of(vcpus, r); page++)
 			for (uint32_t m = 0; m < vcpus->stage->region[r].mappings; m++)
-				check_words(vcpus, r, page, m, true, 1);
+				if (is_lost(vcpus, r, page))
+					check_lost(vcpus, r, page, m);
+				else
+					check_words(vcpus, r, page, m, true, 1);
 	return vcpus_complaint(vcpus);
 }
 

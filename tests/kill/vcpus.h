@@ -3,7 +3,8 @@
  * tests/kill/vcpus.h - the threads that fault: each reads pages and knows every word it must find.
  *
  * A page has an owner, who also writes three words of it and remembers what; the others check the
- * rest.  Every sixteenth page is its owner's alone, who gives it up and must find zeros.  They work in
+ * rest.  Every sixteenth page is its owner's alone, who gives it up and must find zeros.  A page that the
+ * source cannot read is SIGBUS to each of them, and never zeros.  They work in
  * rounds that the keeper grants, so that nobody spins: a round begins with a page that all of them
  * touch at once.
  */
