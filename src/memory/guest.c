@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "memory/lost.h"
 #include "memory/memfile.h"
@@ -631,6 +633,15 @@ enum pf_ring_read pf_guest_read(struct pf_guest *guest, uint32_t uffd)
 		discard_all(guest, uffd, &ring->slot[at % PF_RING_SLOTS]);
 	pthread_rwlock_unlock(&guest->discards);
 	return got;
+}
+
+bool pf_guest_let_discard(struct pf_guest *guest, uint32_t uffd, uint64_t until_ns)
+{
+	if (pf_now_ns() > until_ns)
+		return false;
+	if (pf_guest_read(guest, uffd) == PF_RING_EMPTY)
+		(void)sched_yield();
+	return true;
 }
 
 int pf_guest_wake_all(const struct pf_guest *guest, struct pf_err *err)

@@ -126,6 +126,12 @@ PF_MUST_USE int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_er
  * one is woken.  The urgent thread's.
  */
 PF_MUST_USE enum pf_ring_read pf_guest_read(struct pf_guest *guest, uint32_t uffd);
+/*
+ * Mapping said EAGAIN: the VMM discards something, and goes on once its event is read; nothing says when it
+ * has.  Reads, or lets it run.  false: not until that time.
+ */
+#define PF_MM_CHANGES_NS UINT64_C(1000000000) /* how long it is waited for, where nobody waits for us */
+bool pf_guest_let_discard(struct pf_guest *guest, uint32_t uffd, uint64_t until_ns);
 /* Around a claim and the COPY of it: no REMOVE event is read meanwhile.  Any thread. */
 void pf_guest_hold_discards(struct pf_guest *guest);
 void pf_guest_let_discards(struct pf_guest *guest);

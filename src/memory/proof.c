@@ -5,13 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "memory/row.h"
 
-#define TRIES 64u
 #define ROOM                                                                                       \
 	"make room for the guest: in the file system of its memory file, and within the limits of the " \
 	"agent's control group"
@@ -114,17 +113,15 @@ static enum pf_map_result ask_mapping(struct pf_guest *guest, uint32_t region, u
 {
 	const struct pf_guest_region *at = &guest->region[region];
 	uint32_t uffd = at->mapping[mapping].uffd;
-	enum pf_map_result result = PF_MAP_AGAIN;
+	uint64_t until = pf_now_ns() + PF_MM_CHANGES_NS;
+	enum pf_map_result result;
 
-	for (unsigned i = 0; i < TRIES && result == PF_MAP_AGAIN; i++) {
-		/* Who touches it all the same, against the rules, must not be let in to zeros. */
+	/* Who touches it all the same, against the rules, must not be let in to zeros. */
+	do
 		result = ask(guest->uffd[uffd].fd,
 			     at->mapping[mapping].base + page * at->shape.page_size,
 			     at->shape.page_size);
-		/* The VMM discards something, and goes on once its event is read. */
-		if (result == PF_MAP_AGAIN && pf_guest_read(guest, uffd) == PF_RING_EMPTY)
-			(void)sched_yield();
-	}
+	while (result == PF_MAP_AGAIN && pf_guest_let_discard(guest, uffd, until));
 	return result;
 }
 
@@ -157,21 +154,36 @@ static int ask_all(struct pf_guest *guest, uint32_t region, uint64_t page, bool 
 	return 0;
 }
 
+/* For ask_shared(): takes the page, and what came with it, from the file. */
+static int take_away(struct pf_guest *guest, uint32_t region, uint64_t page, uint64_t grown,
+		     struct pf_err *err)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	uint64_t offset = pf_row_file_offset(guest, region, page), length = piece(at, grown, &offset);
+
+	/* With a huge page goes its reservation, which the next one is to come from. */
+	if (at->kind == PF_MEMORY_HUGETLBFS)
+		return at->placer->drop(guest, region, err);
+	return take_back_range(guest, region, offset, length, false, err);
+}
+
 /*
  * A private mapping shows the file's pages too, and what is written to it never reaches the file.  But a page
- * of zeros that is placed there, where the file has none, is the mapping's own (mm/userfaultfd.c).
+ * of zeros that is placed there, where the file has none, is the mapping's own (mm/userfaultfd.c,
+ * mm/hugetlb.c; hugetlbfs has none to place, and is given a copy).
  */
 static int ask_shared(struct pf_guest *guest, uint32_t region, uint32_t mapping, uint64_t page, uint64_t grown,
 		      struct pf_err *err)
 {
 	const struct pf_guest_region *at = &guest->region[region];
-	uint64_t offset = pf_row_file_offset(guest, region, page), length = piece(at, grown, &offset);
+	bool huge = at->kind == PF_MEMORY_HUGETLBFS;
 	struct pf_memfile_stock stock = {0};
 	enum pf_map_result result;
 
-	if (take_back_range(guest, region, offset, length, false, err))
+	if (take_away(guest, region, page, grown, err))
 		return -1;
-	result = ask_mapping(guest, region, mapping, page, pf_uffd_try_zeropage);
+	result = ask_mapping(guest, region, mapping, page,
+			     huge ? pf_uffd_try_zeros : pf_uffd_try_zeropage);
 	if (result != PF_MAP_DONE && result != PF_MAP_EXISTS) {
 		pf_err_sys(err, "looking whether mapping %" PRIu32 " is shared, with page %" PRIu64, mapping,
 			   page);
@@ -189,11 +201,11 @@ static int ask_shared(struct pf_guest *guest, uint32_t region, uint32_t mapping,
 	return pf_err_hint(err, "map the memory file with MAP_SHARED");
 }
 
-/* hugetlbfs takes no page of zeros; of guest_memfd there is no private mapping. */
+/* Of guest_memfd there is no private mapping. */
 static int ask_all_shared(struct pf_guest *guest, uint32_t region, uint64_t page, uint64_t grown,
 			  struct pf_err *err)
 {
-	if (guest->region[region].kind != PF_MEMORY_MEMFD)
+	if (guest->region[region].kind == PF_MEMORY_GUEST_MEMFD)
 		return 0;
 	for (uint32_t m = 0; m < guest->region[region].mappings; m++)
 		if (ask_shared(guest, region, m, page, grown, err))

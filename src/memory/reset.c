@@ -7,13 +7,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 
 #include "base/clock.h"
 #include "memory/guest.h"
 #include "memory/row.h"
-
-#define MM_CHANGES_NS PF_NS_PER_S
 
 /*
  * Poison outlives the hole that is punched under it, and would be found by who is to trap.  Only another
@@ -23,18 +20,14 @@
 static enum pf_map_result map_zeros(struct pf_guest *guest, uint32_t r, uint32_t m, uint64_t page)
 {
 	const struct pf_guest_region *region = &guest->region[r];
-	uint64_t until = pf_now_ns() + MM_CHANGES_NS;
+	uint64_t until = pf_now_ns() + PF_MM_CHANGES_NS;
+	enum pf_map_result result;
+	uint32_t mapped;
 
-	for (;;) {
-		uint32_t mapped;
-		enum pf_map_result result = region->placer->map(guest, r, m, page, 1, &mapped);
-
-		if (result != PF_MAP_AGAIN || pf_now_ns() > until)
-			return result;
-		/* The VMM discards something, and goes on once its event is read; nothing says when it has. */
-		if (pf_guest_read(guest, region->mapping[m].uffd) == PF_RING_EMPTY)
-			(void)sched_yield();
-	}
+	do
+		result = region->placer->map(guest, r, m, page, 1, &mapped);
+	while (result == PF_MAP_AGAIN && pf_guest_let_discard(guest, region->mapping[m].uffd, until));
+	return result;
 }
 
 static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct pf_err *err)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -279,6 +280,27 @@ enum pf_map_result pf_uffd_try_zeropage(int fd, uint64_t start, uint64_t length)
 	};
 
 	return ioctl(fd, UFFDIO_ZEROPAGE, &arg) == 0 ? PF_MAP_DONE : map_result(errno);
+}
+
+enum pf_map_result pf_uffd_try_zeros(int fd, uint64_t start, uint64_t length)
+{
+	void *zeros = mmap(NULL, length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_copy arg = {
+		.dst = start,
+		.src = (uintptr_t)zeros,
+		.len = length,
+		.mode = UFFDIO_COPY_MODE_DONTWAKE,
+	};
+	enum pf_map_result result;
+	int sys;
+
+	if (zeros == MAP_FAILED)
+		return PF_MAP_FAILED;
+	result = ioctl(fd, UFFDIO_COPY, &arg) == 0 ? PF_MAP_DONE : map_result(errno);
+	sys = errno; /* of a failure: what the caller says */
+	munmap(zeros, length);
+	errno = sys;
+	return result;
 }
 
 /* One call; what was placed, in bytes, or -1 with errno. */

@@ -63,6 +63,8 @@ enum pf_map_result pf_uffd_continue(int fd, uint64_t start, uint64_t length,
 enum pf_map_result pf_uffd_try_continue(int fd, uint64_t start, uint64_t length);
 /* UFFDIO_ZEROPAGE of one page, only to see where it goes: nobody who waits is woken. */
 enum pf_map_result pf_uffd_try_zeropage(int fd, uint64_t start, uint64_t length);
+/* The same by UFFDIO_COPY, for pages of which there is no page of zeros. */
+enum pf_map_result pf_uffd_try_zeros(int fd, uint64_t start, uint64_t length);
 /*
  * UFFDIO_COPY from bytes, or UFFDIO_ZEROPAGE where they are NULL: populates private memory and maps it
  * in one step, and wakes who waits.  *out_placed: bytes before it stopped.  Never PF_MAP_ABSENT.

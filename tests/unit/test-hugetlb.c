@@ -499,6 +499,27 @@ static void a_mapping_of_another_file_is_refused(void **state)
 	close(other);
 }
 
+/* Its pages would be its own: a guest's writes to them never reach the file. */
+static void a_private_mapping_is_refused(void **state)
+{
+	struct pf_err err = {0};
+	struct huge huge;
+	struct stat st;
+
+	(void)state;
+	huge_describe(&huge, REGION_PAGES, 2);
+	assert_true(mmap(huge.vmm[1], REGION_PAGES * LARGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, huge.guest.region[0].fd,
+			 0) == huge.vmm[1]);
+	assert_int_equal(pf_guest_arm(&huge.guest, huge.dirfd, &err), -1);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	assert_non_null(strstr(err.text, "mapping 1 is private"));
+	assert_string_equal(err.hint, "map the memory file with MAP_SHARED");
+	assert_int_equal(fstat(huge.guest.region[0].fd, &st), 0);
+	assert_int_equal(st.st_blocks, 0);
+	huge_close(&huge);
+}
+
 static void the_source_reads_holes_without_taking_pages(void **state)
 {
 	struct pf_reader reader = {.table = {1, {{0, REGION_PAGES * LARGE, LARGE}}}};
@@ -549,6 +570,7 @@ int main(void)
 		cmocka_unit_test(pages_that_are_there_are_refused),
 		cmocka_unit_test(a_file_that_is_not_what_it_is_said_to_be_is_refused),
 		cmocka_unit_test(a_mapping_of_another_file_is_refused),
+		cmocka_unit_test(a_private_mapping_is_refused),
 		cmocka_unit_test(the_source_reads_holes_without_taking_pages),
 	};
 

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "memhelp.h"
 #include "memory/place.h"
 #include "memory/proof.h"
@@ -349,6 +350,20 @@ static void who_waits_already_waits_on(void **state)
 	assert_int_equal(uffd_blocked(vmm.uffd[0]), 1);
 }
 
+/* Until its event is read, and it has gone on, nothing can be mapped there (EAGAIN). */
+static void a_discard_holds_the_proof_up_for_a_moment_only(void **state)
+{
+	(void)state;
+	arm();
+	vmm_tell(&vmm, VMM_REMOVE, 0, 1, 1);
+	wait_readable(vmm.uffd[0]);
+	assert_false(pf_guest_let_discard(&guest, 0, pf_now_ns() - 1));
+	assert_null(pf_ring_peek(&guest.uffd[0].ring));
+	assert_int_equal(pf_proof_check(&guest, 0, &(struct pf_err){0}), 0);
+	assert_int_equal(pf_ring_peek(&guest.uffd[0].ring)->event, UFFD_EVENT_REMOVE);
+	assert_int_equal(vmm_reply(&vmm).op, VMM_REMOVE);
+}
+
 /* ---- a process that dies in it ---- */
 
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
@@ -457,6 +472,7 @@ int main(void)
 		cmocka_unit_test(room_that_is_gone_when_the_source_starts_again_is_an_error),
 		PROOF(an_undeclared_reservation_is_no_other_file),
 		PROOF(who_waits_already_waits_on),
+		PROOF(a_discard_holds_the_proof_up_for_a_moment_only),
 		PROOF(what_a_process_that_died_has_left_is_taken_back),
 		PROOF(what_it_has_left_of_a_reservation_is_reserved_again),
 		PROOF(what_it_has_left_elsewhere_is_no_reason_to_punch_here),
