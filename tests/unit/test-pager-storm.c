@@ -55,6 +55,7 @@ struct page_model {
 struct model {
 	unsigned seed;
 	_Atomic uint32_t wrong;
+	_Atomic uint64_t claimed; /* wrong_rows_claimed */
 	char what[160];
 	struct page_model page[PAGES_MOST];
 };
@@ -184,13 +185,25 @@ static void stranger_looks(struct thread_of_guest *self, uint64_t page)
 		report(page, "a stranger finds another body", 0, body);
 }
 
+/* Any page; or, where some are claimed and not there yet, mostly one of its own among them, or behind. */
+static uint64_t draw_page(struct thread_of_guest *self)
+{
+	uint64_t any = (uint64_t)rand_r(&self->draw) % pages, claimed = model->claimed, own;
+
+	if (claimed == 0 || any % 4 == 0)
+		return any;
+	own = claimed - 1;
+	own += (self->number + THREADS - own % THREADS) % THREADS;
+	return own < pages ? own : any;
+}
+
 static uint64_t live(const struct vmm_memory *memory, uint64_t number)
 {
 	struct thread_of_guest self = {memory, number, model->seed + (unsigned)number};
 	unsigned steps = is_huge() ? STEPS_HUGE : STEPS;
 
 	for (unsigned step = 0; step < steps && model->wrong == 0; step++) {
-		uint64_t page = (uint64_t)rand_r(&self.draw) % pages;
+		uint64_t page = draw_page(&self);
 		unsigned what = (unsigned)rand_r(&self.draw) % 16;
 
 		if (page % THREADS != number)
@@ -391,7 +404,7 @@ struct storm {
 	enum row_name row;
 	uint32_t mappings;
 	uint64_t features;
-	/* A wrong one in place of the row's; NULL: not. */
+	/* In place of the row's (wrong_rows.h); NULL: not. */
 	int (*populate)(const struct pf_guest *guest, uint32_t region, uint64_t first,
 			uint32_t count, const uint8_t *bytes);
 };
@@ -412,6 +425,7 @@ static void open_storm(const struct storm *how, struct pf_placer *own)
 		.hold = true,
 	});
 	wrong_rows_vmm = kit.vmm.pid;
+	wrong_rows_claimed = &model->claimed;
 	*own = *kit.guest.region[0].placer;
 	if (how->populate)
 		own->populate = how->populate;
@@ -477,9 +491,11 @@ int main(void)
 			    removes = {ROW_MEMFD, 2, REMOVES, NULL},
 			    tmpfs = {ROW_TMPFS, 1, REMOVES, NULL},
 			    private = {ROW_PRIVATE, 1, REMOVES, NULL},
+			    late = {ROW_PRIVATE, 1, REMOVES, copy_late},
 			    hugetlb = {ROW_HUGETLB, 2, REMOVES, NULL},
 			    early = {ROW_MEMFD, 1, 0, map_before_writing},
 			    early_private = {ROW_PRIVATE, 1, REMOVES, zeros_before_copying},
+			    unlocked = {ROW_PRIVATE, 1, REMOVES, copy_behind_discards},
 			    early_hugetlb = {ROW_HUGETLB, 2, REMOVES, map_before_writing};
 	const struct CMUnitTest tests[] = {
 		{"memfd: every byte is right", a_guest_in_a_storm_finds_every_byte, NULL, NULL,
@@ -490,12 +506,16 @@ int main(void)
 		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &tmpfs},
 		{"private, discards: every byte is right", a_guest_in_a_storm_finds_every_byte, NULL,
 		 NULL, &private},
+		{"private, discards between claim and copy: every byte is right",
+		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &late},
 		{"hugetlbfs, two mappings, discards: every byte is right",
 		 a_guest_in_a_storm_finds_every_byte, NULL, NULL, &hugetlb},
 		{"memfd, mapped before it is written: that is found",
 		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early},
 		{"private, zeros before the copy: that is found",
 		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early_private},
+		{"private, discards read between claim and copy: that is found",
+		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &unlocked},
 		{"hugetlbfs, mapped before it is written: that is found",
 		 a_guest_in_a_storm_finds_what_is_wrong, NULL, NULL, &early_hugetlb},
 	};
