@@ -326,9 +326,13 @@ static void *link_thread(void *opaque)
 		pf_thread_is_urgent();
 	else
 		pf_fault_in_bulk();
-	if (serve(link, &err))
+	if (serve(link, &err)) {
+		/* A peer that has parted waits for the answer to that, and main may wait for others before it closes
+		 * this connection. */
+		pf_conn_goodbye(pf_channel_conn(link->channel));
 		pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
 				    sizeof(err), &link->stop);
+	}
 	return NULL;
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_faults.py - fault points in the real agents: each action, once, and how they are asked for."""
+import json
 import subprocess
 
 import pytest
@@ -49,6 +50,19 @@ def test_stop_between_offered_and_commit(migration):
     assert migration.source.wait() == 0
     assert migration.destination.wait() == 0
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_a_source_whose_main_thread_stands_still_answers_a_goodbye(migration):
+    """It has sent its last word, and the destination parts: from each connection it waits for the answer, for
+    2 s at most.  Those threads are not main's."""
+    migration.start("16M", 1, source={"fault": "release=hang"})
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    assert migration.destination.wait() == 0
+    events = [json.loads(line) for line in (migration.destination.state_dir / "events").read_text().splitlines()]
+    at = {event["event"] + event["data"].get("state", ""):
+          event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6 for event in events}
+    assert at["OUTCOME"] - at["STATEcompleted"] < 3
 
 
 def test_cut_at_the_first_of_the_source_s_frames(migration):
