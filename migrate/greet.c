@@ -25,37 +25,33 @@ static int wait_for(struct pf_channel *channel, const struct pf_greet *how, stru
 	return 0;
 }
 
+/* 0: done; 1: waited for, to be tried again. */
+static int judge(enum pf_io io, struct pf_channel *channel, const struct pf_greet *how, struct pf_err *err)
+{
+	if (io == PF_IO_OK)
+		return 0;
+	return io == PF_IO_AGAIN && wait_for(channel, how, err) == 0 ? 1 : -1;
+}
+
 int pf_greet_recv(struct pf_channel *channel, const struct pf_greet *how, struct pf_frame *out,
 		  const uint8_t **out_body, struct pf_err *err)
 {
-	for (;;) {
-		switch (pf_channel_recv(channel, out, out_body, err)) {
-		case PF_IO_OK:
-			return 0;
-		case PF_IO_AGAIN:
-			if (wait_for(channel, how, err))
-				return -1;
-			break;
-		default:
-			return -1;
-		}
-	}
+	int more;
+
+	do
+		more = judge(pf_channel_recv(channel, out, out_body, err), channel, how, err);
+	while (more > 0);
+	return more;
 }
 
 int pf_greet_flush(struct pf_channel *channel, const struct pf_greet *how, struct pf_err *err)
 {
-	for (;;) {
-		switch (pf_channel_flush(channel, err)) {
-		case PF_IO_OK:
-			return 0;
-		case PF_IO_AGAIN:
-			if (wait_for(channel, how, err))
-				return -1;
-			break;
-		default:
-			return -1;
-		}
-	}
+	int more;
+
+	do
+		more = judge(pf_channel_flush(channel, err), channel, how, err);
+	while (more > 0);
+	return more;
 }
 
 int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum pf_frame_type type,

@@ -240,25 +240,9 @@ int pf_statedir_write(struct pf_statedir *dir, const char *name, const void *dat
 	return -1;
 }
 
-int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out, size_t length,
-		     struct pf_err *err)
-{
-	pf_auto_fd int fd = -1;
-	struct stat st;
-
-	if (check_name(name, err))
-		return -1;
-	fd = open_for_reading(dir, name, &st, err);
-	if (fd < 0)
-		return fd == -ENOENT ? 1 : -1;
-	if ((size_t)st.st_size != length)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s/%s has %zu bytes instead of %zu",
-				  dir->path, name, (size_t)st.st_size, length);
-	return read_all(dir, name, fd, out, length, err);
-}
-
-int pf_statedir_read_most(struct pf_statedir *dir, const char *name, void *out, size_t size,
-			  size_t *out_length, struct pf_err *err)
+/* The file has between `least` and `most` bytes; 1: there is none. */
+static int read_between(struct pf_statedir *dir, const char *name, void *out, size_t least, size_t most,
+			size_t *out_length, struct pf_err *err)
 {
 	pf_auto_fd int fd = -1;
 	struct stat st;
@@ -269,10 +253,24 @@ int pf_statedir_read_most(struct pf_statedir *dir, const char *name, void *out, 
 	if (fd < 0)
 		return fd == -ENOENT ? 1 : -1;
 	*out_length = (size_t)st.st_size;
-	if (*out_length > size)
-		return pf_err_set(err, PF_ERR_CONFIG, "%s/%s has %zu bytes, and at most %zu can be",
-				  dir->path, name, *out_length, size);
+	if (*out_length < least || *out_length > most)
+		return pf_err_set(err, PF_ERR_CONFIG, "%s/%s has %zu bytes, and %s%zu can be", dir->path,
+				  name, *out_length, least == most ? "only " : "at most ", most);
 	return read_all(dir, name, fd, out, *out_length, err);
+}
+
+int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out, size_t length,
+		     struct pf_err *err)
+{
+	size_t has;
+
+	return read_between(dir, name, out, length, length, &has, err);
+}
+
+int pf_statedir_read_most(struct pf_statedir *dir, const char *name, void *out, size_t size,
+			  size_t *out_length, struct pf_err *err)
+{
+	return read_between(dir, name, out, 0, size, out_length, err);
 }
 
 int pf_statedir_write_record(struct pf_statedir *dir, enum pf_record record, uint32_t epoch,

@@ -2,10 +2,10 @@
 /* migrate/demo/options.c - see migrate/demo/options.h. */
 #include "migrate/demo/options.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/size.h"
 
 #define MEMORY_DEFAULT (UINT64_C(1) << 30)
@@ -56,8 +56,9 @@ static int parse_backend(const char *text, struct pf_demo_options *out, struct p
 }
 
 /* Once both are known, in whatever order they came. */
-static int check_memory(const struct pf_demo_options *options, struct pf_err *err)
+static int check_memory(void *opaque, struct pf_err *err)
 {
+	const struct pf_demo_options *options = opaque;
 	uint32_t page = options->backend->page_bytes;
 
 	if (options->memory % page == 0)
@@ -68,28 +69,25 @@ static int check_memory(const struct pf_demo_options *options, struct pf_err *er
 			  options->memory, options->backend->name, page / 1024);
 }
 
-static int take_option(int option, const char *given, struct pf_demo_options *out,
-		       struct pf_err *err)
+static int take_option(int option, const char *value, void *opaque, struct pf_err *err)
 {
+	struct pf_demo_options *out = opaque;
+
 	switch (option) {
 	case 'm':
-		return parse_memory(optarg, &out->memory, err);
+		return parse_memory(value, &out->memory, err);
 	case 'v':
-		if (pf_number_parse(optarg, 1, VCPUS_MAX, &out->vcpus, err))
+		if (pf_number_parse(value, 1, VCPUS_MAX, &out->vcpus, err))
 			return pf_err_prefix(err, "--vcpus");
 		return 0;
 	case 'b':
-		return parse_backend(optarg, out, err);
+		return parse_backend(value, out, err);
 	case 'o':
 		out->outage = true;
 		return 0;
-	case 'h':
+	default:
 		out->help = true;
 		return 0;
-	case ':':
-		return pf_err_set(err, PF_ERR_USAGE, "%s needs a value", given);
-	default:
-		return pf_err_set(err, PF_ERR_USAGE, "%s is not an option of the demo", given);
 	}
 }
 
@@ -100,20 +98,9 @@ int pf_demo_options_parse(int argc, char **argv, struct pf_demo_options *out, st
 		{"backend", required_argument, NULL, 'b'}, {"outage", no_argument, NULL, 'o'},
 		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
 	};
-	int option, failed = 0;
+	static const struct pf_flags flags = {"demo", table, take_option, check_memory};
 
 	*out = (struct pf_demo_options){
 		.memory = MEMORY_DEFAULT, .vcpus = 1, .backend = &pf_demo_memfd};
-	opterr = 0;
-	optind = 0; /* getopt(3): 0 starts anew, whoever has used it before */
-	while (!failed && (option = getopt_long(argc, argv, "+:", table, NULL)) != -1)
-		failed = take_option(option, argv[optind - 1], out, err);
-	if (!failed && optind < argc)
-		failed = pf_err_set(err, PF_ERR_USAGE, "%s: the demo takes options only",
-				    argv[optind]);
-	if (!failed)
-		failed = check_memory(out, err);
-	if (failed)
-		pf_err_hint(err, "see `pageferry demo --help`");
-	return failed;
+	return pf_flags_parse(argc, argv, &flags, out, err);
 }

@@ -2,8 +2,7 @@
 /* migrate/probe/options.c - see migrate/probe/options.h. */
 #include "migrate/probe/options.h"
 
-#include <getopt.h>
-
+#include "base/flags.h"
 #include "base/size.h"
 
 void pf_probe_options_help(FILE *out)
@@ -47,31 +46,38 @@ static int take_memory(const char *text, struct pf_probe_options *out, struct pf
 	return 0;
 }
 
-static int take_option(int option, const char *given, struct pf_probe_options *out,
-		       struct pf_err *err)
+static int take_option(int option, const char *value, void *opaque, struct pf_err *err)
 {
+	struct pf_probe_options *out = opaque;
+
 	switch (option) {
 	case 'j':
 		out->json = true;
 		return 0;
 	case 'm':
-		return take_memory(optarg, out, err);
+		return take_memory(value, out, err);
 	case 'c':
-		return take_connect(optarg, out, err);
+		return take_connect(value, out, err);
 	case 't':
-		out->tls_dir = optarg;
+		out->tls_dir = value;
 		return 0;
 	case 'n':
-		out->peer_name = optarg;
+		out->peer_name = value;
 		return 0;
-	case 'h':
+	default:
 		out->help = true;
 		return 0;
-	case ':':
-		return pf_err_set(err, PF_ERR_USAGE, "%s needs a value", given);
-	default:
-		return pf_err_set(err, PF_ERR_USAGE, "%s is not an option of probe", given);
 	}
+}
+
+static int check_together(void *opaque, struct pf_err *err)
+{
+	const struct pf_probe_options *options = opaque;
+
+	if (!options->peer_name || (options->connect.port != 0 && options->tls_dir))
+		return 0;
+	return pf_err_set(err, PF_ERR_USAGE,
+			  "--peer-name is of use with --connect and --tls-dir only");
 }
 
 int pf_probe_options_parse(int argc, char **argv, struct pf_probe_options *out, struct pf_err *err)
@@ -82,19 +88,8 @@ int pf_probe_options_parse(int argc, char **argv, struct pf_probe_options *out, 
 		{"peer-name", required_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int option, failed = 0;
+	static const struct pf_flags flags = {"probe", table, take_option, check_together};
 
 	*out = (struct pf_probe_options){0};
-	opterr = 0;
-	optind = 0; /* getopt(3): 0 starts anew, whoever has used it before */
-	while (!failed && (option = getopt_long(argc, argv, "+:", table, NULL)) != -1)
-		failed = take_option(option, argv[optind - 1], out, err);
-	if (!failed && optind < argc)
-		failed = pf_err_set(err, PF_ERR_USAGE, "%s: probe takes options only", argv[optind]);
-	if (!failed && out->peer_name && (out->connect.port == 0 || !out->tls_dir))
-		failed = pf_err_set(err, PF_ERR_USAGE,
-				    "--peer-name is of use with --connect and --tls-dir only");
-	if (failed)
-		pf_err_hint(err, "see `pageferry probe --help`");
-	return failed;
+	return pf_flags_parse(argc, argv, &flags, out, err);
 }

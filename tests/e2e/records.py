@@ -23,14 +23,8 @@ DEAD = "its VMM has ended"
 AT_REST = ""
 
 
-@dataclasses.dataclass
-class Stop:
-    side: str  # that stands
-    point: str
-    rest: str  # where the other side gets: "record R", "state S", or a "word" of its guest
-    records: str  # the source's and the destination's; A | B where another thread may be a step further
-    source: str  # its guest
-    destination: str
+class Standing:
+    """A row of a table: `side` stands at `point`, and `records` are what may be on disk then."""
 
     @property
     def id(self):
@@ -39,6 +33,16 @@ class Stop:
     @property
     def pairs(self):
         return self.records.split(" | ")
+
+
+@dataclasses.dataclass
+class Stop(Standing):
+    side: str  # that stands
+    point: str
+    rest: str  # where the other side gets: "record R", "state S", or a "word" of its guest
+    records: str  # the source's and the destination's; A | B where another thread may be a step further
+    source: str  # its guest
+    destination: str
 
 
 def each(stops, marks=()):
@@ -123,6 +127,16 @@ def check_arrived(migration):
     report = migration.destination_guest.finish()
     assert (report["status"], report["verdict"][:9]) == (0, "identical"), report
     assert "continued" not in migration.source_guest.lines
+
+
+def check_stop(migration, stop):
+    standing = getattr(migration, stop.side)
+    standing.wait_stopped()
+    other = "source" if stop.side == "destination" else "destination"
+    wait_rest(migration, getattr(migration, other), getattr(migration, other + "_guest"), stop.rest)
+    check_stand(migration, stop.pairs, stop.source, stop.destination)
+    standing.resume()
+    check_arrived(migration)
 
 
 def order(agent, command):

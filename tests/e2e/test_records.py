@@ -10,7 +10,7 @@ import pytest
 
 from records import (
     AT_REST, ENTERED, LOADS, MOVES, STANDS, ResumedVmm, Stop, begin, check_arrived, check_records, check_rules,
-    check_stand, each, order, wait_rest,
+    check_stand, check_stop, each, order, wait_rest,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.backing]
@@ -84,13 +84,7 @@ REFUSED = [
 def test_who_runs_while_one_side_stands(migration, stop):
     check_rules(stop)
     begin(migration, **{stop.side: {"fault": stop.point + "=stop"}})
-    standing = getattr(migration, stop.side)
-    standing.wait_stopped()
-    other = "source" if stop.side == "destination" else "destination"
-    wait_rest(migration, getattr(migration, other), getattr(migration, other + "_guest"), stop.rest)
-    check_stand(migration, stop.pairs, stop.source, stop.destination)
-    standing.resume()
-    check_arrived(migration)
+    check_stop(migration, stop)
 
 
 @pytest.mark.parametrize("stop", each(SET_UP))

@@ -9,14 +9,14 @@ import dataclasses
 import pytest
 
 from records import (
-    DEAD, MOVES, PERHAPS, STANDS, begin, check_arrived, check_rules, check_stand, each, order,
+    DEAD, MOVES, PERHAPS, STANDS, Standing, begin, check_arrived, check_rules, check_stand, each, order,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.backing]
 
 
 @dataclasses.dataclass
-class End:
+class End(Standing):
     """One side stands on the way to an end that the other has begun, or it itself."""
 
     side: str  # that stands
@@ -25,14 +25,6 @@ class End:
     records: str
     source: str = MOVES
     destination: str = STANDS
-
-    @property
-    def id(self):
-        return f"{self.side}-{self.point}"
-
-    @property
-    def pairs(self):
-        return self.records.split(" | ")
 
 
 CANCELLED = [

@@ -19,8 +19,7 @@ from both_vmms import PAGES, BothVmms, PrivateMemory, content
 from hugepages import need_pages
 from processes import DEADLINE
 from records import (
-    AT_REST, ENTERED, LOADS, STANDS, Stop, begin, check_arrived, check_rules, check_stand, each,
-    order, wait_rest,
+    AT_REST, ENTERED, LOADS, STANDS, Stop, begin, check_rules, check_stop, each,
 )
 
 pytestmark = pytest.mark.faults
@@ -58,16 +57,6 @@ EXITS = [
     Stop("destination", "slot-set", AT_REST, "OFFERED RUN | GONE RUN", STANDS, ENTERED),
     Stop("destination", "resolved", AT_REST, "OFFERED RUN | GONE RUN", STANDS, ENTERED),
 ]
-
-
-def check_stop(migration, stop):
-    standing = getattr(migration, stop.side)
-    standing.wait_stopped()
-    other = "source" if stop.side == "destination" else "destination"
-    wait_rest(migration, getattr(migration, other), getattr(migration, other + "_guest"), stop.rest)
-    check_stand(migration, stop.pairs, stop.source, stop.destination)
-    standing.resume()
-    check_arrived(migration)
 
 
 @pytest.mark.backing

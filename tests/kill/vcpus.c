@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "machine.h"
+#include "tests/unit/memhelp.h"
 
 #define VISITS_A_ROUND 12u
 #define LOST_VISITORS 2u /* few, so that some pages are lost before anybody asks */
@@ -155,25 +154,14 @@ static void check_words(struct vcpus *vcpus, uint32_t region, uint64_t page, uin
 			return;
 }
 
-static _Thread_local sigjmp_buf before_touch;
-static _Thread_local volatile sig_atomic_t may_be_told;
-
-static void on_sigbus(int number)
-{
-	if (may_be_told)
-		siglongjmp(before_touch, 1);
-	(void)signal(number, SIG_DFL); /* nobody was to be told there: it comes again, and ends the test */
-}
-
-/* A lost page is SIGBUS to who touches it, and not once a word. */
+/* A lost page is SIGBUS to who touches it. */
 static void check_lost(struct vcpus *vcpus, uint32_t region, uint64_t page, uint32_t mapping)
 {
-	volatile const uint64_t *word = page_at(vcpus, region, page, mapping);
+	const void *at = (const void *)(uintptr_t)page_at(vcpus, region, page, mapping);
+	uint64_t found = read_or_sigbus(at);
 
-	may_be_told = 1;
-	if (sigsetjmp(before_touch, 1) == 0)
-		complain(vcpus, region, page, mapping, 1, word[1], "SIGBUS, since it is lost");
-	may_be_told = 0;
+	if (found != GOT_SIGBUS)
+		complain(vcpus, region, page, mapping, 0, found, "SIGBUS, since it is lost");
 }
 
 static bool is_lost(const struct vcpus *vcpus, uint32_t region, uint64_t page)
@@ -390,8 +378,6 @@ struct vcpus *vcpus_start(const struct stage *stage, struct machine *machine)
 {
 	struct vcpus *vcpus = calloc(1, sizeof(*vcpus));
 
-	if (sigaction(SIGBUS, &(struct sigaction){.sa_handler = on_sigbus}, NULL))
-		abort();
 	vcpus->stage = stage;
 	vcpus->machine = machine;
 	pthread_mutex_init(&vcpus->lock, NULL);

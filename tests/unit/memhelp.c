@@ -462,3 +462,31 @@ void kvm_set_parameter(const char *name, const char *value)
 	assert_true(fputs(value, file) >= 0);
 	assert_int_equal(fclose(file), 0);
 }
+
+static _Thread_local sigjmp_buf before_read;
+static _Thread_local volatile sig_atomic_t reading;
+
+static void on_sigbus(int number)
+{
+	if (reading)
+		siglongjmp(before_read, 1);
+	(void)signal(number, SIG_DFL); /* and it comes again */
+}
+
+uint64_t read_or_sigbus(const void *at)
+{
+	struct sigaction action = {.sa_handler = on_sigbus};
+	volatile uint64_t word = GOT_SIGBUS;
+
+	sigaction(SIGBUS, &action, NULL);
+	reading = 1;
+	if (sigsetjmp(before_read, 1) == 0)
+		word = *(volatile const uint64_t *)at;
+	reading = 0;
+	return word;
+}
+
+uint64_t vmm_touch(const struct vmm_memory *memory, uint64_t page)
+{
+	return read_or_sigbus(memory->base + page * PAGE);
+}

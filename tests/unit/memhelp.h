@@ -87,6 +87,13 @@ bool vmm_is_silent(const struct vmm *vmm);
 /* Reads a page that must not trap for long, and checks that it is uniform: its word. */
 uint64_t vmm_word(const struct vmm *vmm, uint64_t page);
 
+/* A word, or GOT_SIGBUS.  Any thread of any process; leaves its handler behind, and a SIGBUS elsewhere ends
+ * the process. */
+#define GOT_SIGBUS UINT64_C(0xb5b5b5b5b5b5b5b5) /* no page_word() */
+uint64_t read_or_sigbus(const void *at);
+/* The same of a page's first word, for vmm_call(). */
+uint64_t vmm_touch(const struct vmm_memory *memory, uint64_t page);
+
 /* Threads whose fault waits in the kernel to be read, and all that are blocked by a fault. */
 unsigned uffd_pending(int uffd);
 unsigned uffd_blocked(int uffd);

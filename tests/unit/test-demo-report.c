@@ -77,7 +77,7 @@ static void test_what_is_not_possible_is_a_usage_error_that_names_it(void **stat
 		{"--vcpus", "0", "--vcpus"},
 		{"--vcpus", "5", "--vcpus"},
 		{"--frobnicate", NULL, "--frobnicate is not an option"},
-		{"stray", NULL, "stray: the demo takes options only"},
+		{"stray", NULL, "stray: demo takes options only"},
 	};
 
 	(void)state;

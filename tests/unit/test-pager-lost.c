@@ -19,31 +19,10 @@
 #include "memory/row.h"
 #include "pager_kit.h"
 
-#define GOT_SIGBUS UINT64_C(0xb5b5b5b5b5b5b5b5) /* no page_word() */
 #define LOST 40u
 
 static struct pager_kit kit;
 static struct bench bench;
-
-/* ---- in the VMM's process ---- */
-
-static _Thread_local sigjmp_buf before_touch;
-
-static void on_sigbus(int number)
-{
-	(void)number;
-	siglongjmp(before_touch, 1);
-}
-
-static uint64_t touch(const struct vmm_memory *memory, uint64_t page)
-{
-	struct sigaction action = {.sa_handler = on_sigbus};
-
-	sigaction(SIGBUS, &action, NULL);
-	if (sigsetjmp(before_touch, 1))
-		return GOT_SIGBUS;
-	return *(volatile const uint64_t *)(volatile const void *)(memory->base + page * PAGE);
-}
 
 /* ---- the threads ---- */
 
@@ -96,10 +75,10 @@ static void who_waits_gets_sigbus_and_nobody_else(void **state)
 	const struct row *row = *state;
 
 	kit_open(row, 0);
-	vmm_call(&kit.vmm, touch, 0, LOST);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST);
 	assert_int_equal(pk_request(&kit), LOST);
 	for (uint32_t m = 1; m < row->mappings; m++) {
-		vmm_call(&kit.vmm, touch, m, LOST);
+		vmm_call(&kit.vmm, vmm_touch, m, LOST);
 		WAIT_UNTIL(uffd_blocked(kit.vmm.uffd[m]) == 1);
 	}
 	pk_page_error(kit.urgent, LOST, EIO);
@@ -113,7 +92,7 @@ static void who_waits_gets_sigbus_and_nobody_else(void **state)
 	/* What comes after all is too late: others have seen it fail. */
 	pk_pages(kit.push[0], LOST, 1);
 	WAIT_UNTIL(kit.guest.count.duplicates == 1);
-	vmm_call(&kit.vmm, touch, 0, LOST);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST);
 	assert_found(&kit.vmm, GOT_SIGBUS);
 	pk_close(&kit);
 }
@@ -134,14 +113,14 @@ static void what_nobody_waits_for_is_lost_too_and_the_rest_completes(void **stat
 	assert_true(pf_journal_complete(&kit.guest.journal));
 	assert_int_equal(kit.guest.journal.lost, 2);
 	/* Nobody is asked: it is known. */
-	vmm_call(&kit.vmm, touch, 0, LOST);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST);
 	assert_found(&kit.vmm, GOT_SIGBUS);
 	assert_int_equal(kit.pager.count.faults, 0);
 	/* What nobody has touched before the traps go is no zeros behind them. */
 	assert_int_equal(pf_guest_disarm(&kit.guest, &(struct pf_err){0}), 0);
-	vmm_call(&kit.vmm, touch, 0, LOST + 2);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST + 2);
 	assert_found(&kit.vmm, GOT_SIGBUS);
-	vmm_call(&kit.vmm, touch, 0, LOST + 1);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST + 1);
 	assert_found(&kit.vmm, 0);
 	pk_close(&kit);
 }
@@ -153,7 +132,7 @@ static void a_lost_page_that_the_vmm_gives_back_is_lost_still(void **state)
 	told_lost(LOST);
 	vmm_tell(&kit.vmm, VMM_DONTNEED, 0, LOST, 0);
 	assert_int_equal(vmm_reply(&kit.vmm).op, VMM_DONTNEED);
-	vmm_call(&kit.vmm, touch, 0, LOST);
+	vmm_call(&kit.vmm, vmm_touch, 0, LOST);
 	assert_found(&kit.vmm, GOT_SIGBUS);
 	assert_int_equal(kit.pager.count.faults, 0);
 	pk_close(&kit);
@@ -170,7 +149,7 @@ static void an_error_and_a_copy_that_race_leave_the_one_or_the_other(void **stat
 		struct vmm_reply reply;
 		bool gone;
 
-		vmm_call(&kit.vmm, touch, 0, page);
+		vmm_call(&kit.vmm, vmm_touch, 0, page);
 		assert_int_equal(pk_request(&kit), page);
 		if (page % 2)
 			pk_page_error(kit.urgent, page, EIO);
@@ -181,7 +160,7 @@ static void an_error_and_a_copy_that_race_leave_the_one_or_the_other(void **stat
 		pk_await_state(&kit, page, PF_PAGE_FILLED);
 		gone = pf_journal_lost(&kit.guest.journal, 0, page);
 		assert_int_equal(reply.value, gone ? GOT_SIGBUS : page_word(page));
-		vmm_call(&kit.vmm, touch, 0, page);
+		vmm_call(&kit.vmm, vmm_touch, 0, page);
 		assert_found(&kit.vmm, reply.value);
 		lost += gone;
 	}
@@ -259,7 +238,7 @@ static void a_crash_before_it_was_lost_asks_and_loses_again(void **state)
 	open_bench(*state);
 	poison_and_die(7);
 	assert_true(lose(7));
-	vmm_call(&bench.vmm, touch, 0, 7);
+	vmm_call(&bench.vmm, vmm_touch, 0, 7);
 	assert_found(&bench.vmm, GOT_SIGBUS);
 	bench_close(&bench);
 }
@@ -269,7 +248,7 @@ static void a_crash_before_it_was_lost_leaves_room_for_the_page(void **state)
 	open_bench(*state);
 	poison_and_die(7);
 	place_own(&bench, 7, 1);
-	vmm_call(&bench.vmm, touch, 0, 7);
+	vmm_call(&bench.vmm, vmm_touch, 0, 7);
 	assert_found(&bench.vmm, page_word(7));
 	bench_close(&bench);
 }
@@ -283,7 +262,7 @@ static void a_crash_before_it_was_lost_leaves_room_for_zeros(void **state)
 	poison_and_die(7);
 	assert_int_equal(place(&bench, 6, 3, NULL, &placed), PF_PLACE_OK);
 	for (uint64_t page = 6; page < 9; page++) {
-		vmm_call(&bench.vmm, touch, 0, page);
+		vmm_call(&bench.vmm, vmm_touch, 0, page);
 		assert_found(&bench.vmm, 0);
 	}
 	assert_int_equal(placed, 3);
@@ -302,7 +281,7 @@ static void a_source_that_starts_again_may_have_the_page(void **state)
 	assert_int_equal(bench.guest.journal.lost, 0);
 	assert_int_equal(bench.guest.journal.filled, 0);
 	for (uint32_t m = 0; m < row->mappings; m++) {
-		vmm_call(&bench.vmm, touch, m, 9);
+		vmm_call(&bench.vmm, vmm_touch, m, 9);
 		assert_int_equal(next_fault(&bench, m, 9), PF_TRAP_REQUEST);
 	}
 	place_own(&bench, 9, 1);
@@ -325,7 +304,7 @@ static void a_reset_that_died_is_begun_again(void **state)
 		fail_msg("%s", err.text);
 	assert_int_equal(bench.guest.journal.lost, 0);
 	for (uint32_t m = 0; m < bench.guest.region[0].mappings; m++) {
-		vmm_call(&bench.vmm, touch, m, 9);
+		vmm_call(&bench.vmm, vmm_touch, m, 9);
 		assert_int_equal(next_fault(&bench, m, 9), PF_TRAP_REQUEST);
 	}
 	bench_close(&bench);

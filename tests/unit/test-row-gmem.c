@@ -25,26 +25,6 @@
 #include "memory/reader.h"
 #include "memory/stock.h"
 
-#define GOT_SIGBUS UINT64_C(0xb5b5b5b5b5b5b5b5) /* no page_word() */
-
-static _Thread_local sigjmp_buf before_touch;
-
-static void on_sigbus(int number)
-{
-	(void)number;
-	siglongjmp(before_touch, 1);
-}
-
-/* In the VMM's process. */
-static uint64_t touch(const struct vmm_memory *memory, uint64_t page)
-{
-	struct sigaction action = {.sa_handler = on_sigbus};
-
-	sigaction(SIGBUS, &action, NULL);
-	if (sigsetjmp(before_touch, 1))
-		return GOT_SIGBUS;
-	return *(volatile const uint64_t *)(volatile const void *)(memory->base + page * PAGE);
-}
 
 static const struct {
 	const char *name;
@@ -399,7 +379,7 @@ static void a_reset_takes_pages_away_and_lets_nobody_in(void **state)
 
 static bool gets_sigbus(struct gmem_bench *gmem, uint64_t page)
 {
-	vmm_call(&gmem->bench.vmm, touch, 0, page);
+	vmm_call(&gmem->bench.vmm, vmm_touch, 0, page);
 	return vmm_reply(&gmem->bench.vmm).value == GOT_SIGBUS;
 }
 
