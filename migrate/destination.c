@@ -22,6 +22,17 @@ static void on_state(struct destination *destination, const struct pf_mail_state
 	pf_agent_note(&destination->agent, PF_DE_STATE);
 }
 
+/*
+ * A way that is gone ends a connection at once, and what the urgent thread had read may come behind that.  Of a
+ * session that goes on the next connection says it again; behind its acknowledgement a source ends, and nobody
+ * would.
+ */
+static bool is_last_word(const struct destination *destination, const struct pf_mail *mail)
+{
+	return mail->kind == PF_MAIL_FRAME && mail->number == PF_FRAME_COMPLETE_ACK &&
+	       mail->origin == destination->agent.epoch;
+}
+
 static void destination_mail(void *engine, struct pf_mail *mail)
 {
 	struct destination *destination = engine;
@@ -29,6 +40,10 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 
 	if (pf_destination_news(destination, mail))
 		return;
+	if (is_last_word(destination, mail)) {
+		pf_agent_note(&destination->agent, PF_DE_ACK);
+		return;
+	}
 	if (mail->origin != destination->agent.epoch || !destination->urgent_up) {
 		if (mail->kind == PF_MAIL_STATE_HERE)
 			pf_close_fd(&((struct pf_mail_state *)mail->data)->fd);

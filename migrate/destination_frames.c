@@ -110,9 +110,6 @@ int pf_destination_frame(struct destination *destination, const struct pf_mail *
 		return take_commit(destination, mail, err);
 	case PF_FRAME_ABORT:
 		return take_abort(destination, mail, err);
-	case PF_FRAME_COMPLETE_ACK:
-		pf_agent_note(agent, PF_DE_ACK);
-		return 0;
 	case PF_FRAME_FAILURE:
 		return take_failure(mail, err);
 	default:
