@@ -27,10 +27,21 @@ class Stage:
 
 @dataclasses.dataclass
 class Fault:
+    double: bool
     seconds: float
     relay: bool
     begin: list
     end: list
+
+    def is_silent(self):
+        """Nobody is told of it by a reset, or at once."""
+        return self.seconds > 1 or "outage" in self.end
+
+
+@dataclasses.dataclass
+class End:
+    sides: tuple  # (source's, destination's): outcome and exit status
+    long: bool
 
 
 def commands(text):
@@ -38,24 +49,26 @@ def commands(text):
 
 
 def read_matrix(text):
-    """({name: Stage}, {name: Fault}, {(stage, fault): (source's end, destination's)})."""
+    """({name: Stage}, {name: Fault}, {(stage, fault): End})."""
     stages, faults, cells = {}, {}, {}
     for line in text.splitlines():
         kind, *words = line.split("#")[0].split() or [""]
         if kind == "stage":
             name, *rest = words
             stages[name] = Stage(*rest)
-        elif kind == "fault":
+        elif kind in ("fault", "double"):
             name, seconds, *rest = words
             begin, end = " ".join(rest).split(";")
             relay = begin.startswith("by relay ")
             faults[name] = Fault(
-                float(seconds), relay, commands(begin.removeprefix("by relay ")), commands(end))
+                kind == "double", float(seconds), relay, commands(begin.removeprefix("by relay ")),
+                commands(end))
         elif kind == "cell":
-            stage, fault, *ends = words
+            stage, fault, source, destination, *more = words
             assert (stage, fault) not in cells, f"{stage} {fault} stands twice"
-            cells[stage, fault] = tuple(
-                tuple(end.split("/")) for end in ends)
+            assert more in ([], ["long"]), line
+            cells[stage, fault] = End(
+                (tuple(source.split("/")), tuple(destination.split("/"))), bool(more))
         else:
             assert not kind, f"matrix: {line}"
     return stages, faults, cells
@@ -69,7 +82,7 @@ class Cell:
 
     def __init__(self, migration, stage, fault):
         self.migration, self.stage, self.fault = migration, STAGES[stage], FAULTS[fault]
-        self.ends = CELLS[stage, fault]
+        self.ends = CELLS[stage, fault].sides
         self.network = migration.own(Network(migration.folder))
         two_hosts(self.network)
         self.struck = False
@@ -86,10 +99,9 @@ class Cell:
     def options(self, side):
         """A short silence is a fault of this matrix, and noticed as it is by default; that an agent
         is held is none."""
-        silence = self.fault.seconds > 1
         options = {
             "prefix": self.network.prefix("a" if side == "source" else "b"),
-            "link_timeout": None if silence else int(DEADLINE * 1000),
+            "link_timeout": None if self.fault.is_silent() else int(DEADLINE * 1000),
         }
         if side == self.stage.side:
             options["fault"] = self.stage.point + "=stop"
@@ -117,10 +129,17 @@ class Cell:
         select.select([self.network.process.stdout], [], [], seconds)
         assert self.network.alive(), self.network.log_text()
 
+    def wait_outage(self):
+        for agent in (self.migration.source, self.migration.destination):
+            self.migration.wait_status(
+                agent, lambda status: status["state"] == "postcopy-paused")
+
     def do(self, command):
         if command.startswith("kill "):
             os.kill({"self": self.held, "peer": self.peer}[command.split()[1]].worker(),
                     signal.SIGKILL)
+        elif command == "outage":
+            self.wait_outage()
         else:
             told = self.network.tell(command)
             assert told != "0 connections", f"{command}: nothing was there to be reset"
