@@ -53,16 +53,9 @@ install_missing() {
 	say "installed: ${missing[*]}"
 }
 
-# run_logged WHAT SECONDS LOG COMMAND...: quiet if it succeeds, the log's tail if it does not.
-run_logged() {
-	local what=$1 limit=$2 log=$3 status=0 began=$SECONDS
-	shift 3
+show_failure() {
+	local what=$1 limit=$2 log=$3 status=$4
 
-	timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null || status=$?
-	if [ "$status" -eq 0 ]; then
-		say "ok    $what ($((SECONDS - began)) s)"
-		return 0
-	fi
 	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
 		say "FAIL  $what: stopped after $limit s; the end of $log:"
 	else
@@ -74,6 +67,20 @@ run_logged() {
 		say ...
 		tail -n 25 "$log"
 	} | sed 's/^/      | /'
+}
+
+# run_logged WHAT SECONDS LOG COMMAND...: quiet if it succeeds, the log's tail if it does not.
+run_logged() {
+	local what=$1 limit=$2 log=$3 status=0 began=$SECONDS
+	shift 3
+
+	timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null || status=$?
+	if [ "$status" -eq 0 ]; then
+		say "ok    $what ($((SECONDS - began)) s)"
+		return 0
+	fi
+	# In one piece: another step may be at its end too.
+	say "$(show_failure "$what" "$limit" "$log" "$status")"
 	return "$status"
 }
 

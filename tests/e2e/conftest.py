@@ -6,6 +6,7 @@ import tempfile
 import pytest
 
 from harness import Migration
+from hugepages import Pool
 from pki import Pki
 from processes import SLOWER, Late
 
@@ -24,6 +25,13 @@ def time_limit():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def pool():
+    """Set up before all that takes huge pages, so that it is left when they are back."""
+    yield
+    Pool.leave()
 
 
 @pytest.fixture
