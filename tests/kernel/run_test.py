@@ -90,6 +90,15 @@ def what_cannot_be_run_says_why():
     ended(done, NOT_RUN)
 
 
+def a_boot_without_a_timer_is_no_late_command():
+    """Asked for, here; on a busy host it comes by itself.  The command is not begun, and once more is tried."""
+    done = run("--append", "nolapic_timer", "sh", "-c", "echo begun; exec tail -f /dev/null")
+    ended(done, NOT_RUN)
+    expect("stdout", done.stdout, "")
+    expect("boots again", done.stderr.count("booting again"), 1)
+    expect("says why", "without a timer, twice" in done.stderr, True)
+
+
 def children_of(pid):
     return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
@@ -117,6 +126,7 @@ TESTS = (
     a_kernel_that_dies_fails_the_run,
     a_command_that_is_late_is_stopped,
     what_cannot_be_run_says_why,
+    a_boot_without_a_timer_is_no_late_command,
     qemu_ends_with_it_however_that_ends,
 )
 
