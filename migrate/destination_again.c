@@ -64,7 +64,11 @@ static int take_up(struct destination *destination, const struct pf_vmm_regions 
 	return 0;
 }
 
-static int take_up_kept(struct destination *destination, struct pf_err *err)
+typedef int use_fn(struct destination *destination, const struct pf_vmm_regions *regions, int *fds,
+		   struct pf_err *err);
+
+/* 1: REGIONS died with who had read them. */
+static int use_kept(struct destination *destination, use_fn *use, struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
 	struct pf_vmm_regions regions;
@@ -72,12 +76,24 @@ static int take_up_kept(struct destination *destination, struct pf_err *err)
 	int found = pf_vmm_recall_regions(&agent->dir, agent->kept, &regions, fds, err);
 
 	if (found)
-		return found < 0 ? -1 : 0;
-	found = take_up(destination, &regions, fds, err);
+		return found;
+	found = use(destination, &regions, fds, err);
 	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
 		pf_close_fd(&fds[i]);
-	if (found == 0 || agent->state != PF_D_AWAY_DONE)
-		return found;
+	return found;
+}
+
+static int take_up_kept(struct destination *destination, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	bool armed;
+
+	if (pf_vmm_recall_armed(&agent->dir, &armed, err))
+		return -1;
+	if (!armed || use_kept(destination, take_up, err) >= 0)
+		return 0;
+	if (agent->state != PF_D_AWAY_DONE)
+		return -1;
 	/* Every page had been mapped, and its VMM may be gone: nobody needs it any more. */
 	pf_report("destination", err);
 	return 0;
@@ -96,17 +112,11 @@ int pf_destination_again(struct destination *destination, struct pf_err *err)
 		return 0;
 	if (vmm_fd >= 0 && pf_vmm_adopt(agent->vmm, pf_steal_fd(&vmm_fd), err))
 		return -1;
-	if (take_up_kept(destination, err))
-		return -1;
-	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
-	if (!destination->armed && pf_vmm_hello(agent->vmm)->version != 0)
-		pf_vmm_drop(agent->vmm);
-	return 0;
+	return take_up_kept(destination, err);
 }
 
-void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello)
+static void vmm_back(struct destination *destination, const struct pf_vmm_hello *hello)
 {
-	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 
 	/* Since ATTACH it may have been sent another LOAD, which it had not read when it said this. */
@@ -120,12 +130,31 @@ void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello)
 		pf_agent_note(agent, PF_DE_VMM_RUNS);
 		break;
 	case PF_VMM_REFUSED:
-		pf_destination_vmm_refused(engine, "so it had said before");
+		pf_destination_vmm_refused(destination, "so it had said before");
 		break;
 	default:
 		pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
 		pf_agent_note(agent, PF_DE_VMM_REGIONS);
 	}
+}
+
+int pf_destination_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err)
+{
+	struct destination *destination = engine;
+	struct pf_agent *agent = &destination->agent;
+	bool unarmed = agent->record == PF_RECORD_NONE && hello->stage == PF_VMM_FRESH;
+	int found = 0;
+
+	if (!destination->armed)
+		found = unarmed ? use_kept(destination, pf_destination_arm, err) : 1;
+	if (found < 0)
+		return -1;
+	/* It has to come again, and say them again. */
+	if (found == 1)
+		pf_vmm_drop(agent->vmm);
+	else
+		vmm_back(destination, hello);
+	return 0;
 }
 
 int pf_destination_regions_again(struct destination *destination,
@@ -137,18 +166,20 @@ int pf_destination_regions_again(struct destination *destination,
 
 	if (found < 0)
 		return -1;
-	/* This directory knows nothing of its memory, and nothing in there is needed: it is trapped anew. */
-	if (found == 1 && hello->stage == PF_VMM_ACCEPTED)
-		return 1;
-	/* Or there is, and the state table knows what that means. */
-	if (found == 1) {
-		pf_destination_vmm_back(destination, hello);
-		return 0;
+	/* What another directory knew is lost, and with it the pages that have come: none may have. */
+	if (found == 1 && hello->stage == PF_VMM_ACCEPTED) {
+		destination->loads += hello->owed;
+		return pf_destination_describe(destination, regions, fds, err);
 	}
-	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-	    take_up(destination, regions, fds, err))
+	/* If this directory knows nothing of it, the state table knows what that means. */
+	if (found == 0 && (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+			   take_up(destination, regions, fds, err)))
 		return -1;
-	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
-	pf_destination_vmm_back(destination, hello);
+	/* Else its HELLO says how it is. */
+	if (pf_vmm_is_asked(agent->vmm))
+		return 0;
+	if (found == 0)
+		pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+	vmm_back(destination, hello);
 	return 0;
 }

@@ -74,6 +74,13 @@ void pf_destination_maybe_filled(struct destination *destination);
 
 /* ---- destination_vmm.c ---- */
 extern const struct pf_vmm_callbacks pf_destination_vmm;
+/* A VMM in which nothing was ever loaded has said REGIONS.  -1: as of pf_vmm_callbacks. */
+PF_MUST_USE int pf_destination_describe(struct destination *destination,
+					const struct pf_vmm_regions *regions, int *fds,
+					struct pf_err *err);
+/* Traps the memory that was saved, and serves it.  -1: likewise. */
+PF_MUST_USE int pf_destination_arm(struct destination *destination, const struct pf_vmm_regions *regions,
+				   int *fds, struct pf_err *err);
 void pf_destination_vmm_refused(void *engine, const char *reason);
 void pf_destination_vmm_lost(void *engine, const struct pf_err *why);
 
@@ -83,12 +90,12 @@ void pf_destination_vmm_lost(void *engine, const struct pf_err *why);
 PF_MUST_USE int pf_destination_again(struct destination *destination, struct pf_err *err);
 /* The guest is described and trapped: from here on it is the pager's. */
 void pf_destination_serve_guest(struct destination *destination);
-/* REGIONS of a VMM that has been served before, and says so in its HELLO.  1: as if it had not been; -1: as of
- * pf_vmm_callbacks. */
+/* REGIONS of a VMM that has been served before, and says so in its HELLO.  -1: as of pf_vmm_callbacks. */
 PF_MUST_USE int pf_destination_regions_again(struct destination *destination,
 					     const struct pf_vmm_regions *regions, int *fds,
 					     struct pf_err *err);
-void pf_destination_vmm_back(void *engine, const struct pf_vmm_hello *hello);
+/* pf_vmm_callbacks.back */
+int pf_destination_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err);
 
 /* ---- destination_session.c ---- */
 

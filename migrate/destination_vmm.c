@@ -10,42 +10,68 @@
 #include "migrate/room.h"
 #include "migrate/vmm_saved.h"
 
+int pf_destination_arm(struct destination *destination, const struct pf_vmm_regions *regions,
+		       int *fds, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+	struct pf_guest *guest = &destination->guest;
+
+	/* Whoever is blocked since a process that is gone traps again. */
+	if (pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err) ||
+	    pf_guest_wake_all(guest, err)) {
+		pf_guest_done(guest);
+		return pf_err_prefix(err, "its memory");
+	}
+	if (pf_vmm_save_armed(&agent->dir, true, err))
+		return -1;
+	pf_room_check(agent, guest);
+	pf_destination_serve_guest(destination);
+	pf_fault(PF_FAULT_ARMED);
+	return 0;
+}
+
+/* Before it is armed, for which the next process may be needed; what is armed is dup(2)ed or moved out of fds. */
+static int save(struct pf_agent *agent, const struct pf_vmm_regions *regions, const int *fds,
+		struct pf_err *err)
+{
+	if (pf_vmm_save_armed(&agent->dir, false, err) ||
+	    pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
+	    pf_vmm_save_regions(&agent->dir, regions, err))
+		return -1;
+	pf_fault(PF_FAULT_DESCRIBED);
+	return 0;
+}
+
+int pf_destination_describe(struct destination *destination, const struct pf_vmm_regions *regions,
+			    int *fds, struct pf_err *err)
+{
+	struct pf_agent *agent = &destination->agent;
+
+	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	if (agent->ending)
+		return 0;
+	if (save(agent, regions, fds, err) || pf_destination_arm(destination, regions, fds, err))
+		return -1;
+	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
+	pf_agent_note(agent, PF_DE_VMM_REGIONS);
+	return 0;
+}
+
 static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *fds,
 		       struct pf_err *err)
 {
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
-	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
-	struct pf_guest *guest = &destination->guest;
-	int anew = 1;
 
+	/* It came again, and its REGIONS were not read before another worker took up what was kept. */
+	if (destination->armed && pf_vmm_is_asked(agent->vmm))
+		return 0;
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
-	if (hello->stage != PF_VMM_FRESH)
-		anew = pf_destination_regions_again(destination, regions, fds, err);
-	if (anew <= 0)
-		return anew;
-	/* Before its memory is judged: that it came unused is known, also if the memory will not do. */
-	pf_agent_note(agent, PF_DE_VMM_REGIONS);
-	if (agent->ending)
-		return 0;
-	/* What is armed is in pf_guest, and dup(2)ed or moved out of fds: so it is kept before.  Whoever is
-	 * blocked since an agent that is gone with its state directory traps again. */
-	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-	    pf_vmm_guest(regions, fds, guest, err) || pf_guest_arm(guest, agent->dir.fd, err) ||
-	    (hello->stage != PF_VMM_FRESH && pf_guest_wake_all(guest, err))) {
-		pf_guest_done(guest);
-		return pf_err_prefix(err, "its memory");
-	}
-	if (pf_vmm_save_regions(&agent->dir, regions, err))
-		return -1;
-	pf_room_check(agent, guest);
-	destination->loads += hello->owed;
-	pf_destination_serve_guest(destination);
-	pf_fault(PF_FAULT_ARMED);
-	pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
-	pf_agent_note(agent, PF_DE_VMM_REGIONS);
-	return 0;
+	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH)
+		return pf_destination_regions_again(destination, regions, fds, err);
+	return pf_destination_describe(destination, regions, fds, err);
 }
 
 /* Every LOAD has one READY; that of a load which was dropped must not pass for the next one's. */
@@ -80,9 +106,15 @@ void pf_destination_vmm_refused(void *engine, const char *reason)
 	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
 }
 
+/* Whoever greets as new and goes again was not the VMM that has the guest. */
 void pf_destination_vmm_lost(void *engine, const struct pf_err *why)
 {
-	pf_agent_vmm_lost(&((struct destination *)engine)->agent, PF_DE_VMM_LOST, why);
+	struct destination *destination = engine;
+	struct pf_agent *agent = &destination->agent;
+
+	if (agent->record == PF_RECORD_RUN && !destination->armed && pf_vmm_is_new(agent->vmm))
+		return;
+	pf_agent_vmm_lost(agent, PF_DE_VMM_LOST, why);
 }
 
 const struct pf_vmm_callbacks pf_destination_vmm = {
@@ -91,5 +123,5 @@ const struct pf_vmm_callbacks pf_destination_vmm = {
 	.resumed = vmm_resumed,
 	.refused = pf_destination_vmm_refused,
 	.lost = pf_destination_vmm_lost,
-	.back = pf_destination_vmm_back,
+	.back = pf_destination_vmm_attached,
 };

@@ -50,7 +50,7 @@ static int adopt_vmm(struct source *source, int fd, struct pf_err *err)
 	if (pf_vmm_adopt(source->agent.vmm, fd, err))
 		return -1;
 	source->vmm_here = true;
-	if (source->agent.record == PF_RECORD_NONE)
+	if (source->agent.record == PF_RECORD_NONE && source->vmm_described)
 		(void)pf_source_continue_guest(source);
 	return 0;
 }
@@ -65,20 +65,12 @@ int pf_source_again(struct source *source, struct pf_err *err)
 	source->guest_paused = agent->record != PF_RECORD_NONE || vmm_fd >= 0;
 	if (describe_kept(source, err))
 		return -1;
-	if (vmm_fd < 0)
-		return 0;
-	if (adopt_vmm(source, pf_steal_fd(&vmm_fd), err))
-		return -1;
-	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
-	if (!source->vmm_described)
-		pf_vmm_drop(agent->vmm);
-	return 0;
+	return vmm_fd < 0 ? 0 : adopt_vmm(source, pf_steal_fd(&vmm_fd), err);
 }
 
 /* The answers that it owes are those to a process that is gone. */
-void pf_source_vmm_back(void *engine, const struct pf_vmm_hello *hello)
+static void vmm_back(struct source *source, const struct pf_vmm_hello *hello)
 {
-	struct source *source = engine;
 	bool stands = hello->stage == PF_VMM_STANDS || hello->owed > 0;
 
 	source->vmm_here = source->vmm_known = true;
@@ -86,6 +78,19 @@ void pf_source_vmm_back(void *engine, const struct pf_vmm_hello *hello)
 	source->pauses_answered = 0;
 	source->guest_paused = stands;
 	pf_agent_note(&source->agent, stands ? PF_SE_VMM_STANDS : PF_SE_VMM_REGIONS);
+}
+
+int pf_source_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err)
+{
+	struct source *source = engine;
+
+	(void)err;
+	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
+	if (source->vmm_described)
+		vmm_back(source, hello);
+	else
+		pf_vmm_drop(source->agent.vmm);
+	return 0;
 }
 
 int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions, int *fds,
@@ -99,6 +104,8 @@ int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *
 	    pf_source_describe(source, regions, fds, err) ||
 	    pf_vmm_save_regions(&agent->dir, regions, err))
 		return -1;
-	pf_source_vmm_back(source, hello);
+	/* Else its HELLO says how it is. */
+	if (!pf_vmm_is_asked(agent->vmm))
+		vmm_back(source, hello);
 	return 0;
 }

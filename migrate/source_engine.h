@@ -75,7 +75,8 @@ PF_MUST_USE int pf_source_describe(struct source *source, const struct pf_vmm_re
 /* REGIONS of a VMM that has been paused before, and says so in its HELLO. */
 PF_MUST_USE int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions,
 					int *fds, struct pf_err *err);
-void pf_source_vmm_back(void *engine, const struct pf_vmm_hello *hello);
+/* pf_vmm_callbacks.back */
+int pf_source_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err);
 
 /* ---- source_session.c ---- */
 

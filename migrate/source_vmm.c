@@ -17,6 +17,9 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	struct pf_agent *agent = &source->agent;
 	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
 
+	/* It came again, and its REGIONS were not read before another worker described what was kept. */
+	if (source->vmm_described && pf_vmm_is_asked(agent->vmm))
+		return 0;
 	if (source->vmm_described)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
 	if (hello->stage != PF_VMM_FRESH || hello->owed > 0)
@@ -29,6 +32,9 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	    pf_source_describe(source, regions, fds, err) ||
 	    pf_vmm_save_regions(&agent->dir, regions, err))
 		return -1;
+	/* Its HELLO is yet to come, and says how it is. */
+	if (pf_vmm_is_asked(agent->vmm))
+		return 0;
 	source->vmm_here = source->vmm_known = true;
 	source->guest_paused = false;
 	pf_agent_note(agent, PF_SE_VMM_REGIONS);
@@ -86,5 +92,5 @@ const struct pf_vmm_callbacks pf_source_vmm = {
 	.regions = vmm_regions,
 	.paused = vmm_paused,
 	.lost = vmm_lost,
-	.back = pf_source_vmm_back,
+	.back = pf_source_vmm_attached,
 };

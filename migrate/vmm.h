@@ -33,8 +33,9 @@ struct pf_vmm_callbacks {
 	void (*resumed)(void *engine);			/* destination */
 	void (*refused)(void *engine, const char *reason); /* destination */
 	void (*lost)(void *engine, const struct pf_err *why);
-	/* After pf_vmm_adopt(): it has said how it is.  What it had said before that is dropped. */
-	void (*back)(void *engine, const struct pf_vmm_hello *hello);
+	/* After pf_vmm_adopt(): it has said how it is.  What it had said before that is dropped, but for
+	 * REGIONS and a refusal. */
+	int (*back)(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err);
 };
 
 struct pf_vmm;
@@ -59,6 +60,10 @@ void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
 void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why);
 /* What the client has said of itself. */
 const struct pf_vmm_hello *pf_vmm_hello(const struct pf_vmm *vmm);
+/* It was adopted, and has not said yet how it is. */
+bool pf_vmm_is_asked(const struct pf_vmm *vmm);
+/* It greeted this process, and as one that nobody has served before. */
+bool pf_vmm_is_new(const struct pf_vmm *vmm);
 /* A message without a body: PAUSE, RESUME, CONTINUE_SOURCE, COMPLETE, RELEASE, REGIONS_ACCEPTED.
  * false: it was not sent, and never will be; the VMM cannot have seen it.  true: it is sent, or will be once
  * there is memory for it, in its turn. */

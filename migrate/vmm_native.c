@@ -176,14 +176,22 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 	vmm->asked = 0;
 	/* What it was told it may be answering just now. */
 	vmm->told_resume = hello->stage == PF_VMM_RESUMING || hello->stage == PF_VMM_RUNS;
-	if (asked)
-		vmm->callbacks->back(vmm->engine, &vmm->hello);
-	return 0;
+	return asked ? vmm->callbacks->back(vmm->engine, &vmm->hello, err) : 0;
 }
 
 const struct pf_vmm_hello *pf_vmm_hello(const struct pf_vmm *vmm)
 {
 	return &vmm->hello;
+}
+
+bool pf_vmm_is_asked(const struct pf_vmm *vmm)
+{
+	return vmm->asked != 0;
+}
+
+bool pf_vmm_is_new(const struct pf_vmm *vmm)
+{
+	return vmm->asked == 0 && vmm->hello.stage == PF_VMM_FRESH;
 }
 
 static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
@@ -194,7 +202,8 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 
 	if (type == PF_VMM_HELLO)
 		return handle_hello(vmm, err);
-	if (vmm->asked)
+	/* But REGIONS that nobody has read are not said again, and a VMM that has refused may have gone. */
+	if (vmm->asked && type != PF_VMM_REGIONS && (type != PF_VMM_RESUME_REFUSED || !destination))
 		return 0;
 	if (!vmm->said_hello)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s before HELLO",
@@ -208,7 +217,7 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 		return call->ready(vmm->engine, err);
 	/* An answer in advance could pass for the one that ends a pause, or that gives the guest back. */
 	if ((type == PF_VMM_RESUMED || type == PF_VMM_RESUME_REFUSED) && destination &&
-	    !vmm->told_resume)
+	    !vmm->told_resume && !vmm->asked)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s without RESUME",
 				  pf_vmm_type_name(type));
 	if (type == PF_VMM_RESUMED && destination)

@@ -10,6 +10,7 @@
 
 #define HELLO_FILE "vmm-hello"
 #define REGIONS_FILE "vmm-regions"
+#define ARMED_FILE "armed"
 
 static int save(struct pf_statedir *dir, const char *name, const struct pf_vmm_message *message,
 		struct pf_err *err)
@@ -165,4 +166,18 @@ int pf_vmm_check_saved(struct pf_statedir *dir, const struct pf_vmm_regions *reg
 		return 0;
 	pf_err_set(err, PF_ERR_PROTOCOL, "it describes other memory than before");
 	return pf_err_hint(err, "a VMM that comes back says the same REGIONS again");
+}
+
+int pf_vmm_save_armed(struct pf_statedir *dir, bool armed, struct pf_err *err)
+{
+	return pf_statedir_write(dir, ARMED_FILE, armed ? "1" : "0", 1, err);
+}
+
+int pf_vmm_recall_armed(struct pf_statedir *dir, bool *out, struct pf_err *err)
+{
+	char word = '0';
+	int found = pf_statedir_read(dir, ARMED_FILE, &word, 1, err);
+
+	*out = word == '1';
+	return found < 0 ? -1 : 0;
 }

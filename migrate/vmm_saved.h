@@ -20,7 +20,7 @@ PF_MUST_USE int pf_vmm_save_hello(struct pf_statedir *dir, const struct pf_vmm_h
 PF_MUST_USE int pf_vmm_recall_hello(struct pf_statedir *dir, struct pf_vmm_hello *out,
 				    struct pf_err *err);
 
-/* The descriptors to the keeper; then, once the memory is accepted, file `vmm-regions`. */
+/* The descriptors to the keeper; then file `vmm-regions`. */
 PF_MUST_USE int pf_vmm_keep_regions(struct pf_kept *kept, const struct pf_vmm_regions *regions,
 				    const int *fds, struct pf_err *err);
 PF_MUST_USE int pf_vmm_save_regions(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
@@ -32,5 +32,10 @@ PF_MUST_USE int pf_vmm_recall_regions(struct pf_statedir *dir, struct pf_kept *k
 /* Whether they are what was saved, but for the descriptors; 1: nothing was.  PF_ERR_PROTOCOL: they differ. */
 PF_MUST_USE int pf_vmm_check_saved(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
 				   struct pf_err *err);
+
+/* File `armed`: whether what was saved is trapped and has its files, so that it can be taken up; else a process
+ * has died on the way to that, and it is armed once more. */
+PF_MUST_USE int pf_vmm_save_armed(struct pf_statedir *dir, bool armed, struct pf_err *err);
+PF_MUST_USE int pf_vmm_recall_armed(struct pf_statedir *dir, bool *out, struct pf_err *err);
 
 #endif

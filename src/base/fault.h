@@ -31,6 +31,8 @@
 #define PF_FAULT_TABLE(ONE, FRAME, WAY, FRAME_WAY) \
 	ONE(CONNECT,     "connect",     BOTH, "TCP stands, TLS has not begun") \
 	ONE(TLS,         "tls",         BOTH, "TLS stands, nothing was said") \
+	ONE(DESCRIBED,   "described",   DST,  "the VMM's REGIONS are saved, nothing is trapped") \
+	ONE(REGISTERED,  "registered",  DST,  "every range is registered, no stock was taken") \
 	ONE(PROBED,      "probed",      DST,  "a page is in the VMM's memory to be looked at, and noted") \
 	ONE(ARMED,       "armed",       DST,  "the VMM's memory is trapped, the VMM is not told") \
 	ONE(PAUSE,       "pause",       SRC,  "the VMM is about to be asked to pause") \

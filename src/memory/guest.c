@@ -489,6 +489,7 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 		close_state(guest);
 		return -1;
 	}
+	pf_fault(PF_FAULT_REGISTERED);
 	/* After registering: whatever touches a page from then on traps and leaves it absent. */
 	if (take_all_stock(guest, err) || prove_all(guest, err)) {
 		(void)!unregister_regions(guest, guest->table.count, &ignored);

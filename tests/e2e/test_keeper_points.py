@@ -5,11 +5,13 @@ Up to the offer another worker begins the migration anew.  Behind it the next on
 what that may not have heard, and the guest arrives with nobody's help, unless the other side had its last word.
 """
 import signal
+import time
 
 import pytest
 
 from control import Gone
 from harness import Ended
+from processes import DEADLINE
 from test_keeper import finish
 
 pytestmark = pytest.mark.faults
@@ -41,6 +43,20 @@ def follow(agent):
             agent.control = None
 
 
+def follow_both(agent):
+    """Two workers in a row are about to be killed, or have been: to the third."""
+    until = time.monotonic() + DEADLINE
+    while True:
+        try:
+            if not agent.control:
+                agent.open()
+            while agent.control.names().count("WORKER_RESTARTED") < 2:
+                agent.control.receive(until)
+            return
+        except Gone:
+            agent.control = None
+
+
 def order_switchover(migration):
     """The answer dies with a source that is killed."""
     try:
@@ -66,16 +82,24 @@ def test_killed_on_the_way_to_the_agreement(migration, side, point):
     finish(migration)
 
 
-def test_killed_while_it_looks_at_the_memory_the_vmm_describes_it_again(migration):
-    """Its REGIONS died with the worker that had them, and left no page behind."""
-    migration.start_destination(fault="probed=kill")
+IN_ARMING = [
+    ("described", "registered", ()), ("registered", "registered", ()), ("probed", "probed", ()),
+    ("probed:2", "probed:2", ()), ("armed", "hello-heard", ()),
+    ("registered", "registered", ("--kinds", "private,memfd")),
+    ("probed", "probed:2", ("--prepared", "allocated")), ("probed:2", "probed", ("--prepared", "listed")),
+]
+
+
+@pytest.mark.parametrize("point, next_point, guest", IN_ARMING)
+def test_killed_while_it_arms_the_memory(migration, point, next_point, guest):
+    """Twice; the VMM would not come again, and need not: the next worker arms what it had described."""
+    migration.start_destination(fault=f"{point}=kill;{next_point}=kill")
     migration.start_source()
     migration.source.open()
     migration.source.wait_path(migration.source.vmm_socket)
     migration.start_guest("source", "16M", 1).wait_word("running")
-    migration.start_guest("destination", "16M", 1, ("--reattach",))
-    follow(migration.destination)
-    migration.destination_guest.wait_word("reattached")
+    migration.start_guest("destination", "16M", 1, guest)
+    follow_both(migration.destination)
     finish(migration)
 
 

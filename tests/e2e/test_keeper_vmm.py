@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_keeper_vmm.py - a worker is killed, and the VMM of its side does not answer the next one.
 
-It may stand in a page of its own memory: then it answers once that page has come, and not before.
+It may stand in a page of its own memory: then it answers once that page has come, and not before.  Or it is
+gone too, before there is another worker that could see it go.
 """
+import os
+import signal
+
 import pytest
 
 import vmm_client as vmm
-from both_vmms import BothVmms, content
+from both_vmms import SIZE, BothVmms, content
 from processes import DEADLINE
+from test_exit_codes import check_ends
+from test_keeper import wait_gone
 
-ACCEPTED, LOADED, RESUMING = 2, 3, 4  # vmm.proto, Stage
+ACCEPTED, LOADED, RESUMING, RUNS = 2, 3, 4, 5  # vmm.proto, Stage
 PAGE = 700
 
 
@@ -89,3 +95,116 @@ def test_while_it_resumes(both):
     answer(both, attach, RESUMING)
     both.client.wait("RESUME")
     finish(both)
+
+
+# ---- it is gone
+
+
+def lose_both(both, last_word=None):
+    """The worker and its VMM, while the keeper does not start another."""
+    agent, worker = both.destination, both.destination.worker()
+    agent.signal(signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    wait_gone(worker)
+    if last_word:
+        both.client.say(last_word)
+    both.client.close()
+    agent.signal(signal.SIGCONT)
+    agent.control.drain()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_its_guest_is_lost(migration, both, answered):
+    """Whether a vCPU had entered or not, nobody knows."""
+    both.reach_ready()
+    both.client.wait("RESUME")
+    if answered:
+        both.client.say("RESUMED")
+        migration.wait_status(both.source, lambda status: status["downtime-us"])
+    migration.wait_status(both.source, lambda status: status["record"] == "GONE")
+    lose_both(both)
+    both.source.control.wait_state("postcopy-paused")
+    assert both.destination.wait() == 65
+    assert both.destination.outcome()["owner"] is None
+    both.source.control.command("cancel", {"lose-guest": True})
+    check_ends(migration, (65, 65), ("GONE", "RUN"), ("lost", "lost"))
+
+
+def test_it_had_refused_to_run_the_guest(migration, both):
+    """Which is its last word: the guest is the source's, who hears it from the record."""
+    both.reach_ready()
+    both.client.wait("RESUME")
+    migration.wait_status(both.source, lambda status: status["record"] == "GONE")
+    lose_both(both, last_word="RESUME_REFUSED")
+    assert both.destination.wait() == 130
+    destination = migration.start_destination(listen=migration.address)
+    both.source_client.wait("CONTINUE_SOURCE")
+    destination.control.command("quit")
+    check_ends(migration, (130, 130), ("KEPT", "REFUSED"), ("source-intact", "source-intact"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("both", [{"destination": {"fault": "disarmed=stop"}}], indirect=True)
+def test_it_needed_no_agent_any_more(migration, both):
+    """Every page had come; whether it has heard so, nobody knows, and the source is told."""
+    both.switch_over()
+    both.push()
+    both.destination.wait_stopped()
+    lose_both(both)
+    both.source_client.wait("RELEASE")
+    check_ends(migration, (0, 0), ("GONE", "RUN"), ("completed", "completed"))
+
+
+def test_somebody_else_who_greets_and_goes_is_not_it(migration, both):
+    """Keeper and worker are gone, and another VMM comes by mistake before the right one does."""
+    both.switch_over()
+    worker = both.destination.worker()
+    both.destination.kill()
+    wait_gone(worker)
+    both.destination = migration.start_destination(listen=migration.address)
+    other = vmm.Client(both.destination.vmm_socket)
+    other.hello(vmm.DESTINATION)
+    other.close()
+    both.client.close()
+    both.client = vmm.Client(both.destination.vmm_socket)
+    both.client.hello(vmm.DESTINATION, f4=RUNS)
+    both.client.regions([both.memory.region()])
+    both.client.wait("REGIONS_ACCEPTED")
+    both.source.control.wait_event("RECOVERED")
+    check_page_comes(both.touch(PAGE))
+    both.push()
+    both.client.wait("COMPLETE")
+    check_ends(migration, (0, 0), ("GONE", "RUN"), ("completed", "completed"))
+
+
+# ---- it had just come
+
+
+def leave_unread(agent, client, region):
+    """REGIONS, which the worker that is killed has not taken off the socket."""
+    agent.wait_path(agent.state_dir / "vmm-hello")
+    agent.control.command("query-migrate")  # so it has done all that follows from HELLO
+    os.kill(agent.worker(), signal.SIGSTOP)
+    client.regions([region])
+    agent.kill_worker()
+    return client.wait("ATTACH").fields[1]
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_regions_that_nobody_had_read_are_the_next_ones(migration, side):
+    agents = {"destination": migration.start_destination(), "source": migration.start_source()}
+    agents["source"].open()
+    memory = {name: vmm.Memory(SIZE) for name in agents}
+    clients = {name: vmm.Client(agent.vmm_socket) for name, agent in agents.items()}
+    for name, role in (("source", vmm.SOURCE), ("destination", vmm.DESTINATION)):
+        region = memory[name].region(trapped=name == "destination")
+        clients[name].hello(role)
+        if name == side:
+            attach = leave_unread(agents[name], clients[name], region)
+            clients[name].hello(role, f6=attach)
+        else:
+            clients[name].regions([region])
+    clients["destination"].wait("REGIONS_ACCEPTED")
+    migration.source.control.wait_state("active")
+    for each in (*clients.values(), *memory.values()):
+        each.close()

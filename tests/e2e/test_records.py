@@ -65,8 +65,8 @@ SET_UP = [
     for side, points in {
         "source": "connect tls hello-sent welcome-heard heartbeat-sent heartbeat-heard regions-sent "
         "regions-ok-heard",
-        "destination": "connect tls hello-heard welcome-sent heartbeat-sent heartbeat-heard probed armed "
-        "regions-heard regions-ok-sent",
+        "destination": "connect tls hello-heard welcome-sent heartbeat-sent heartbeat-heard described "
+        "registered probed armed regions-heard regions-ok-sent",
     }.items()
     for point in points.split()
 ]

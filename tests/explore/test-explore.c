@@ -150,6 +150,7 @@ static const struct mutation {
 	{D(WAITING, CANCEL, CANCELLED, FAIL), {.cuts = 1}, "source-intact"},
 	{D(GRANTED, LINK_DOWN, WAITING, NONE), {.cuts = 1}, ""},
 	{D(GRANTED, VMM_LOST, FAILED, REFUSED), {.deaths = 1}, "past"},
+	{D(AWAY_RUN, VMM_LOST, FAILED, REFUSED), {.crashes = 1, .deaths = 1}, "past"},
 	{D(SERVING, VMM_REFUSED, FAILED, REFUSED), {.deaths = 1}, "past"},
 	{D(LOADING, VMM_READY, READY, LOAD), {0}, ""},
 	{D(NEW, VMM_LOST, FAILED, FAIL), {.losses = 1, .deaths = 1}, "source-intact"},

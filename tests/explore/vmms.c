@@ -220,11 +220,16 @@ bool pf_step_destination_vmm_gives_up(struct making *m)
 	return true;
 }
 
+/* A process that was started again has its connection, or waits for a new one, which does not come. */
 bool pf_step_destination_vmm_missed(struct making *m)
 {
+	static const uint32_t away = 1u << PF_D_AWAY_READY | 1u << PF_D_AWAY_READY_UP |
+				     1u << PF_D_AWAY_RUN | 1u << PF_D_AWAY_RUN_UP |
+				     1u << PF_D_AWAY_DONE;
 	struct agent *agent = pf_agent_of(m, PF_DESTINATION);
+	bool asked = agent->met == VMM_ABSENT && (away >> agent->state & 1);
 
-	if (!pf_is_alive(m->world, PF_DESTINATION) || agent->met != VMM_HERE ||
+	if (!pf_is_alive(m->world, PF_DESTINATION) || (agent->met != VMM_HERE && !asked) ||
 	    m->world->destination_vmm != DV_DEAD || m->world->answer != ANSWER_NONE)
 		return false;
 	agent->met = VMM_LEFT;

@@ -234,6 +234,27 @@ static void damage_is_said_or_harmless(void **state)
 	pf_kept_close(&next);
 }
 
+static void what_was_not_said_to_be_armed_is_not(void **state)
+{
+	struct pf_err err;
+	bool armed = true;
+
+	(void)state;
+	assert_int_equal(pf_vmm_recall_armed(&dir, &armed, &err), 0);
+	assert_false(armed);
+	assert_int_equal(pf_vmm_save_armed(&dir, true, &err), 0);
+	assert_int_equal(pf_vmm_recall_armed(&dir, &armed, &err), 0);
+	assert_true(armed);
+	/* Another VMM's memory. */
+	assert_int_equal(pf_vmm_save_armed(&dir, false, &err), 0);
+	assert_int_equal(pf_vmm_recall_armed(&dir, &armed, &err), 0);
+	assert_false(armed);
+	assert_int_equal(pf_statedir_write(&dir, "armed", "11", 2, &err), 0);
+	assert_int_equal(pf_vmm_recall_armed(&dir, &armed, &err), -1);
+	assert_int_equal(err.class, PF_ERR_CONFIG);
+	assert_int_equal(unlinkat(dir.fd, "armed", 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +266,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_hello_comes_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(other_memory_than_before_is_refused, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(what_was_not_said_to_be_armed_is_not, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(damage_is_said_or_harmless, set_up, tear_down),
 	};
 
