@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/commands.h"
+#include "migrate/orders.h"
 #include "migrate/report.h"
 #include "migrate/sandbox.h"
 #include "migrate/status.h"
@@ -594,6 +595,7 @@ void pf_agent_begin(struct pf_agent *agent)
 		pf_err_set(&agent->why, PF_ERR_STATE, "the agent was started again: %s",
 			   agent->kept->restarted ? agent->kept->restarted : "its keeper was gone");
 	pf_commands_restore(agent);
+	pf_orders_restore(agent);
 	act(agent, agent->start_action);
 	pf_kept_ready(agent->kept);
 }
@@ -624,6 +626,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_paths_close(agent->paths);
 	pf_watchdog_close(agent->watchdog);
 	json_decref(agent->parameters);
+	json_decref(agent->orders);
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);

@@ -39,6 +39,8 @@ struct pf_agent_ops {
 	 * new addresses, or NULL. */
 	int (*pause)(void *engine, struct pf_err *err);
 	int (*recover)(void *engine, const json_t *connect, struct pf_err *err);
+	/* Before anything is connected: what they had ordered of a process before this one. */
+	int (*restore)(void *engine, bool held, const json_t *connect, struct pf_err *err);
 	/* Adds the engine's members to the object that query-migrate returns. */
 	void (*status)(void *engine, json_t *status);
 	pf_watchdog_boxes boxes; /* of its threads */
@@ -59,6 +61,7 @@ struct pf_agent {
 	struct pf_paths *paths;
 	struct pf_mailbox inbox; /* every thread -> main */
 	struct pf_watchdog *watchdog;
+	json_t *orders;	    /* migrate/orders.h; NULL: there were none */
 	json_t *parameters; /* what set-parameters has set, in this process or before; NULL: nothing */
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */

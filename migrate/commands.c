@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "migrate/orders.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
 
@@ -229,15 +230,22 @@ static int pause_session(void *opaque, const json_t *args, json_t **out, struct 
 		return pf_err_set(err, PF_ERR_STATE, "not possible now (%s): the guest does not run at the "
 				  "destination",
 				  pf_phase_name(agent->machine->phase[agent->state]));
-	return agent->ops->pause(agent->engine, err);
+	if (agent->ops->pause(agent->engine, err))
+		return -1;
+	pf_orders_keep(agent, true, NULL);
+	return 0;
 }
 
 static int recover(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
+	const json_t *connect = json_object_get(args, "connect");
 	struct pf_agent *agent = opaque;
 
 	(void)out;
-	return agent->ops->recover(agent->engine, json_object_get(args, "connect"), err);
+	if (agent->ops->recover(agent->engine, connect, err))
+		return -1;
+	pf_orders_keep(agent, false, connect);
+	return 0;
 }
 
 static int quit(void *opaque, const json_t *args, json_t **out, struct pf_err *err)

@@ -108,6 +108,7 @@ static const struct pf_agent_ops destination_ops = {
 	.set = destination_set,
 	.pause = pf_destination_pause,
 	.recover = pf_destination_recover,
+	.restore = pf_destination_restore,
 	.act = pf_destination_act,
 	.mail = destination_mail,
 	.path = pf_destination_path,

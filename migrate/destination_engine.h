@@ -134,6 +134,7 @@ void pf_resume_bulk(struct destination *destination, uint32_t i);
 /* struct pf_agent_ops */
 int pf_destination_pause(void *engine, struct pf_err *err);
 int pf_destination_recover(void *engine, const json_t *connect, struct pf_err *err);
+int pf_destination_restore(void *engine, bool held, const json_t *connect, struct pf_err *err);
 
 /* ---- destination_status.c ---- */
 /* Which vCPUs wait for a page, and for how long. */

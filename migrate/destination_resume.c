@@ -167,3 +167,10 @@ int pf_destination_recover(void *engine, const json_t *connect, struct pf_err *e
 	destination->held = false;
 	return 0;
 }
+
+int pf_destination_restore(void *engine, bool held, const json_t *connect, struct pf_err *err)
+{
+	(void)connect, (void)err;
+	((struct destination *)engine)->held = held;
+	return 0;
+}

@@ -118,6 +118,7 @@ static const struct pf_agent_ops source_ops = {
 	.path = pf_source_path,
 	.pause = pf_source_pause,
 	.recover = pf_source_recover,
+	.restore = pf_source_restore,
 	.act = pf_source_act,
 	.mail = source_mail,
 	.status = pf_source_status,

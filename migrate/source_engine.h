@@ -117,6 +117,7 @@ void pf_source_suspect(struct source *source, uint32_t link, bool suspected);
 void pf_source_path(void *engine, unsigned news, const struct pf_path *path);
 int pf_source_pause(void *engine, struct pf_err *err);
 int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err);
+int pf_source_restore(void *engine, bool held, const json_t *connect, struct pf_err *err);
 
 /* ---- source_frames.c ---- */
 void pf_source_frame(struct source *source, const struct pf_mail *mail);

@@ -263,23 +263,31 @@ static int parse_connects(const json_t *connect, struct pf_endpoint *out, uint32
 	return 0;
 }
 
-int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err)
+int pf_source_restore(void *engine, bool held, const json_t *connect, struct pf_err *err)
 {
 	struct source *source = engine;
-	struct pf_agent *agent = &source->agent;
 	struct pf_endpoint endpoints[PF_CONNECTS_MAX];
 	uint32_t count = 0;
 
-	if (agent->record == PF_RECORD_NONE)
-		return pf_err_set(err, PF_ERR_STATE, "nothing was offered: it connects within "
-				  "--connect-timeout");
 	if (connect && parse_connects(connect, endpoints, &count, err))
 		return -1;
 	if (connect) {
 		memcpy(source->connect, endpoints, sizeof(source->connect));
 		source->connects = count;
 	}
-	source->held = false;
+	source->held = held;
+	return 0;
+}
+
+int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err)
+{
+	struct source *source = engine;
+
+	if (source->agent.record == PF_RECORD_NONE)
+		return pf_err_set(err, PF_ERR_STATE, "nothing was offered: it connects within "
+				  "--connect-timeout");
+	if (pf_source_restore(source, false, connect, err))
+		return -1;
 	/* With what is new, and at once: a race that backs off, or tries the old addresses, has no claim. */
 	if (!source->link_up)
 		race_again(source);

@@ -138,6 +138,16 @@ def test_the_source_behind_the_commit(migration):
     check_arrives(migration)
 
 
+def test_the_addresses_of_a_new_command_line_count(migration):
+    """`recover` had others, in the place of those that the source was started with then."""
+    start_serving(migration)
+    migration.source.control.command("recover", {"connect": ["127.0.0.1:1"]})
+    kill_agent(migration.source, migration.source_guest)
+    migration.address = migration.direct
+    start_again(migration, "source")
+    check_arrives(migration)
+
+
 def test_another_vmm_is_not_taken_for_the_one_that_ran(migration):
     """A new one comes to an agent whose guest runs already: it is lost, and that is said."""
     start_serving(migration)

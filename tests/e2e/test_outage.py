@@ -123,12 +123,33 @@ def test_pause_and_recover(migration):
     check_arrives(migration)
 
 
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_pause_holds_for_the_next_worker(migration, side):
+    migration.start_serving()
+    migration.relay.release()
+    agent = getattr(migration, side)
+    agent.control.command("pause")
+    agent.kill_worker()
+    assert agent.control.command("query-migrate")["state"] == "postcopy-paused"
+    if side == "source":
+        assert "race" not in agent.busy_seconds()
+    else:
+        assert "paused by its orchestrator" in agent.control.wait_event("PEER_REFUSED")["data"]["reason"]
+    agent.control.command("recover")
+    assert agent.control.wait_event("RECOVERED")
+    agent.kill_worker()
+    assert agent.control.wait_event("RECOVERED")
+    check_arrives(migration)
+
+
 def test_recover_with_another_address(migration):
     migration.start_serving(vcpus=2)
     migration.relay.cut()
     migration.source.control.wait_event("OUTAGE")
     migration.source.control.command("recover", {"connect": [migration.direct]})
     assert migration.source.control.wait_event("RECOVERED")["data"]["epoch"] == 2
+    migration.source.kill_worker()  # the next one knows no other way
+    assert migration.source.control.wait_event("RECOVERED")["data"]["epoch"] == 3
     check_arrives(migration)
 
 
