@@ -8,10 +8,10 @@
 #include "migrate/destination_engine.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "core/switchover.h"
+#include "migrate/status.h"
 
 void pf_destination_maybe_filled(struct destination *destination)
 {
@@ -19,13 +19,6 @@ void pf_destination_maybe_filled(struct destination *destination)
 	if (destination->armed && destination->resumed &&
 	    pf_journal_complete(&destination->guest.journal))
 		pf_agent_note(&destination->agent, PF_DE_FILLED);
-}
-
-static json_t *page_object(const struct pf_mail_page *page)
-{
-	return json_pack("{s:i, s:I, s:i, s:s}", "region", (int)page->region, "page",
-			 (json_int_t)page->page, "errno", (int)page->sys, "error",
-			 strerror((int)page->sys));
 }
 
 /* A source can say so of every page as often as it likes. */
@@ -36,7 +29,7 @@ static void tell_lost(struct destination *destination, const struct pf_mail_page
 
 	if (!pf_ration_take(&destination->losses, &untold))
 		return;
-	data = page_object(page);
+	data = pf_status_page(page);
 	json_object_set_new(data, "untold", json_integer((json_int_t)untold));
 	pf_agent_emit(&destination->agent, "PAGE_LOST", data);
 }
@@ -50,7 +43,7 @@ static void tell_trouble(struct destination *destination, const struct pf_mail_p
 	if (now < destination->trouble_ns[memory])
 		return;
 	destination->trouble_ns[memory] = now + PF_NS_PER_S;
-	pf_agent_emit(&destination->agent, memory ? "OUT_OF_MEMORY" : "PAGE_STUCK", page_object(page));
+	pf_agent_emit(&destination->agent, memory ? "OUT_OF_MEMORY" : "PAGE_STUCK", pf_status_page(page));
 }
 
 /*

@@ -59,7 +59,7 @@ enum pf_mail_kind {
 	PF_MAIL_STATE_HERE, /* destination bulk 1: data: struct pf_mail_state */
 	PF_MAIL_FILLED,	    /* destination: the last page was filled */
 	PF_MAIL_VMM_GONE,   /* destination: the VMM's address space is gone */
-	PF_MAIL_TROUBLE,    /* destination: data: struct pf_mail_page; a page could not be placed */
+	PF_MAIL_TROUBLE,    /* data: struct pf_mail_page; destination: it could not be placed; source: not read now */
 	PF_MAIL_PAGE_LOST,  /* destination: data: struct pf_mail_page; the source cannot read it */
 	PF_MAIL_RESET_FAILED, /* destination: data: struct pf_err; the pages could not be dropped */
 	PF_MAIL_UNEXPECTED, /* destination: data: struct pf_mail_page; it was there before it came */

@@ -14,11 +14,23 @@
 #include "base/clock.h"
 #include "migrate/agent_main.h"
 #include "migrate/report.h"
+#include "migrate/status.h"
 
 static void on_received(struct source *source)
 {
 	source->map_known = true;
 	pf_source_wake_pushers(source);
+}
+
+/* Several threads may want for memory. */
+static void tell_trouble(struct source *source, const struct pf_mail_page *page)
+{
+	uint64_t now = pf_now_ns();
+
+	if (now < source->trouble_ns)
+		return;
+	source->trouble_ns = now + PF_NS_PER_S;
+	pf_agent_emit(&source->agent, "OUT_OF_MEMORY", pf_status_page(page));
 }
 
 static void source_mail(void *engine, struct pf_mail *mail)
@@ -43,6 +55,8 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		pf_source_frame(source, mail);
 	else if (mail->kind == PF_MAIL_SUSPECT || mail->kind == PF_MAIL_TRUST)
 		pf_source_suspect(source, mail->number, mail->kind == PF_MAIL_SUSPECT);
+	else if (mail->kind == PF_MAIL_TROUBLE)
+		tell_trouble(source, mail->data);
 	else if (mail->kind == PF_MAIL_RECEIVED)
 		on_received(source);
 	else if (mail->kind == PF_MAIL_DOWN && mail->number > 0)

@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "base/term.h"
 #include "core/credit.h"
 #include "core/pace.h"
@@ -29,6 +30,7 @@
 #include "wire/received.h"
 
 #define PF_REQUESTS_MAX 4096u /* requests that wait for an answer; more is a flood (WIRE.md) */
+#define PF_READ_AGAIN_NS (100 * PF_NS_PER_MS) /* somebody raises a limit or frees something meanwhile */
 
 /* What the threads that read guest memory share. */
 struct pf_service {
@@ -59,6 +61,10 @@ struct pf_answers {
 	struct pf_request_queue whole, parts; /* by how their pages travel */
 	uint32_t offset; /* how far the first page of `parts` has gone */
 	struct pf_run zeros; /* answers that are not in the channel yet */
+	/* The last of `whole`, which take memory to be read that is not there: not before again_ns. */
+	uint32_t stuck;
+	uint64_t again_ns;
+	uint64_t trouble_ns; /* main is told of that then at the earliest */
 };
 extern const struct pf_link_user pf_answers_user;
 
@@ -74,6 +80,7 @@ struct pf_pusher {
 	bool resumed;	     /* the session was taken up: bulk 1 hears what was received */
 	struct pf_received_cursor received;
 	struct pf_credit credit;
+	uint64_t trouble_ns; /* as of pf_answers */
 	uint8_t scratch[PF_RUN_BYTES_MAX];
 };
 extern const struct pf_link_user pf_pusher_user;
@@ -81,11 +88,14 @@ extern const struct pf_link_user pf_pusher_user;
 /*
  * source_pages.c: reads pages of a run and puts them into the channel, PAGES where there is content,
  * PAGE_ERROR where they cannot be read; pages of zeros are kept in *zeros, so that neighbours can
- * join them.  1: all of it; 0: the channel's buffer is full, and *run is what is left.  scratch: as
- * large as the run.
+ * join them.  1: all of it; 0: the channel's buffer is full, and *run is what is left; -1: this host has no
+ * memory to read the page with which *run begins now (it is swapped out), which says nothing about the page: to
+ * be tried again a little later, and told.  scratch: as large as the run.
  */
 PF_MUST_USE int pf_service_put(struct pf_service *service, struct pf_channel *channel,
 			       struct pf_run *run, struct pf_run *zeros, uint8_t *scratch);
+/* Main is told of such a page, once a second at most. */
+void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, uint64_t *trouble_ns);
 /* Puts what was kept as one ZERO frame.  false: the channel's buffer is full. */
 PF_MUST_USE bool pf_service_put_zeros(struct pf_service *service, struct pf_channel *channel,
 				      struct pf_run *zeros);

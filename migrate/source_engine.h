@@ -35,6 +35,7 @@ struct source {
 	char tried[sizeof(((struct pf_err *)0)->text)]; /* why the last attempt failed */
 	char refused[sizeof(((struct pf_err *)0)->text)]; /* what PEER_REFUSED has said last */
 	struct pf_ration refusals;
+	uint64_t trouble_ns; /* OUT_OF_MEMORY is told then at the earliest: once a second at most */
 	enum pf_record peer_record; /* at the last meeting; NONE: of nobody who knows the session */
 	bool stranger; /* whom it met last does not know the session */
 	uint8_t told; /* which meeting without a link the orchestrator has been told of: action + 1 */

@@ -53,7 +53,8 @@ bool pf_service_put_zeros(struct pf_service *service, struct pf_channel *channel
 bool pf_service_keep_zeros(struct pf_service *service, struct pf_channel *channel,
 			   struct pf_run *run, uint32_t count, struct pf_run *zeros)
 {
-	bool joins = zeros->region == run->region && zeros->first + zeros->count == run->first;
+	bool joins = zeros->region == run->region && zeros->first + zeros->count == run->first &&
+		     count <= UINT32_MAX - zeros->count; /* what a frame can name: 16 TiB */
 
 	if (zeros->count > 0 && !joins && !pf_service_put_zeros(service, channel, zeros))
 		return false;
@@ -107,9 +108,19 @@ static bool put_mixed(struct pf_service *service, struct pf_channel *channel, st
 	return true;
 }
 
+/*
+ * A page that is swapped out takes memory to be read, and where the control group that it is charged to is
+ * full, and has nobody to kill, read(2) says so (mm/shmem.c): that passes, and a page that was said to be
+ * lost is lost for ever.
+ */
+static bool is_passing(int sys)
+{
+	return sys == ENOMEM || sys == EAGAIN;
+}
+
 /* A page that cannot be read is said to be so; its neighbours are tried one by one. */
-static bool put_unreadable(struct pf_service *service, struct pf_channel *channel,
-			   struct pf_run *run, struct pf_run *zeros, uint8_t *scratch)
+static int put_unreadable(struct pf_service *service, struct pf_channel *channel,
+			  struct pf_run *run, struct pf_run *zeros, uint8_t *scratch)
 {
 	while (run->count > 0) {
 		struct pf_run one = {.region = run->region, .first = run->first, .count = 1};
@@ -120,17 +131,31 @@ static bool put_unreadable(struct pf_service *service, struct pf_channel *channe
 
 			if (!put_mixed(service, channel, &one, scratch,
 				       find_zeros(scratch, 1, page_size), zeros))
-				return false;
+				return 0;
 			advance(run, 1);
 			continue;
 		}
+		if (is_passing(errno))
+			return -1;
 		frame.extra = (uint32_t)errno;
 		if (!pf_channel_put(channel, &frame, NULL))
-			return false;
+			return 0;
 		add(&service->count.lost, 1);
 		advance(run, 1);
 	}
-	return true;
+	return 1;
+}
+
+void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, uint64_t *trouble_ns)
+{
+	const struct pf_mail_page mail = {
+		.region = run->region, .sys = ENOMEM, .page = run->first};
+	uint64_t now = pf_now_ns();
+
+	if (now < *trouble_ns)
+		return;
+	*trouble_ns = now + PF_NS_PER_S;
+	(void)pf_mail_post(link->inbox, link->origin, PF_MAIL_TROUBLE, 0, &mail, sizeof(mail));
 }
 
 int pf_service_put(struct pf_service *service, struct pf_channel *channel, struct pf_run *run,

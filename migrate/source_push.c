@@ -181,16 +181,23 @@ static bool skip_hole(struct pf_pusher *pusher, struct pf_channel *channel)
 	return true;
 }
 
-/* All that is left, or one part of it: what is more urgent may go between two parts. */
-static bool put_left(struct pf_pusher *pusher, struct pf_channel *channel)
+/* All that is left, or one part of it: what is more urgent may go between two parts.  false: the channel is
+ * full, or it cannot be read now. */
+static bool put_left(struct pf_pusher *pusher, struct pf_link *link)
 {
 	struct pf_service *service = pusher->service;
 	struct pf_run *left = &pusher->left;
+	int put;
 
-	if (!pf_parts_needed(service, left->region))
-		return pf_service_put(service, channel, left, &pusher->zeros, pusher->scratch);
-	return pf_parts_put(service, channel, left, &pusher->offset, &pusher->zeros,
-			    pusher->scratch, PF_BULK_BODY_MAX);
+	if (pf_parts_needed(service, left->region))
+		return pf_parts_put(service, link->channel, left, &pusher->offset, &pusher->zeros,
+				    pusher->scratch, PF_BULK_BODY_MAX);
+	put = pf_service_put(service, link->channel, left, &pusher->zeros, pusher->scratch);
+	if (put < 0) {
+		link->wake_ns = pf_now_ns() + PF_READ_AGAIN_NS;
+		pf_service_tell_trouble(link, left, &pusher->trouble_ns);
+	}
+	return put > 0;
 }
 
 /* true: a run was dealt with; false: the channel is full, nothing is left to push, or not yet. */
@@ -208,7 +215,7 @@ static bool put_run(struct pf_pusher *pusher, struct pf_link *link)
 	put = next_run(pusher, channel);
 	left = pusher->left.count;
 	put = put && skip_hole(pusher, channel) &&
-	      (pusher->left.count == 0 || put_left(pusher, channel));
+	      (pusher->left.count == 0 || put_left(pusher, link));
 	count_pushed(service, left - pusher->left.count);
 	bytes = pf_channel_unsent(channel) - before;
 	pf_credit_spend(&pusher->credit, bytes);

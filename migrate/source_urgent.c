@@ -4,7 +4,8 @@
  *
  * Owns the urgent channel.  A requested page is always answered here, even if push has sent it
  * already: its pushed copy may sit behind megabytes.  Requests that come before the guest stands
- * wait, since its memory still changes.  Control frames are passed on to main.  Blocks in pread(2)
+ * wait, since its memory still changes; so do those that this host has no memory to read now, which the
+ * others go before.  Control frames are passed on to main.  Blocks in pread(2)
  * of page cache only.
  */
 #include "migrate/source.h"
@@ -14,6 +15,17 @@
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* In front of those that cannot be read now, of which the first goes behind the others. */
+static void queue_request(struct pf_answers *answers, struct pf_request_queue *queue,
+			  const struct pf_run *request)
+{
+	uint32_t behind = queue == &answers->whole ? answers->stuck : 0;
+	uint32_t end = queue->head + queue->count++, at = end - behind;
+
+	queue->run[end % PF_REQUESTS_MAX] = queue->run[at % PF_REQUESTS_MAX];
+	queue->run[at % PF_REQUESTS_MAX] = *request;
 }
 
 static int take_request(struct pf_answers *answers, const struct pf_frame *frame,
@@ -27,8 +39,8 @@ static int take_request(struct pf_answers *answers, const struct pf_frame *frame
 		return pf_err_set(err, PF_ERR_PROTOCOL,
 				  "more than %u requests wait for an answer", PF_REQUESTS_MAX);
 	pf_gate_request(&answers->service->gate);
-	queue->run[(queue->head + queue->count++) % PF_REQUESTS_MAX] = (struct pf_run){
-		.region = frame->region, .first = frame->page, .count = frame->count};
+	queue_request(answers, queue,
+		      &(struct pf_run){.region = frame->region, .first = frame->page, .count = frame->count});
 	add(&answers->service->count.requests, 1);
 	return 0;
 }
@@ -61,14 +73,14 @@ static void claim_from_push(struct pf_service *service, const struct pf_run *run
 		add(&service->count.resent, resent);
 }
 
-/* The next pages of a request, as many as a frame holds. */
-static bool answer_whole(struct pf_answers *answers, struct pf_channel *channel,
+/* The next pages of a request, as many as a frame holds; the result as of pf_service_put(). */
+static int answer_whole(struct pf_answers *answers, struct pf_channel *channel,
 			 struct pf_run *request, uint8_t *scratch)
 {
 	struct pf_service *service = answers->service;
 	uint32_t asked = request->count < ANSWER_PAGES ? request->count : ANSWER_PAGES;
 	struct pf_run run = {.region = request->region, .first = request->first, .count = asked};
-	bool put;
+	int put;
 
 	claim_from_push(service, &run);
 	put = pf_service_put(service, channel, &run, &answers->zeros, scratch);
@@ -77,7 +89,7 @@ static bool answer_whole(struct pf_answers *answers, struct pf_channel *channel,
 	return put;
 }
 
-static bool answer_part(struct pf_answers *answers, struct pf_channel *channel,
+static int answer_part(struct pf_answers *answers, struct pf_channel *channel,
 			struct pf_run *request, uint8_t *scratch)
 {
 	struct pf_service *service = answers->service;
@@ -90,22 +102,49 @@ static bool answer_part(struct pf_answers *answers, struct pf_channel *channel,
 			    PF_URGENT_BODY_MAX);
 }
 
-/* Small pages go between the parts of a large one: it would keep hundreds of them waiting. */
-static bool answer_next(struct pf_answers *answers, struct pf_channel *channel)
+/* The first of `whole` waits behind all the others, until it is tried again. */
+static void put_off(struct pf_answers *answers, const struct pf_link *link)
 {
-	bool whole = answers->whole.count > 0;
+	struct pf_request_queue *queue = &answers->whole;
+	struct pf_run request = queue->run[queue->head];
+
+	queue->head = (queue->head + 1) % PF_REQUESTS_MAX;
+	queue->run[(queue->head + queue->count - 1) % PF_REQUESTS_MAX] = request;
+	if (answers->stuck++ == 0)
+		answers->again_ns = pf_now_ns() + PF_READ_AGAIN_NS;
+	pf_service_tell_trouble(link, &request, &answers->trouble_ns);
+}
+
+/* Requests that can be answered now, as far as is known. */
+static uint32_t answerable(struct pf_answers *answers)
+{
+	if (answers->stuck > 0 && pf_now_ns() >= answers->again_ns)
+		answers->stuck = 0;
+	return answers->whole.count - answers->stuck + answers->parts.count;
+}
+
+/*
+ * Small pages go between the parts of a large one: it would keep hundreds of them waiting.  false: the channel
+ * is full.
+ */
+static bool answer_next(struct pf_answers *answers, struct pf_link *link)
+{
+	struct pf_channel *channel = link->channel;
+	bool whole = answers->whole.count > answers->stuck;
 	struct pf_request_queue *queue = whole ? &answers->whole : &answers->parts;
 	struct pf_run *request = &queue->run[queue->head];
 	uint32_t before = request->count;
 	uint8_t scratch[PF_URGENT_BODY_MAX];
-	bool put = whole ? answer_whole(answers, channel, request, scratch)
-			 : answer_part(answers, channel, request, scratch);
+	int put = whole ? answer_whole(answers, channel, request, scratch)
+			: answer_part(answers, channel, request, scratch);
 
 	add(&answers->service->count.answered, before - request->count);
 	if (request->count == 0) {
 		queue->head = (queue->head + 1) % PF_REQUESTS_MAX;
 		queue->count--;
 	}
+	if (put < 0)
+		put_off(answers, link);
 	return put && pf_service_put_zeros(answers->service, channel, &answers->zeros);
 }
 
@@ -117,15 +156,17 @@ static int answers_produce(void *opaque, struct pf_link *link, struct pf_err *er
 	(void)err;
 	if (!answers->serving)
 		return 0;
-	if (answers->whole.count + answers->parts.count + answers->zeros.count == 0) {
-		/* Called when the channel's buffer is empty: the last answer is with the kernel. */
+	if (answerable(answers) + answers->zeros.count == 0) {
+		/* Called when the channel's buffer is empty: the last answer is with the kernel.  Push need
+		 * not wait until there is memory for the rest. */
 		pf_gate_answered(&service->gate);
+		link->wake_ns = answers->stuck > 0 ? answers->again_ns : 0;
 		return 0;
 	}
 	if (!pf_service_put_zeros(service, link->channel, &answers->zeros))
 		return 1;
-	while (answers->whole.count + answers->parts.count > 0)
-		if (!answer_next(answers, link->channel))
+	while (answerable(answers) > 0)
+		if (!answer_next(answers, link))
 			return 1;
 	return 1; /* once more after the flush: a request may have come meanwhile */
 }

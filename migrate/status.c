@@ -2,6 +2,7 @@
 /* migrate/status.c - see migrate/status.h; members and units: proto/CONTROL.md. */
 #include "migrate/status.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -77,6 +78,13 @@ void pf_status_bulk(json_t *status, uint64_t bytes)
 	json_t *bulk = json_object_get(json_object_get(status, "bytes"), "bulk");
 
 	json_array_append_new(bulk, json_integer((json_int_t)bytes));
+}
+
+json_t *pf_status_page(const struct pf_mail_page *page)
+{
+	return json_pack("{s:i, s:I, s:i, s:s}", "region", (int)page->region, "page",
+			 (json_int_t)page->page, "errno", (int)page->sys, "error",
+			 strerror((int)page->sys));
 }
 
 void pf_status_peer(json_t *status, const char *address, const char *cipher)

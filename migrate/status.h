@@ -5,6 +5,7 @@
 
 #include "base/hist.h"
 #include "migrate/agent.h"
+#include "migrate/link.h"
 
 json_t *pf_status(struct pf_agent *agent);
 json_t *pf_metrics(struct pf_agent *agent);
@@ -23,6 +24,8 @@ void pf_status_faults(json_t *status, const struct pf_fault_counts *faults,
 void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received);
 /* After pf_status_bytes(): one more bulk connection that stands, and the pages' way on it. */
 void pf_status_bulk(json_t *status, uint64_t bytes);
+/* Of a page with which something is wrong, in an event. */
+json_t *pf_status_page(const struct pf_mail_page *page);
 void pf_status_peer(json_t *status, const char *address, const char *cipher);
 
 #endif
