@@ -11,6 +11,7 @@ import signal
 import pytest
 
 import gmem
+from harness import Migration
 from test_migration import PAGE, check_ends, check_post_copy
 
 pytestmark = pytest.mark.gmem
@@ -142,8 +143,9 @@ def test_a_stopped_vmm_finds_its_answers(migration):
 
 
 def what_is_said_of_a_lost_page(guest):
-    """Who comes first depends on where the guest was paused.  In seven visits of eight it is the vCPU itself, else
-    KVM (poison: KVM_RUN ends as if there were no memory) or the device (SIGBUS): this VMM ends with these."""
+    """Where its machine check is due, or how this VMM ends.  Who comes first depends on where the guest was paused:
+    in seven visits of eight the vCPU itself, else KVM (poison: KVM_RUN ends as if there were no memory) or
+    the device (SIGBUS)."""
     try:
         return guest.wait_line(lambda line: line.startswith("lost: vCPU 0 at ")
                                or line.endswith("or a page that is lost"))
@@ -152,8 +154,8 @@ def what_is_said_of_a_lost_page(guest):
         return "SIGBUS"
 
 
-def test_a_vcpu_is_told_that_its_page_is_lost(migration):
-    """It stops there; the migration completes, and what is lost still traps.  Nobody ever reads zeros."""
+def lose_the_end(migration):
+    """A guest whose last pages the source cannot read: what its new VMM says of the first that is needed."""
     migration.start(str(SMALL), 1, guests=(kinds("tmpfs,tmpfs"), kinds(ALONE, "--machine-checks")))
     source = migration.source.control
     source.command("set-parameters", {"push": False})
@@ -162,12 +164,16 @@ def test_a_vcpu_is_told_that_its_page_is_lost(migration):
     fds = pathlib.Path(f"/proc/{migration.source_guest.pid}/fd")
     memory = next(fd for fd in fds.iterdir() if os.readlink(fd).startswith("/dev/shm/"))
     os.truncate(memory, SMALL - LOST * PAGE)
-    told = what_is_said_of_a_lost_page(migration.destination_guest)
-    if not told.startswith("lost: "):
-        assert migration.destination.wait() == 65
-        return
-    assert int(told.split()[-1], 16) >= SMALL - LOST * PAGE, told
-    source.command("set-parameters", {"push": True})
+    return what_is_said_of_a_lost_page(migration.destination_guest)
+
+
+def check_lost_end(migration, told):
+    """It was the vCPU who was told, of a page that is lost; all others come, and what is lost still traps."""
+    page = int(told.split()[-1], 16) // PAGE
+    assert SMALL // PAGE - LOST <= page < SMALL // PAGE, told
+    lost = migration.destination.control.wait_event("PAGE_LOST")["data"]
+    assert lost["page"] == page % (SMALL // PAGE // 2) and lost["region"] == 1, (lost, told)
+    migration.source.control.command("set-parameters", {"push": True})
     migration.destination_guest.wait_word("complete")
     assert migration.source.wait() == 0 and migration.destination.wait() == 0
     outcome = migration.destination.outcome()
@@ -179,6 +185,25 @@ def test_a_vcpu_is_told_that_its_page_is_lost(migration):
     assert migration.destination_guest.alive()
     migration.destination_guest.say("quit")
     assert migration.destination_guest.wait() == 0
+
+
+def test_a_vcpu_is_told_that_its_page_is_lost(folder, pki):
+    """It stops there.  Nobody ever reads zeros: a guest in which somebody else came first has ended, and another
+    is moved, until it was the vCPU (of six, one in 260000 runs has none)."""
+    for attempt in "123456":
+        os.mkdir(f"{folder}/{attempt}")
+        migration = Migration(f"{folder}/{attempt}", pki)
+        try:
+            told = lose_the_end(migration)
+            if told.startswith("lost: vCPU 0 at "):
+                check_lost_end(migration, told)
+                return
+            assert migration.destination.wait() == 65, told
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{migration.logs()}") from error
+        finally:
+            migration.end()
+    pytest.fail("in six guests no vCPU came first to a page that was lost")
 
 
 def test_cancelled_while_its_vmm_waits_for_a_page(migration):
