@@ -32,12 +32,14 @@ static void add_one(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* For a VMM that has said that it can tell a vCPU so; any other has its vCPU run into what poisons the page. */
 static bool is_lost(const struct pf_guest *guest, uint64_t gpa)
 {
 	uint32_t region;
 	uint64_t page;
 
 	return pf_guest_find_gpa(guest, gpa, &region, &page) &&
+	       guest->region[region].machine_checks &&
 	       pf_journal_lost(&guest->journal, region, page);
 }
 
@@ -91,8 +93,11 @@ static bool let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t v
 	return false;
 }
 
-/* Its slot is set.  The window has room. */
-static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
+/*
+ * Its slot is set.  The window has room.  fresh: the vCPU has come just now, and is counted if it has to wait for
+ * the source; not again where it is asked for once more, by this process or the one before it.
+ */
+static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa, bool fresh)
 {
 	struct pf_guest *guest = pager->guest;
 	struct pf_run page = {.count = 1};
@@ -108,8 +113,10 @@ static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 								page.first, &first))) {
 	case PF_TRAP_REQUEST:
 		pf_fault(PF_FAULT_FAULT);
-		add_one(&pager->count.faults);
-		add_one(&pager->count.vcpu);
+		if (fresh) {
+			add_one(&pager->count.faults);
+			add_one(&pager->count.vcpu);
+		}
 		pf_requests_open(&pager->requests, page.region, page.first, pf_now_ns());
 		pf_blocked_note(pager, vcpu, page.region, page.first);
 		break;
@@ -157,6 +164,7 @@ static bool take_one(struct pf_pager *pager)
 	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	struct pf_vmm_fault fault;
 	struct pf_err err;
+	bool fresh;
 	ssize_t length = receive(fd, bytes, sizeof(bytes), MSG_PEEK);
 
 	if (length < 0 && errno == EAGAIN)
@@ -171,10 +179,10 @@ static bool take_one(struct pf_pager *pager)
 		return false;
 	}
 	fault.gpa &= PAGE_MASK;
-	pf_slots_set(&pager->guest->slots, fault.vcpu, fault.gpa);
+	fresh = pf_slots_set(&pager->guest->slots, fault.vcpu, fault.gpa);
 	pf_fault(PF_FAULT_SLOT_SET);
 	(void)receive(fd, NULL, 0, 0);
-	handle(pager, fault.vcpu, fault.gpa);
+	handle(pager, fault.vcpu, fault.gpa, fresh);
 	return true;
 }
 
@@ -258,7 +266,7 @@ static void repeat_all(struct pf_pager *pager)
 			pager->exits.repeat = true;
 			return;
 		}
-		handle(pager, vcpu, gpa);
+		handle(pager, vcpu, gpa, false);
 	}
 }
 

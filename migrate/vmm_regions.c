@@ -212,6 +212,11 @@ static int check_region(const struct pf_vmm_region *region, bool destination, st
 	} else if (!destination && region->mapping_count > 0) {
 		what = "it has a userfaultfd, and nothing is trapped at the source";
 		hint = "name none at the source";
+	} else if (!destination && (region->machine_checks || region->fill_atomic)) {
+		what = region->machine_checks
+			       ? "it declares machine_checks, and at the source nobody waits for a page"
+			       : "it declares fill_atomic, and at the source no page is filled";
+		hint = "declare that at the destination";
 	} else if (region->kind != PF_MEMORY_GUEST_MEMFD && region->fill_atomic) {
 		what = "it declares fill_atomic, which is for guest_memfd that traps MISSING only, and "
 		       "which no other memory needs";

@@ -283,6 +283,18 @@ static int check_discards(struct pf_guest *guest, uint32_t r, struct pf_err *err
 	return refuse(guest, r, err);
 }
 
+/* A vCPU would be told by its VMM, and whoever else touches the page could not be: then it is not lost, it waits. */
+static int check_machine_checks(struct pf_guest *guest, uint32_t r, struct pf_err *err)
+{
+	if (!guest->region[r].machine_checks || guest->region[r].poisons)
+		return 0;
+	pf_err_set(err, PF_ERR_SYSTEM,
+		   "it declares machine_checks, and this kernel has no UFFDIO_POISON to tell whoever is "
+		   "no vCPU that a page is lost");
+	pf_err_hint(err, "leave it out, and lost pages are waited for; or use Linux 6.6 or later");
+	return refuse(guest, r, err);
+}
+
 static int adopt_all(struct pf_guest *guest, struct pf_err *err)
 {
 	for (uint32_t u = 0; u < guest->uffds; u++)
@@ -294,7 +306,7 @@ static int adopt_all(struct pf_guest *guest, struct pf_err *err)
 			(!guest->region[r].has_bitmap || guest->region[r].machine_checks) &&
 			pf_uffd_can_poison(guest->uffd[0].fd);
 	for (uint32_t r = 0; r < guest->table.count; r++)
-		if (check_discards(guest, r, err))
+		if (check_discards(guest, r, err) || check_machine_checks(guest, r, err))
 			return -1;
 	return 0;
 }

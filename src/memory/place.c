@@ -155,14 +155,15 @@ static enum pf_place_result worse(enum pf_place_result a, enum pf_place_result b
  * A page that fails is passed over, since somebody may be waiting for the next one; AGAIN, NOMEM
  * and GONE would be the answer for all the others too.  What is not all in one VMA is asked for in
  * halves until it is, or until it is one page, which is then not mapped at all; what follows such a
- * page is most likely of its kind.  fresh: they were written just now, and by us.
+ * page is most likely of its kind.  unasked: bit i if page i of them was written just now, by us, and nobody had
+ * asked for it.
  */
 static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, uint32_t mapping,
-				   bool fresh, struct pf_err *err)
+				   uint32_t unasked, struct pf_err *err)
 {
 	const struct pf_placer *placer = guest->region[left.region].placer;
 	enum pf_place_result worst = PF_PLACE_OK;
-	uint64_t refilled = UINT64_MAX;
+	uint64_t refilled = UINT64_MAX, first = left.first;
 	uint32_t ask = left.count;
 
 	while (left.count > 0) {
@@ -185,7 +186,8 @@ static enum pf_place_result map_in(struct pf_guest *guest, struct pf_run left, u
 			result = shown_elsewhere(&left, err);
 		else if (why != PF_MAP_DONE)
 			result = map_stopped(guest, why, &left, mapping, err);
-		if (why == PF_MAP_EXISTS && fresh && placer->shows_unasked)
+		if (why == PF_MAP_EXISTS && placer->shows_unasked &&
+		    unasked >> (left.first - first) & 1)
 			count_up(&guest->count.unasked, 1);
 		worst = worse(worst, result);
 		if (result != PF_PLACE_OK && result != PF_PLACE_FAILED)
@@ -218,7 +220,7 @@ enum pf_place_result pf_let_in(struct pf_guest *guest, const struct pf_run *run,
 
 /* Maps the pages of mask in every mapping; trouble in one does not keep the others waiting. */
 static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run *run,
-				     uint32_t mask, bool fresh, struct pf_err *err)
+				     uint32_t mask, uint32_t unasked, struct pf_err *err)
 {
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t at, count;
@@ -229,7 +231,7 @@ static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run
 
 		worst = worse(worst, pf_let_in(guest, &stretch, err));
 		for (uint32_t m = 0; m < guest->region[run->region].mappings; m++)
-			worst = worse(worst, map_in(guest, stretch, m, fresh, err));
+			worst = worse(worst, map_in(guest, stretch, m, unasked >> at, err));
 	}
 	return worst;
 }
@@ -336,12 +338,13 @@ static enum pf_place_result place_file(struct pf_guest *guest, const struct pf_r
 	if (populate_mask(guest, run, mine, bytes))
 		return not_written(guest, run, mine, errno, err);
 	pf_fault(PF_FAULT_WRITTEN);
-	/* Who was REQUESTED matters to stage-2 waiters only: the kernel wakes those of a uffd. */
+	/* Who was REQUESTED matters to stage-2 waiters, the kernel wakes those of a uffd; and to what is counted:
+	 * whoever asked may have been mapped his page by the thread that hears him. */
 	asked = pf_journal_fill(&guest->journal, run->region, run->first, mine);
 	pf_fault(PF_FAULT_FILLED);
 	count_duplicates(guest, run, run->count - placed);
 	*out_placed = placed;
-	result = map_mask(guest, run, mine, true, err);
+	result = map_mask(guest, run, mine, mine & ~asked, err);
 	if (asked && guest->region[run->region].has_bitmap)
 		result = worse(result, PF_PLACE_ASKED);
 	/* These would make the caller come again with the bytes; what is left to do is to map, and
@@ -551,7 +554,7 @@ enum pf_place_result pf_map_run(struct pf_guest *guest, const struct pf_run *run
 		if (!pf_run_valid(&guest->table, &part))
 			return refuse_run(run, err);
 		filled = filled_mask(guest, &part, &worst, err);
-		worst = worse(worst, map_mask(guest, &part, filled, false, err));
+		worst = worse(worst, map_mask(guest, &part, filled, 0, err));
 	}
 	return worst;
 }

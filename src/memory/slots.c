@@ -49,11 +49,11 @@ void pf_slots_close(struct pf_slots *slots)
 	*slots = (struct pf_slots){.slot = NULL};
 }
 
-void pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
+bool pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
 {
 	if (vcpu >= atomic_load_explicit(&slots->used, memory_order_relaxed))
 		atomic_store(&slots->used, vcpu + 1);
-	atomic_store(&slots->slot[vcpu], gpa | WAITS);
+	return atomic_exchange(&slots->slot[vcpu], gpa | WAITS) != (gpa | WAITS);
 }
 
 bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_gpa)

@@ -409,6 +409,13 @@ SOURCE_ROWS = [
     ("mapping_at_the_source", with_mapping, "nothing is trapped at the source", "name none at the source"),
     ("file_shorter_than_its_region", lambda m: [m.region(trapped=False, size=SIZE + PAGE)],
      "16777216 bytes, too short for 16781312", "ftruncate"),
+    ("machine_checks_at_the_source", lambda m: [m.region(trapped=False, machine_checks=True)],
+     "machine_checks, and at the source nobody waits", "at the destination"),
+    ("fill_atomic_at_the_source", lambda m: [m.region(trapped=False, fill_atomic=True)],
+     "fill_atomic, and at the source no page is filled", "at the destination"),
+    ("bitmap_of_lost_pages_that_is_too_short_at_the_source",
+     lambda m: [m.region(trapped=False, bitmap_fd=os.memfd_create("short"))],
+     "its bitmap of lost pages has 0 bytes, too short", "that the guest arrived with"),
     ("file_that_cannot_be_read", not_for_reading, "not open for reading", "opened with O_RDWR"),
 ]
 

@@ -3,7 +3,10 @@
  * tests/unit/test-gmem-refused.c - guest_memfd that cannot be taken, in the kernel of tests/kernel: nothing is
  * trapped or dropped then, and the words say what is wrong.  As root: /dev/kvm, and files of other users.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,12 +14,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/cleanup.h"
 #include "base/kvm_abi.h"
+#include "base/uffd_abi.h"
 #include "gmem_bench.h"
 #include "memory/gmem.h"
 
@@ -134,6 +141,48 @@ static const struct refusal {
 	 "traps MISSING only on guest_memfd, and the file has no write(2): half a page could be seen"},
 };
 
+/* In a process of its own: a kernel that knows no UFFDIO_POISON, as those before Linux 6.6. */
+static void without_poison(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PF_UFFDIO_POISON, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = PF_ARRAY_LEN(filter), .filter = filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(2);
+}
+
+static void machine_checks_need_poison_for_whoever_is_no_vcpu(void **state)
+{
+	struct gmem_bench gmem;
+	struct pf_err err = {0};
+	int status;
+	pid_t pid;
+
+	(void)state;
+	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	gmem.bench.guest.region[REGION].machine_checks = true;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		without_poison();
+		if (pf_guest_arm(&gmem.bench.guest, gmem.bench.dirfd, &err) == 0)
+			_exit(3);
+		_exit(err.class != PF_ERR_SYSTEM || !strstr(err.text, "has no UFFDIO_POISON"));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	gmem_arm(&gmem);
+	gmem_close(&gmem);
+}
+
 /* Each leaves memory that can be armed once it is mended: nothing is registered, nothing dropped. */
 static void what_cannot_be_trapped_or_kept_whole_is_refused(void **state)
 {
@@ -237,6 +286,7 @@ int main(void)
 		cmocka_unit_test(a_memfd_said_to_be_a_guest_memfd_is_refused),
 		cmocka_unit_test(a_mapping_of_another_file_is_refused),
 		cmocka_unit_test(what_is_private_to_the_guest_is_refused),
+		cmocka_unit_test(machine_checks_need_poison_for_whoever_is_no_vcpu),
 	};
 
 	if (uffd_refused() || gmem_refused())

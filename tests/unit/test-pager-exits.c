@@ -78,6 +78,7 @@ static void open_held(uint64_t features, bool offline)
 	guest->region[0].placer = &row;
 	guest->table.region[0].gpa = GPA;
 	guest->region[0].has_bitmap = true;
+	guest->region[0].machine_checks = true;
 	guest->region[0].bitmap_fd = memfd_create("bitmap", MFD_CLOEXEC);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	guest->fault_fd = pair[0];
@@ -463,6 +464,8 @@ static void a_new_process_answers_or_asks_for_who_waits(void **state)
 	assert_int_equal(pk_request(&kit), 12);
 	pk_pages(kit.urgent, 12, 1);
 	enters(21, 12);
+	/* The process before it has counted that one. */
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 0);
 	close_kit();
 }
 
@@ -504,8 +507,12 @@ static void after_a_reset_who_waits_is_asked_for_again(void **state)
 	pf_channel_free(kit.urgent);
 	pk_connect(&kit);
 	assert_int_equal(pk_request(&kit), 90);
+	/* It is the same fault, as if its VMM were to say it again. */
+	leave_for(8, 90);
 	pk_pages(kit.urgent, 90, 1);
 	enters(8, 90);
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 1);
+	assert_int_equal(atomic_load(&kit.pager.count.faults), 1);
 	close_kit();
 }
 
@@ -526,6 +533,24 @@ static void who_cannot_be_let_in_waits_until_he_can(void **state)
 	assert_true(nobody_enters());
 	atomic_store(&broken, 0);
 	enters(9, 95);
+	close_kit();
+}
+
+/* Its vCPU goes on into what is poisoned; `lost` is for those who have said that they know it. */
+static void who_has_not_declared_it_is_not_told_that_a_page_is_lost(void **state)
+{
+	struct pf_vmm_fault fault;
+
+	(void)state;
+	open_held(0, false);
+	kit.guest.region[0].machine_checks = false;
+	pk_give(&kit);
+	leave_for(1, 300);
+	assert_int_equal(pk_request(&kit), 300);
+	pk_page_error(kit.urgent, 300, EIO);
+	fault = next_answer();
+	assert_int_equal(fault.gpa, GPA + 300 * PAGE);
+	assert_false(fault.lost);
 	close_kit();
 }
 
@@ -648,6 +673,7 @@ int main(void)
 		cmocka_unit_test(after_a_reset_who_waits_is_asked_for_again),
 		cmocka_unit_test(who_cannot_be_let_in_waits_until_he_can),
 		cmocka_unit_test(who_leaves_for_a_page_that_is_lost_is_told),
+		cmocka_unit_test(who_has_not_declared_it_is_not_told_that_a_page_is_lost),
 		cmocka_unit_test(at_the_end_everybody_is_answered),
 		cmocka_unit_test(faults_are_counted_by_who_waited),
 		cmocka_unit_test(a_vcpu_s_thread_that_faults_in_the_mapping_is_kvm),
