@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -30,6 +29,7 @@
 #include "migrate/manager.h"
 #include "migrate/oom.h"
 #include "migrate/report.h"
+#include "migrate/sandbox.h"
 
 #define STEADY_NS PF_NS_PER_S		   /* a worker that lived so long was a good one */
 #define BEGIN_NS (10 * PF_NS_PER_S)	   /* for a worker to take everything up */
@@ -390,11 +390,11 @@ static int begin(struct keeper *keeper, struct pf_err *err)
 
 static int keep(struct keeper *keeper, const struct pf_options *options, struct pf_err *err)
 {
-	/* What it holds is the guest's memory. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-		return pf_err_sys(err, "becoming non-dumpable");
+	/* Both need what it gives up then: what it holds is the guest's memory. */
 	pf_oom_stay();
 	pf_oom_open(&keeper->oom);
+	if (pf_sandbox_keep(err))
+		return -1;
 	if (open_signals(keeper, err) || begin(keeper, err) || keep_sink(keeper, options->events, err) ||
 	    start_worker(keeper, err))
 		return -1;

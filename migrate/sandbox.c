@@ -100,6 +100,34 @@ static const struct limited {
 	{SCMP_SYS(prlimit64), 2, UINT64_MAX, 0}, /* getrlimit(2) */
 };
 
+/*
+ * What neither a keeper nor a worker ever calls.  A filter is inherited by what is executed behind it, so that of a
+ * keeper that listed what it allows would have to list all that a program needs to be loaded and an agent to
+ * open its files and sockets, that is, next to everything: the other way round it says something.
+ */
+static const int never[] = {
+	/* other processes, and who this one is */
+#ifndef PF_SANDBOX_LOOSE
+	SCMP_SYS(ptrace),
+#endif
+	SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise),
+	SCMP_SYS(pidfd_getfd), SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid), SCMP_SYS(setregid),
+	SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setgroups), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid),
+	/* another view of the system */
+	SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(move_mount), SCMP_SYS(open_tree), SCMP_SYS(fsopen),
+	SCMP_SYS(fsmount), SCMP_SYS(mount_setattr), SCMP_SYS(pivot_root), SCMP_SYS(chroot), SCMP_SYS(setns),
+	SCMP_SYS(unshare), SCMP_SYS(open_by_handle_at), SCMP_SYS(mknod), SCMP_SYS(mknodat), SCMP_SYS(swapon),
+	SCMP_SYS(swapoff),
+	/* the kernel itself */
+	SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter),
+	SCMP_SYS(io_uring_register), SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module),
+	SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(add_key), SCMP_SYS(request_key),
+	SCMP_SYS(keyctl), SCMP_SYS(fanotify_init), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(modify_ldt),
+	SCMP_SYS(syslog), SCMP_SYS(acct), SCMP_SYS(quotactl), SCMP_SYS(reboot), SCMP_SYS(settimeofday),
+	SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex), SCMP_SYS(sethostname),
+	SCMP_SYS(setdomainname),
+};
+
 /* Not EPERM but ENOSYS: glibc then does without it, by a call that can be looked into. */
 static const int absent[] = {SCMP_SYS(clone3)};
 
@@ -151,6 +179,21 @@ static int allow_own_signals(scmp_filter_ctx filter)
 	return failed ? failed : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, own);
 }
 
+static int refuse_calls(struct pf_err *err)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int failed = 0;
+
+	if (!filter)
+		return pf_err_set(err, PF_ERR_SYSTEM, "no memory for the filter of system calls");
+	for (size_t i = 0; !failed && i < PF_ARRAY_LEN(never); i++)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), never[i], 0);
+	if (!failed)
+		failed = seccomp_load(filter);
+	seccomp_release(filter);
+	return check(failed, "filtering system calls (seccomp)", err);
+}
+
 static int filter_calls(struct pf_err *err)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -170,6 +213,30 @@ static int filter_calls(struct pf_err *err)
 		failed = seccomp_load(filter);
 	seccomp_release(filter);
 	return check(failed, "filtering system calls (seccomp)", err);
+}
+
+/* Files of whoever owns them, and a port below 1024. */
+static const unsigned kept_capabilities[] = {CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+					     CAP_NET_BIND_SERVICE};
+
+static int shed_most_capabilities(struct pf_err *err)
+{
+	const capng_type_t all = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE;
+	capng_type_t mine[PF_ARRAY_LEN(kept_capabilities)] = {0};
+
+	if (capng_get_caps_process() != 0)
+		return pf_err_set(err, PF_ERR_SYSTEM, "reading its capabilities: libcap-ng refused");
+	for (size_t i = 0; i < PF_ARRAY_LEN(mine); i++)
+		for (capng_type_t set = CAPNG_EFFECTIVE; set <= CAPNG_INHERITABLE; set <<= 1)
+			if (capng_have_capability(set, kept_capabilities[i]))
+				mine[i] |= set;
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < PF_ARRAY_LEN(mine); i++)
+		if (mine[i] & all)
+			capng_update(CAPNG_ADD, mine[i], kept_capabilities[i]);
+	if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+		return pf_err_set(err, PF_ERR_SYSTEM, "giving up capabilities: libcap-ng refused");
+	return 0;
 }
 
 static int shed_capabilities(struct pf_err *err)
@@ -192,6 +259,15 @@ static int empty_cores(struct pf_err *err)
 	if (fd < 0 && errno != ENOENT) /* a kernel without core dumps */
 		return pf_err_sys(err, "opening /proc/self/coredump_filter");
 	return check(setrlimit(RLIMIT_CORE, &none), "forbidding core dumps", err);
+}
+
+int pf_sandbox_keep(struct pf_err *err)
+{
+	if (check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "giving up new privileges", err) ||
+	    shed_most_capabilities(err) || empty_cores(err) ||
+	    check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "becoming non-dumpable", err))
+		return -1;
+	return refuse_calls(err);
 }
 
 int pf_sandbox_enter(struct pf_err *err)

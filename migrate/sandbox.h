@@ -23,6 +23,12 @@
 #endif
 
 /*
+ * The keeper, before its first worker: no new privileges, no core dump, not dumpable; of the capabilities those alone by
+ * which files are found and a port is listened on, which a worker may need to start; and a filter that refuses
+ * what neither of them ever does.  All of it is a worker's from its first instruction on.
+ */
+PF_MUST_USE int pf_sandbox_keep(struct pf_err *err);
+/*
  * No new privileges, no capabilities, no core dump with anything in it, not dumpable (which refuses
  * ptrace(2) and process_vm_readv(2) to others of the same user too), and a filter of system calls:
  * what is not listed in sandbox.c is refused with EPERM.  Refused, not fatal: a guest depends on

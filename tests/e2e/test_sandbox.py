@@ -28,6 +28,27 @@ def test_every_thread_of_a_serving_agent_is_confined(migration):
     assert report["verdict"].startswith("identical"), report
 
 
+# capabilities(7): 1 CAP_DAC_OVERRIDE, 2 CAP_DAC_READ_SEARCH, 10 CAP_NET_BIND_SERVICE
+KEPT = 1 << 1 | 1 << 2 | 1 << 10
+
+
+def test_a_keeper_has_given_up_what_no_worker_needs_to_start(migration):
+    """And its worker is started again all the same."""
+    migration.start("16M", 1)
+    for agent in (migration.source, migration.destination):
+        keeper = status_of(pathlib.Path(f"/proc/{agent.pid}"))
+        assert keeper["NoNewPrivs"] == "1" and keeper["Seccomp"] == "2", keeper
+        for name in "CapEff", "CapPrm", "CapInh", "CapAmb":
+            assert int(keeper[name], 16) & ~KEPT == 0, keeper
+        assert pathlib.Path(f"/proc/{agent.pid}/coredump_filter").read_text() == "00000000\n"
+        agent.kill_worker()
+    migration.source.control.wait_state("active")
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
 def undumped_bytes(pid):
     """Of the writable mappings that madvise(2) MADV_DONTDUMP was said about."""
     total = size = 0

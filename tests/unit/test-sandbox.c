@@ -35,8 +35,8 @@
 
 #define DID_NOT_ENTER 200
 
-/* Runs in a confined child: 0, or the errno of what it tried; returns that. */
-static int confined(int (*attempt)(void))
+/* Runs in a child that has entered a sandbox: 0, or the errno of what it tried; returns that. */
+static int inside(int (*enter)(struct pf_err *err), int (*attempt)(void))
 {
 	pid_t pid = fork();
 	int status = 0;
@@ -45,7 +45,7 @@ static int confined(int (*attempt)(void))
 	if (pid == 0) {
 		struct pf_err err;
 
-		if (pf_sandbox_enter(&err)) {
+		if (enter(&err)) {
 			fprintf(stderr, "%s\n", err.text);
 			_exit(DID_NOT_ENTER);
 		}
@@ -55,6 +55,11 @@ static int confined(int (*attempt)(void))
 	assert_true(WIFEXITED(status));
 	assert_int_not_equal(WEXITSTATUS(status), DID_NOT_ENTER);
 	return WEXITSTATUS(status);
+}
+
+static int confined(int (*attempt)(void))
+{
+	return inside(pf_sandbox_enter, attempt);
 }
 
 static int failure(long result)
@@ -326,6 +331,54 @@ static void nothing_goes_into_a_core_dump(void **unused)
 	assert_int_equal(confined(look_at_its_cores), 0);
 }
 
+/* ---- the keeper's */
+
+static void what_a_keeper_never_does_is_refused(void **unused)
+{
+	static int (*const forbidden[])(void) = {
+		read_another_process, become_somebody_else, make_a_namespace, mount_something,
+		load_a_program_into_the_kernel, queue_calls_past_the_filter, allow_core_dumps,
+#ifndef PF_SANDBOX_LOOSE
+		be_debugged,
+#endif
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < PF_ARRAY_LEN(forbidden); i++)
+		assert_int_equal(inside(pf_sandbox_keep, forbidden[i]), EPERM);
+}
+
+/* A worker is a program that is executed, and confines itself further. */
+static int start_a_worker(void)
+{
+	char path[] = "/bin/true", *argv[] = {path, NULL};
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execve(path, argv, argv + 1);
+		_exit(errno);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+}
+
+static int confine_further(void)
+{
+	struct pf_err err;
+
+	return pf_sandbox_enter(&err) ? EIO : look_at_itself();
+}
+
+static void what_a_keeper_does_goes_on(void **unused)
+{
+	(void)unused;
+	assert_int_equal(inside(pf_sandbox_keep, start_a_worker), 0);
+	assert_int_equal(inside(pf_sandbox_keep, confine_further), 0);
+	assert_int_equal(inside(pf_sandbox_keep, look_at_its_cores), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +387,8 @@ int main(void)
 		cmocka_unit_test(the_network_is_watched),
 		cmocka_unit_test(no_capability_stays),
 		cmocka_unit_test(nothing_goes_into_a_core_dump),
+		cmocka_unit_test(what_a_keeper_never_does_is_refused),
+		cmocka_unit_test(what_a_keeper_does_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
