@@ -39,6 +39,7 @@ struct pf_greeting {
 
 struct pf_stranger {
 	char address[PF_ENDPOINT_TEXT_MAX];
+	bool known; /* TLS stands: it has the source's name */
 	struct pf_err why;
 };
 

@@ -106,6 +106,7 @@ static void *greeter_thread(void *opaque)
 	if (hear_hello(greeter, &greeting, &stranger.why)) {
 		if (atomic_load(&greeter->told))
 			make_room(&stranger.why);
+		stranger.known = greeting.channel != NULL;
 		pf_channel_free(greeting.channel);
 		(void)pf_mail_post(acceptor->inbox, 0, PF_MAIL_STRANGER, 0, &stranger,
 				   sizeof(stranger));

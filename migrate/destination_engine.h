@@ -103,6 +103,8 @@ int pf_destination_vmm_attached(void *engine, const struct pf_vmm_hello *hello, 
 void pf_session_greeting(struct destination *destination, struct pf_greeting *greeting);
 /* A connection is gone, or has to go: the session ends, the migration may not. */
 void pf_session_down(struct destination *destination, const struct pf_err *err);
+/* A connection ended before its HELLO: PEER_REFUSED, unless it has lost a race. */
+void pf_session_left(struct destination *destination, const struct pf_stranger *stranger);
 /* PEER_REFUSED to the orchestrator. */
 void pf_session_stranger(struct destination *destination, const char *address,
 			 const struct pf_err *why);

@@ -83,7 +83,7 @@ bool pf_destination_news(struct destination *destination, struct pf_mail *mail)
 		pf_session_greeting(destination, mail->data);
 		return true;
 	case PF_MAIL_STRANGER:
-		pf_session_stranger(destination, stranger->address, &stranger->why);
+		pf_session_left(destination, stranger);
 		return true;
 	case PF_MAIL_FILLED:
 		pf_destination_maybe_filled(destination);

@@ -90,6 +90,32 @@ void pf_session_stranger(struct destination *destination, const char *address,
 				"hint", why->hint, "untold", (json_int_t)untold));
 }
 
+static bool same_host(const char *a, const char *b)
+{
+	size_t length = strlen(a) - strlen(strrchr(a, ':'));
+
+	return strncmp(a, b, length) == 0 && b[length] == ':' && !strchr(b + length + 1, ':');
+}
+
+/*
+ * Of the attempts that a source makes beside each other one wins, and the others are left as they are: in TLS, or
+ * behind it and before their HELLO.  That is no refusal, and nobody has to do anything.
+ */
+static bool has_lost_a_race(const struct destination *destination, const struct pf_stranger *stranger)
+{
+	enum pf_record record = destination->agent.record;
+
+	return (record == PF_RECORD_READY || record == PF_RECORD_RUN) &&
+	       stranger->why.class == PF_ERR_UNREACHABLE &&
+	       (stranger->known || same_host(stranger->address, destination->address));
+}
+
+void pf_session_left(struct destination *destination, const struct pf_stranger *stranger)
+{
+	if (!has_lost_a_race(destination, stranger))
+		pf_session_stranger(destination, stranger->address, &stranger->why);
+}
+
 /* The refusal goes out as far as it goes without waiting. */
 void pf_session_refuse(struct destination *destination, struct pf_greeting *greeting,
 		       const struct pf_err *why)

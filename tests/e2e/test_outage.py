@@ -74,6 +74,9 @@ def test_silence_without_a_reset_is_an_outage(migration):
     for agent in (migration.source, migration.destination):
         agent.control.wait_event("RECOVERED")
     check_arrives(migration)
+    # Of all that was tried beside each other one has won, and the others are no strangers.
+    for agent in (migration.source, migration.destination):
+        assert "PEER_REFUSED" not in (agent.state_dir / "events").read_text()
 
 
 def test_a_connection_that_speaks_again_in_time_is_kept(migration):
