@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""memgroup.py - a memory control group for a test, of cgroup v1 or v2: who is in it, its limit, its use."""
+"""memgroup.py - control groups for a test: of memory, of cgroup v1 or v2, and of huge pages, of v2."""
 import contextlib
 import os
 import pathlib
@@ -122,6 +122,36 @@ class MemoryGroup:
         """A worker whose keeper was killed goes a moment later, and v1 tells nobody."""
         until = time.monotonic() + DEADLINE
         while self.members():
+            assert time.monotonic() < until
+            os.sched_yield()
+        self.path.rmdir()
+
+
+class HugePageGroup:
+    """Of cgroup v2, wherever that is mounted: there it has this controller also where v1 has that of memory."""
+
+    def __init__(self):
+        mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+        roots = [pathlib.Path(words[4]) for words in mounts if "cgroup2" in words[words.index("-"):]]
+        if not roots:
+            pytest.skip("cgroup v2 is not mounted")
+        if "hugetlb" not in MemoryGroup.words(roots[0] / "cgroup.controllers"):
+            pytest.skip(f"{roots[0]} has no hugetlb controller: CONFIG_CGROUP_HUGETLB, and not in use by v1")
+        if os.geteuid() != 0:
+            pytest.skip("making a control group needs root")
+        # It stays on: another test may have a group of it, and to nobody else it makes a difference.
+        (roots[0] / "cgroup.subtree_control").write_text("+hugetlb")
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="pageferry-test-", dir=roots[0]))
+
+    def add(self, pid):
+        (self.path / "cgroup.procs").write_text(str(pid))
+
+    def limit(self, limit):
+        (self.path / "hugetlb.2MB.max").write_text(str(limit))
+
+    def close(self):
+        until = time.monotonic() + DEADLINE
+        while MemoryGroup.words(self.path / "cgroup.procs"):
             assert time.monotonic() < until
             os.sched_yield()
         self.path.rmdir()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_hugetlb.py - guests whose memory has pages of 2 MiB: they travel in parts, and arrive whole."""
+import json
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from hugepages import need_pages
+from memgroup import HugePageGroup
 from test_migration import check_ends, check_post_copy
 
 HUGE = 2 << 20
@@ -41,6 +43,33 @@ def test_huge_pages_arrive_identical(migration):
     # come meanwhile, is not heard of any more.
     sent, duplicates = there["requested"] + there["pushed"], told["pages"]["duplicates"]
     assert 16 + duplicates <= sent <= 16 + there["requested"]
+
+
+@pytest.fixture
+def group():
+    """The migration's processes end before it does."""
+    it = HugePageGroup()
+    yield it
+    it.close()
+
+
+@pytest.mark.parametrize("room, told", [(8 << 20, True), (64 << 20, False)], ids=["too little", "enough"])
+def test_a_limit_of_cgroup_v2_on_huge_pages_is_told_at_setup(group, migration, room, told):
+    need_pages(32)
+    migration.start_destination()
+    group.add(migration.destination.worker())
+    group.limit(room)
+    migration.start_source()
+    migration.source.open()
+    migration.start_guest("source", "32M", 1, ALONE).wait_word("running")
+    migration.start_guest("destination", "32M", 1, ALONE)
+    migration.wait_state("active")
+    events = [json.loads(line) for line in (migration.destination.state_dir / "events").read_text().splitlines()]
+    limits = [event["data"] for event in events if event["event"] == "MEMORY_LIMIT"]
+    assert len(limits) == told, limits
+    for limit in limits:
+        assert (limit["controller"], limit["group"]) == ("hugetlb", str(group.path))
+        assert (limit["limit"], limit["room"], limit["needed"]) == (room, room, 32 << 20)
 
 
 @pytest.mark.smoke

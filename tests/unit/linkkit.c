@@ -11,6 +11,7 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/veth.h>
+#include <netlink/route/link/macvlan.h>
 #include <netlink/route/link/vlan.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
@@ -91,6 +92,20 @@ bool link_vlan(const char *name, const char *parent, uint16_t id)
 	rtnl_link_set_name(vlan, name);
 	code = rtnl_link_add(rtnl, vlan, NLM_F_CREATE | NLM_F_EXCL);
 	rtnl_link_put(vlan);
+	if (code != -NLE_OPNOTSUPP)
+		must(code, "making", name);
+	return code >= 0;
+}
+
+bool link_macvlan(const char *name, const char *parent)
+{
+	struct rtnl_link *macvlan = rtnl_link_macvlan_alloc();
+	int code;
+
+	rtnl_link_set_link(macvlan, index_of(parent));
+	rtnl_link_set_name(macvlan, name);
+	code = rtnl_link_add(rtnl, macvlan, NLM_F_CREATE | NLM_F_EXCL);
+	rtnl_link_put(macvlan);
 	if (code != -NLE_OPNOTSUPP)
 		must(code, "making", name);
 	return code >= 0;

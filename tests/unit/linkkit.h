@@ -18,6 +18,7 @@ void link_veth(const char *name, const char *peer);
 void link_bridge(const char *name);
 /* false: this kernel has none. */
 bool link_vlan(const char *name, const char *parent, uint16_t id);
+bool link_macvlan(const char *name, const char *parent);
 void link_enslave(const char *name, const char *bridge);
 void link_delete(const char *name);
 void link_set(const char *name, bool up);

@@ -347,25 +347,43 @@ static void test_a_bridge_has_the_carrier_of_its_ports(void **state)
 	assert_string_equal(scene->path.why, "interface bridge has no carrier");
 }
 
+/* An interface that is on top of "near". */
+static void follow_carrier(struct scene *scene, const char *name)
+{
+	link_set(name, true);
+	link_address(name, "198.51.100.1/24", true);
+	scene->flow.local = ip("198.51.100.1");
+	scene->flow.peer = ip("198.51.100.2");
+	look(scene);
+	await_state(scene, PF_PATH_UP);
+	assert_string_equal(scene->path.interface.name, name);
+	link_set("far", false);
+	assert_true(await_state(scene, PF_PATH_NO_CARRIER) & PF_PATH_GONE);
+	link_set("far", true);
+	assert_true(await_state(scene, PF_PATH_UP) & PF_PATH_BACK);
+}
+
 static void test_a_vlan_has_the_carrier_of_what_it_is_on(void **state)
 {
 	struct scene *scene = take(state, __func__);
 
 	if (!link_vlan("tagged", "near", 7)) {
-		fprintf(stderr, "skip %s: this kernel has no VLANs\n", __func__);
+		fprintf(stderr, "skip %s: this kernel has no VLANs (CONFIG_VLAN_8021Q)\n", __func__);
 		skip();
 	}
-	link_set("tagged", true);
-	link_address("tagged", "198.51.100.1/24", true);
-	scene->flow.local = ip("198.51.100.1");
-	scene->flow.peer = ip("198.51.100.2");
-	look(scene);
-	await_state(scene, PF_PATH_UP);
-	assert_string_equal(scene->path.interface.name, "tagged");
-	link_set("far", false);
-	assert_true(await_state(scene, PF_PATH_NO_CARRIER) & PF_PATH_GONE);
-	link_set("far", true);
-	await_state(scene, PF_PATH_UP);
+	follow_carrier(scene, "tagged");
+}
+
+/* Where a container's interface is one: for the kernel's notifications it is what a VLAN is. */
+static void test_a_macvlan_has_the_carrier_of_what_it_is_on(void **state)
+{
+	struct scene *scene = take(state, __func__);
+
+	if (!link_macvlan("second", "near")) {
+		fprintf(stderr, "skip %s: this kernel has none (CONFIG_MACVLAN)\n", __func__);
+		skip();
+	}
+	follow_carrier(scene, "second");
 }
 
 static void test_ipv6_is_watched_too(void **state)
@@ -546,6 +564,7 @@ int main(void)
 		WATCHED(test_another_way_takes_over_from_an_interface_that_goes_down),
 		WATCHED(test_a_bridge_has_the_carrier_of_its_ports),
 		WATCHED(test_a_vlan_has_the_carrier_of_what_it_is_on),
+		WATCHED(test_a_macvlan_has_the_carrier_of_what_it_is_on),
 		WATCHED(test_ipv6_is_watched_too),
 		WATCHED(test_ipv4_on_a_socket_of_ipv6_goes_by_the_routes_of_ipv4),
 		WATCHED(test_loopback_is_a_way_from_any_of_its_addresses),
