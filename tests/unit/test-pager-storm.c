@@ -409,8 +409,10 @@ struct storm {
 			uint32_t count, const uint8_t *bytes);
 };
 
-static void open_storm(const struct storm *how, struct pf_placer *own)
+static void open_storm(const struct storm *how)
 {
+	static struct pf_placer own; /* threads go on with it until pk_close() */
+
 	row = &memory_rows[how->row];
 	pages = is_huge() ? PAGES_HUGE : PAGES_MOST;
 	row_needs(row, pages);
@@ -426,10 +428,10 @@ static void open_storm(const struct storm *how, struct pf_placer *own)
 	});
 	wrong_rows_vmm = kit.vmm.pid;
 	wrong_rows_claimed = &model->claimed;
-	*own = *kit.guest.region[0].placer;
+	own = *kit.guest.region[0].placer;
 	if (how->populate)
-		own->populate = how->populate;
-	kit.guest.region[0].placer = own;
+		own.populate = how->populate;
+	kit.guest.region[0].placer = &own;
 	pk_give(&kit);
 }
 
@@ -437,10 +439,9 @@ static void storm(const struct storm *how)
 {
 	pthread_t thread[PK_BULKS + 1];
 	struct pusher pusher[PK_BULKS + 1];
-	struct pf_placer own;
 	void *failed;
 
-	open_storm(how, &own);
+	open_storm(how);
 	for (uint32_t i = 0; i < PK_BULKS; i++) {
 		pk_connect_bulk(&kit, i, true);
 		pusher[i] = (struct pusher){kit.push[i], seed + 100 + i, i * pages / PK_BULKS,
