@@ -62,7 +62,7 @@ def check_post_copy(migration, report):
         (4, "256M"),
     ],
 )
-def test_guest_arrives_identical(migration, vcpus, memory, record_testsuite_property):
+def test_guest_arrives_identical(migration, vcpus, memory, record_property):
     migration.start(memory, vcpus)
     migration.source.control.command("switchover")
     migration.source_guest.wait_word("paused")
@@ -71,7 +71,7 @@ def test_guest_arrives_identical(migration, vcpus, memory, record_testsuite_prop
     migration.source_guest.wait_word("released")
     check_ends(migration)
     report = migration.destination_guest.finish()
-    record_testsuite_property("guest-backend", report["backend"])  # scripts/check shows it
+    record_property("guest-backend", report["backend"])  # scripts/check shows it
     assert report["verdict"] == f"identical ({SIZES[memory]} bytes)", report
     assert report["status"] == 0
     check_post_copy(migration, report)
