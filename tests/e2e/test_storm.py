@@ -12,6 +12,9 @@ import gmem
 from netfault import Network, has_netem, two_hosts
 from storm import SEED, LineStorm, Storm
 
+# Each kill is waited for by itself, and a hundred of them take half a minute, or five where others compute.
+pytestmark = pytest.mark.patience(5)
+
 KILLS = int(os.environ.get("PAGEFERRY_STORM", 100))
 
 
