@@ -127,12 +127,17 @@ class Agent(Child):
         self.reopen()
         return self.control.wait_event("WORKER_RESTARTED")
 
+    def listens(self, path):
+        """proc_net(5): a socket is there from bind(2) on, and refuses until listen(2)."""
+        sockets = pathlib.Path(f"/proc/{self.pid}/net/unix").read_text().splitlines()
+        return any(line.endswith(f" {path}") and line.split()[3] == "00010000" for line in sockets)
+
     def wait_path(self, path, seconds=DEADLINE):
-        """Until the agent has made it; it may not answer on --control."""
+        """Until the agent listens there; it may not answer on --control."""
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        while not path.exists():
+        while not self.listens(path):
             assert not poll.poll(10), f"{self.side} ended: {self.log_text()}"
             assert time.monotonic() < until
 
