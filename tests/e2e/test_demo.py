@@ -160,6 +160,23 @@ def test_demo_on_huge_pages(folder):
     assert report["verdict"] == f"identical ({32 << 20} bytes)"
 
 
+@pytest.mark.gmem
+def test_demo_on_guest_memfd(folder):
+    """Each of the three who can wait for a page did: vCPUs, KVM in their stead, the VMM."""
+    gmem.need()
+    demo = Demo(folder, "--backend", "guest_memfd")
+    try:
+        status, lines = demo.wait(4 * DEADLINE)
+    finally:
+        demo.end()
+    assert status == 0, demo.said
+    report = values(lines)
+    assert report["memory"] == "guest_memfd"
+    for name in ("faults-vcpu", "faults-kvm", "faults-vmm"):
+        assert int(report[name]) > 0, (name, report)
+    assert report["verdict"] == f"identical ({MEMORY} bytes)"
+
+
 @pytest.mark.faults
 def test_an_outage_that_nobody_made_is_told_and_no_failure(folder):
     """The source stands still in the middle of push, for as long as it takes the destination to notice."""
