@@ -616,10 +616,17 @@ int pf_agent_run(struct pf_agent *agent)
 	return code;
 }
 
+/* DESIGN.md section 6: the two ends after which somebody may go on. */
+static bool goes_on(int exit_code)
+{
+	return exit_code == 72 || exit_code == 75;
+}
+
 void pf_agent_close(struct pf_agent *agent)
 {
-	/* Not for good: it could not begin, and another one is to try. */
-	bool leave = agent->kept->restarted && !agent->ending;
+	/* Not for good: it could not begin, and another one is to try; or the next one has what is kept. */
+	bool leave = agent->ending ? agent->kept->stored && goes_on(agent->exit_code) :
+				     agent->kept->restarted != NULL;
 
 	pf_control_close(agent->control, leave);
 	pf_vmm_close(agent->vmm, leave);

@@ -253,8 +253,9 @@ static int quit(void *opaque, const json_t *args, json_t **out, struct pf_err *e
 	const struct pf_agent *agent = opaque;
 
 	(void)args, (void)out;
-	return pf_agent_raise(opaque,
-			      agent->options->side == PF_SOURCE ? PF_SE_QUIT : PF_DE_QUIT, err);
+	if (agent->options->side == PF_SOURCE)
+		return pf_agent_raise(opaque, PF_SE_QUIT, err);
+	return pf_agent_raise(opaque, agent->kept->stored ? PF_DE_QUIT_KEPT : PF_DE_QUIT, err);
 }
 
 /* The native dialect's VMM says these things itself. */

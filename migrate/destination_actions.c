@@ -272,6 +272,11 @@ static void act_lost(struct destination *destination)
 	pf_agent_finish(&destination->agent, 65, "lost", NULL);
 }
 
+static void act_leave_paused(struct destination *destination)
+{
+	pf_agent_finish(&destination->agent, 75, "paused", "destination");
+}
+
 static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_ADOPT] = act_adopt, [PF_DA_WITHDRAW] = act_withdraw, [PF_DA_FAIL_NEW] = act_fail_new,
 	[PF_DA_COMPARE] = act_compare, [PF_DA_ACCEPT] = act_accept, [PF_DA_RESTART] = act_restart,
@@ -282,6 +287,7 @@ static void (*const acts[PF_DA_ACTIONS_])(struct destination *destination) = {
 	[PF_DA_ABORT] = act_abort, [PF_DA_FAIL] = act_fail, [PF_DA_FAIL_READY] = act_fail_ready,
 	[PF_DA_LOST] = act_lost, [PF_DA_RESUME] = act_resume_again, [PF_DA_HERE] = act_here,
 	[PF_DA_INTACT] = act_intact, [PF_DA_LEAVE] = act_leave,
+	[PF_DA_LEAVE_PAUSED] = act_leave_paused,
 };
 
 void pf_destination_act(void *engine, uint8_t action)

@@ -40,6 +40,7 @@
 struct keeper {
 	char **argv;
 	const char *role;
+	enum pf_side side;
 	struct pf_fdstore store;
 	sigset_t before; /* signals that were blocked when the program began */
 	int signals;	 /* signalfd */
@@ -82,6 +83,8 @@ static void run_worker(struct keeper *keeper, int talk)
 	pf_oom_go_first();
 	(void)setpgid(0, 0);
 	pf_manager_forget();
+	if (pf_manager_keeps())
+		(void)setenv(PF_KEPT_STORED, "1", 1);
 	if (keeper->why[0])
 		(void)setenv(PF_KEPT_RESTARTED, keeper->why, 1);
 	if (pf_fdstore_put(&keeper->store, PF_KEPT_KEEPER, talk, &err) ||
@@ -246,10 +249,13 @@ static int serve(struct keeper *keeper)
 
 /* ---- the next worker ---- */
 
-/* Whether that was the agent's end: it said so, or it never began. */
+/* Whether that was the agent's end: it said so, or it never began.  A destination may leave its guest
+ * (exit code 75) to a manager that keeps what this process has, and to no other. */
 static bool is_over(const struct keeper *keeper)
 {
-	return keeper->stopping || !keeper->ready;
+	bool leaves = keeper->stopping && keeper->status == 75 && keeper->side == PF_DESTINATION;
+
+	return leaves ? pf_manager_keeps() : keeper->stopping || !keeper->ready;
 }
 
 /* For the next one to tell (WORKER_RESTARTED), and for who reads stderr. */
@@ -413,6 +419,7 @@ int pf_keeper_main(char **argv, const struct pf_options *options, struct pf_kept
 {
 	struct keeper keeper = {
 		.argv = argv,
+		.side = options->side,
 		.role = options->side == PF_SOURCE ? "source" : "destination",
 		.store = kept->store,
 		.signals = -1,

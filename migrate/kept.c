@@ -43,6 +43,7 @@ int pf_kept_open(struct pf_kept *kept, struct pf_err *err)
 	if (kept->keeper_fd < 0)
 		return 0;
 	kept->restarted = getenv(PF_KEPT_RESTARTED);
+	kept->stored = getenv(PF_KEPT_STORED) != NULL;
 	silence = getenv(PF_KEPT_SILENCE);
 	if (silence && pf_number_parse(silence, 0, UINT64_MAX, &kept->silence_ns, err))
 		return pf_err_prefix(err, PF_KEPT_SILENCE);

@@ -18,11 +18,14 @@
 #define PF_KEPT_RESTARTED "PAGEFERRY_RESTARTED" /* environment: why there was need of this worker */
 #define PF_KEPT_SILENCE "PAGEFERRY_SILENCE_NS" /* environment: for how long it may not be alive */
 
+#define PF_KEPT_STORED "PAGEFERRY_STORED" /* environment: a service manager keeps all of it too */
+
 struct pf_kept {
 	struct pf_fdstore store; /* what was kept, as far as nobody has taken it */
 	int keeper_fd;
 	pid_t keeper;
 	uint64_t silence_ns;   /* pf_kept_alive() is to be said sooner; 0: need not be */
+	bool stored; /* what the keeper keeps, a service manager does, and hands it to the next keeper */
 	const char *restarted; /* why the worker before has ended; NULL: there was none */
 };
 

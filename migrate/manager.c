@@ -14,12 +14,15 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/size.h"
 #include "base/unixsock.h"
+#include "migrate/fdstore.h"
 
 #define TEXT_BYTES 128
 #define PATIENCE_US 200000 /* with a manager that does not read */
 
 static int manager_fd = -1; /* the keeper's, which is single-threaded and has one manager */
+static bool manager_keeps;
 
 /* unix(7): '@' stands for the zero byte of an abstract name, as in sd_notify(3). */
 static int connect_to(const char *path, struct pf_err *err)
@@ -44,6 +47,16 @@ static int connect_to(const char *path, struct pf_err *err)
 	return 0;
 }
 
+/* sd_notify(3), $FDSTORE; systemd says it from 254 on, and a unit may for it. */
+static bool has_room(void)
+{
+	const char *room = getenv("FDSTORE");
+	struct pf_err ignored;
+	uint64_t count;
+
+	return room && pf_number_parse(room, PF_FDSTORE_MAX, UINT64_MAX, &count, &ignored) == 0;
+}
+
 int pf_manager_begin(uint64_t *out_watchdog_ns, struct pf_err *err)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -55,7 +68,15 @@ int pf_manager_begin(uint64_t *out_watchdog_ns, struct pf_err *err)
 		return pf_err_sys(err, "WATCHDOG_USEC");
 	}
 	*out_watchdog_ns = enabled > 0 ? usec * PF_NS_PER_US : 0;
-	return path ? connect_to(path, err) : 0;
+	if (path && connect_to(path, err))
+		return -1;
+	manager_keeps = path && has_room();
+	return 0;
+}
+
+bool pf_manager_keeps(void)
+{
+	return manager_keeps;
 }
 
 void pf_manager_forget(void)
@@ -71,9 +92,12 @@ static void tell(const char *text, int fd)
 {
 	struct pf_err err;
 
-	if (manager_fd >= 0 &&
-	    pf_unix_send(manager_fd, text, strlen(text), &fd, fd < 0 ? 0 : 1, &err))
-		fprintf(stderr, "pageferry: the service manager: %s\n", err.text);
+	if (manager_fd < 0 ||
+	    pf_unix_send(manager_fd, text, strlen(text), &fd, fd < 0 ? 0 : 1, &err) == 0)
+		return;
+	fprintf(stderr, "pageferry: the service manager: %s\n", err.text);
+	if (fd >= 0)
+		manager_keeps = false;
 }
 
 void pf_manager_ready(void)

@@ -9,12 +9,15 @@
 #ifndef PF_MIGRATE_MANAGER_H
 #define PF_MIGRATE_MANAGER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
 /* Before the environment is handed on; *out_watchdog_ns: how long the keeper may be silent, 0: for ever. */
 PF_MUST_USE int pf_manager_begin(uint64_t *out_watchdog_ns, struct pf_err *err);
+/* It has said how many descriptors it keeps ($FDSTORE), that is enough for all, and it has taken each so far. */
+bool pf_manager_keeps(void);
 /* In the child: the manager is the keeper's to talk to. */
 void pf_manager_forget(void);
 void pf_manager_ready(void);

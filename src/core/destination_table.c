@@ -66,7 +66,9 @@ static const struct pf_transition rows[] = {
 	ON(OUTAGE,   FILLED,      LINGERING, COMPLETE, "the last pages had arrived before the cut"),
 	ON(LINGERING, ACK,        COMPLETED, FINISH,   "the source knows"),
 	ON(LINGERING, QUIT,       COMPLETED, FINISH,   "the orchestrator tells the source"),
+	ON(LINGERING, QUIT_KEPT,  COMPLETED, FINISH,   "the orchestrator tells the source"),
 	ON(COMPLETED, QUIT,       COMPLETED, NONE,     "done already"),
+	ON(COMPLETED, QUIT_KEPT,  COMPLETED, NONE,     "done already"),
 
 	ON(WAITING,  MET_COMMIT,  READY,     NONE,     "COMMIT comes again, or ABORT"),
 	ON(WAITING,  MET_ABORT,   CANCELLED, ABORT,    "the source has kept its guest"),
@@ -113,12 +115,17 @@ static const struct pf_transition rows[] = {
 	ON(AWAY_DONE, VMM_RUNS,    LINGERING,     COMPLETE, "it had not heard COMPLETE"),
 	ON(AWAY_DONE, VMM_LOST,    LINGERING,     REPEAT,  "it has heard COMPLETE, or needs no agent any more"),
 	ON(AWAY_DONE, QUIT,        COMPLETED,     FINISH,  "the orchestrator knows that the VMM heard it"),
+	ON(AWAY_DONE, QUIT_KEPT,   COMPLETED,     FINISH,  "the orchestrator knows that the VMM heard it"),
 	ON(TOMBSTONE, MET_CANCELLED, TOMBSTONE,   NONE,    "WELCOME has told the source"),
 	ON(TOMBSTONE, MET_KEPT,    TOMBSTONE,     NONE,    "WELCOME has told the source, which writes KEPT"),
 	ON(TOMBSTONE, MET_SETTLED, CANCELLED,     LEAVE,   "KEPT is on record there"),
 	ON(TOMBSTONE, CANCEL,      CANCELLED,     LEAVE,   "done already"),
 	ON(TOMBSTONE, LOSE,        CANCELLED,     LEAVE,   "done already"),
 	ON(TOMBSTONE, QUIT,        CANCELLED,     LEAVE,   "the orchestrator tells the source"),
+	ON(TOMBSTONE, QUIT_KEPT,   CANCELLED,     LEAVE,   "the orchestrator tells the source"),
+	ON(CUT,      QUIT_KEPT,   CUT,       LEAVE_PAUSED, "what the guest needs is kept for the next process"),
+	ON(OUTAGE,   QUIT_KEPT,   OUTAGE,    LEAVE_PAUSED, "what the guest needs is kept for the next process"),
+	ON(AWAY_RUN, QUIT_KEPT,   AWAY_RUN,  LEAVE_PAUSED, "what the guest needs is kept for the next process"),
 
 	ON(READY,    LINK_DOWN,   WAITING,   NONE,     "COMMIT may be on its way; a local cancel aborts"),
 	ON(WAITING,  LINK_UP,     SETUP,     RESTART,  "a source whose record is NONE starts again"),
@@ -211,6 +218,9 @@ static const struct pf_ignored ignored[] = {
 	IGNORE(QUIT, BEFORE_RUN, "a migration is under way; use cancel"),
 	IGNORE(QUIT, NEEDED | AWAY_RUNS, "the guest runs here and needs this agent"),
 	IGNORE(QUIT, IN(FAILED) | IN(CANCELLED), "ending already"),
+	IGNORE(QUIT_KEPT, BEFORE_RUN, "a migration is under way; use cancel"),
+	IGNORE(QUIT_KEPT, IN(GRANTED) | IN(SERVING) | IN(AWAY_RUN_UP), "the guest runs here; pause comes first"),
+	IGNORE(QUIT_KEPT, IN(FAILED) | IN(CANCELLED), "ending already"),
 };
 /* clang-format on */
 
@@ -224,11 +234,12 @@ static const char *const events[] = {
 	"MET_CONFLICT", "MET_SETTLED", "FAILED", "VMM_REGIONS", "VMM_LOADED", "VMM_RUNS",
 	"VMM_READY", "VMM_RESUMED", "VMM_REFUSED", "VMM_LOST", "REGIONS", "AGREED", "PAUSED",
 	"STATE", "COMMIT", "ABORT", "FILLED", "ACK", "CANCEL", "LOSE", "QUIT",
+	"QUIT_KEPT",
 };
 static const char *const actions[] = {
 	"-", "ADOPT", "COMPARE", "ACCEPT", "RESTART", "RECEIVE", "LOAD", "READY", "RUN", "RESUME",
 	"RESUMED", "GO_ON", "REFUSED", "OUTAGE", "CONFLICT", "COMPLETE", "REPEAT", "FINISH", "ABORT",
-	"WITHDRAW", "FAIL", "FAIL_NEW", "FAIL_READY", "HERE", "INTACT", "LEAVE", "LOST",
+	"WITHDRAW", "FAIL", "FAIL_NEW", "FAIL_READY", "HERE", "INTACT", "LEAVE", "LOST", "LEAVE_PAUSED",
 };
 _Static_assert(ROWS(states) == PF_D_STATES_, "a name for every state");
 _Static_assert(ROWS(events) == PF_DE_EVENTS_, "a name for every event");

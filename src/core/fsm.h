@@ -239,6 +239,7 @@ enum pf_destination_event {
 	PF_DE_CANCEL, /* commands from here on */
 	PF_DE_LOSE,
 	PF_DE_QUIT,
+	PF_DE_QUIT_KEPT, /* the same, and a service manager keeps what this process has */
 	PF_DE_EVENTS_
 };
 
@@ -270,6 +271,7 @@ enum pf_destination_action {
 	PF_DA_INTACT,	/* tell the orchestrator again that the guest is the source's */
 	PF_DA_LEAVE,	/* end with 130, and the outcome as it was said */
 	PF_DA_LOST,	/* end with 65 */
+	PF_DA_LEAVE_PAUSED, /* end with 75 */
 	PF_DA_ACTIONS_
 };
 

@@ -31,11 +31,14 @@ class Manager:
         self.news = threading.Condition()
         self.kept = {}
         self.said = []
+        self.closed = False
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
 
-    def environment(self, watchdog_ms=None):
+    def environment(self, watchdog_ms=None, room=None):
+        """room: for how many descriptors; None: it does not say, as systemd before 254."""
         more = {"WATCHDOG_USEC": str(watchdog_ms * 1000)} if watchdog_ms else {}
+        more.update({"FDSTORE": str(room)} if room is not None else {})
         return {"NOTIFY_SOCKET": self.path, **more}
 
     def read(self):
@@ -84,6 +87,10 @@ class Manager:
         return before, {**self.environment(), **environment}, fds
 
     def close(self):
+        """It is gone, with what it kept; once."""
+        if self.closed:
+            return
+        self.closed = True
         end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.sendto(b"END", self.path)
         end.close()

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from control import Refused
 from harness import program, state_of
 from manager import Manager
 from test_keeper import finish, wait_gone
@@ -47,6 +48,75 @@ def test_what_it_keeps_is_all_that_the_next_keeper_needs(migration, manager):
     assert "keeper" in data["reason"]
     finish(migration)
     assert "agent gone" not in migration.destination_guest.lines
+
+
+def start_paused(migration, manager, room):
+    """The guest runs at the destination, which is paused by its orchestrator."""
+    migration.start("64M", 1, source={"max_bandwidth": 4 << 20},
+                    destination={"env": manager.environment(room=room)})
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("resumed")
+    migration.destination.control.command("pause")
+
+
+def test_quit_leaves_a_guest_to_a_manager_that_keeps_all(migration, manager):
+    """75; and the next keeper goes on with what is kept, paused as it was."""
+    start_paused(migration, manager, room=192)
+    migration.destination.control.command("quit")
+    assert migration.destination.wait() == 75
+    assert migration.destination.outcome()["outcome"] == "paused"
+    manager.wait("STOPPING=1")
+    before, environment, fds = manager.start_with_kept()
+    migration.start_destination(prefix=before, env=environment, pass_fds=fds)
+    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    migration.destination.control.command("recover")
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert "agent gone" not in migration.destination_guest.lines
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+@pytest.mark.parametrize("room", [None, 0, 8])
+def test_quit_is_refused_where_nobody_would_keep_the_guest(migration, manager, room):
+    start_paused(migration, manager, room)
+    with pytest.raises(Refused) as refused:
+        migration.destination.control.command("quit")
+    assert refused.value.error_class == "WrongState"
+    assert "needs this agent" in refused.value.desc
+
+
+def test_quit_is_refused_while_the_guest_is_served(migration, manager):
+    start_paused(migration, manager, room=192)
+    migration.destination.control.command("recover")
+    migration.destination.control.wait_event("RECOVERED")
+    with pytest.raises(Refused) as refused:
+        migration.destination.control.command("quit")
+    assert "pause comes first" in refused.value.desc
+
+
+def test_a_manager_that_has_not_taken_all_is_left_nothing(migration, manager):
+    """It was gone when the VMM came: the worker that heard `quit` is followed by another, and the guest is served."""
+    agent = migration.start_destination(env=manager.environment(room=192))
+    manager.wait("READY=1")
+    manager.close()
+    migration.start_source(max_bandwidth=4 << 20).open()
+    migration.start_guest("source", "64M", 1).wait_word("running")
+    migration.start_guest("destination", "64M", 1)
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    migration.destination_guest.wait_word("resumed")
+    agent.control.command("pause")
+    agent.control.command("quit")
+    agent.control.drain()
+    agent.reopen()
+    assert "status 75" in agent.control.wait_event("WORKER_RESTARTED")["data"]["reason"]
+    with pytest.raises(Refused):
+        agent.control.command("quit")
+    agent.control.command("recover")
+    migration.source.control.command("set-parameters", {"max-bandwidth": 0})
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
 def test_the_watchdog_is_fed_while_every_thread_answers(migration, manager):

@@ -409,6 +409,7 @@ static const struct effect destination_effects[PF_DA_ACTIONS_] = {
 	[PF_DA_INTACT] = {.said = SAID_INTACT},
 	[PF_DA_LEAVE] = {.ends = true},
 	[PF_DA_LOST] = {.said = SAID_LOST, .ends = true},
+	[PF_DA_LEAVE_PAUSED] = {.said = SAID_THERE, .ends = true},
 };
 
 void pf_act(struct making *m, enum pf_side side, uint8_t action)

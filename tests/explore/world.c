@@ -441,6 +441,11 @@ static bool quit_destination(struct making *m)
 	return command(m, PF_DESTINATION, PF_DE_QUIT);
 }
 
+static bool quit_kept_destination(struct making *m)
+{
+	return command(m, PF_DESTINATION, PF_DE_QUIT_KEPT);
+}
+
 const struct step_kind pf_steps[] = {
 	{"the source hears the next frame", PROGRESS, source_hears},
 	{"the destination hears the next frame", PROGRESS, destination_hears},
@@ -476,6 +481,7 @@ const struct step_kind pf_steps[] = {
 	{"resolve --destination-completed", OPERATOR, resolve_completed},
 	{"quit at the source", OPERATOR, quit_source},
 	{"quit at the destination", OPERATOR, quit_destination},
+	{"quit at the destination, whose manager keeps all", OPERATOR, quit_kept_destination},
 	{"somebody starts the source again", OPERATOR, source_started_again},
 	{"somebody starts the destination again", OPERATOR, destination_started_again},
 	{"the connection is cut", FAULT, cut},
