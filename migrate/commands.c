@@ -47,9 +47,11 @@ static int query_metrics(void *opaque, const json_t *args, json_t **out, struct 
 /* Kinds of memory that this side serves (src/memory/row.h; the source reads files only). */
 static json_t *memory_kinds(enum pf_side side)
 {
-	return side == PF_DESTINATION ? json_pack("[s, s, s, s]", "memfd", "tmpfs", "hugetlbfs",
-						       "private")
-					   : json_pack("[s, s, s]", "memfd", "tmpfs", "hugetlbfs");
+	json_t *kinds = json_pack("[s, s, s, s]", "memfd", "tmpfs", "hugetlbfs", "guest_memfd");
+
+	if (side == PF_DESTINATION)
+		json_array_append_new(kinds, json_string("private"));
+	return kinds;
 }
 
 static int query_capabilities(void *opaque, const json_t *args, json_t **out, struct pf_err *err)

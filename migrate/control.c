@@ -23,6 +23,7 @@
 
 #define CLIENTS_MAX 16u
 #define QUEUE_MAX (1024u * 1024)
+#define TURN_BYTES 256u /* of what a client has sent, in a turn of the loop: it keeps nobody waiting */
 #define CLOSE_NS (200 * PF_NS_PER_MS)
 #define AGAIN_US 100000u /* what the kernel had no memory for is sent again */
 #define CLOSE_AGAIN_MS 10
@@ -263,7 +264,9 @@ static void take_lines(struct client *client, size_t old)
 static void receive(struct client *client)
 {
 	size_t old = client->in_used;
-	ssize_t got = recv(client->fd, client->in + old, sizeof(client->in) - old, MSG_DONTWAIT);
+	size_t room = sizeof(client->in) - old;
+	ssize_t got = recv(client->fd, client->in + old, room < TURN_BYTES ? room : TURN_BYTES,
+			   MSG_DONTWAIT);
 
 	if (got > 0) {
 		client->in_used += (size_t)got;

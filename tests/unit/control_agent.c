@@ -33,6 +33,29 @@ static int run_nothing(void *opaque, const json_t *args, json_t **out_return, st
 	return 0;
 }
 
+static int run_wait(void *opaque, const json_t *args, json_t **out_return, struct pf_err *err)
+{
+	struct agent *agent = opaque;
+
+	(void)args, (void)out_return, (void)err;
+	pthread_mutex_lock(&agent->gate);
+	pthread_mutex_unlock(&agent->gate);
+	return 0;
+}
+
+static int run_note(void *opaque, const json_t *args, json_t **out_return, struct pf_err *err)
+{
+	struct agent *agent = opaque;
+
+	(void)out_return, (void)err;
+	pthread_mutex_lock(&agent->gate);
+	if (agent->notes == sizeof(agent->noted))
+		abort();
+	agent->noted[agent->notes++] = json_string_value(json_object_get(args, "text"))[0];
+	pthread_mutex_unlock(&agent->gate);
+	return 0;
+}
+
 static int run_refuse(void *opaque, const json_t *args, json_t **out_return, struct pf_err *err)
 {
 	(void)opaque;
@@ -85,6 +108,8 @@ static int run_quit(void *opaque, const json_t *args, json_t **out_return, struc
 const struct pf_command control_commands[] = {
 	{"echo", EITHER, run_echo, "value text"},
 	{"nothing", EITHER, run_nothing, NULL},
+	{"wait", EITHER, run_wait, NULL},
+	{"note", EITHER, run_note, "text"},
 	{"refuse", EITHER, run_refuse, "class"},
 	{"emit", EITHER, run_emit, "count"},
 	{"query-events", EITHER, run_events, NULL},
@@ -112,6 +137,7 @@ int control_start(void **state)
 	*state = agent;
 	if (!agent || scratch_make(state))
 		return -1;
+	pthread_mutex_init(&agent->gate, NULL);
 	memcpy(agent->folder, scratch, sizeof(agent->folder));
 	scratch_path(agent->path, "control");
 	if (sd_event_new(&agent->loop) < 0 ||

@@ -23,11 +23,14 @@ struct agent {
 	struct pf_control *control;
 	char path[128];
 	char folder[32]; /* holds the path and the state directory */
+	pthread_mutex_t gate; /* held by a test, it keeps the agent in `wait` */
+	char noted[1024];     /* the letters of note, in the order of their coming */
+	size_t notes;
 };
 
 /*
- * Commands: echo {value, text}; nothing; refuse {class: an enum pf_err_class}; emit {count};
- * query-events; source-paused (a source's); vmm-ready (a destination's); quit.
+ * Commands: echo {value, text}; nothing; wait; note {text: a letter}; refuse {class: an enum
+ * pf_err_class}; emit {count}; query-events; source-paused (a source's); vmm-ready (a destination's); quit.
  */
 extern const struct pf_command control_commands[];
 

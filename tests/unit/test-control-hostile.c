@@ -283,6 +283,51 @@ static void who_asks_and_does_not_read_is_bounded_too(void **state)
 	pf_client_close(client);
 }
 
+#define NOTES 400u
+
+/* In one piece: each of many would cost the socket's buffer a kilobyte, and the agent does not read yet. */
+static void send_notes(int fd, char letter)
+{
+	char text[NOTES * 64];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < NOTES; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "{\"execute\":\"note\",\"arguments\":{\"text\":\"%c\"}}\n",
+					 letter);
+	raw_send(fd, text, used);
+}
+
+/* Both have sent all of it before the agent looks. */
+static void who_sends_much_at_once_keeps_nobody_waiting(void **state)
+{
+	static const char wait_line[] = "{\"execute\":\"wait\"}\n";
+	struct agent *agent = *state;
+	int fd[2] = {raw_open(agent), raw_open(agent)};
+	unsigned run = 0, longest = 0;
+
+	pthread_mutex_lock(&agent->gate);
+	raw_send(fd[0], wait_line, strlen(wait_line));
+	for (unsigned i = 0; i < 2; i++)
+		send_notes(fd[i], (char)('a' + i));
+	pthread_mutex_unlock(&agent->gate);
+	for (unsigned i = 0; i < NOTES + 2; i++) /* the greeting, what wait says, and the notes */
+		raw_skip(fd[0]);
+	for (unsigned i = 0; i < NOTES + 1; i++)
+		raw_skip(fd[1]);
+	pthread_mutex_lock(&agent->gate);
+	assert_int_equal(agent->notes, 2 * NOTES);
+	for (size_t i = 1; i < agent->notes; i++) {
+		run = agent->noted[i] == agent->noted[i - 1] ? run + 1 : 1;
+		longest = run > longest ? run : longest;
+	}
+	pthread_mutex_unlock(&agent->gate);
+	if (longest > NOTES / 2)
+		fail_msg("%u commands of one client in a row, while another one waited", longest);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_start, control_stop)
 
 int main(void)
@@ -295,6 +340,7 @@ int main(void)
 		TEST(an_endless_line_ends_its_own_connection_only),
 		TEST(nesting_as_deep_as_a_line_allows_is_refused),
 		TEST(answers_reach_a_client_that_has_finished_writing),
+		TEST(who_sends_much_at_once_keeps_nobody_waiting),
 		TEST(who_does_not_read_loses_its_connection_and_nobody_elses),
 		TEST(who_asks_and_does_not_read_is_bounded_too),
 	};
