@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """conftest.py - fixtures: certificates once, a migration for each test, logs when one fails."""
+import contextlib
 import signal
 import tempfile
 
@@ -13,11 +14,11 @@ from processes import SLOWER, Late
 SECONDS_PER_TEST = 180 * SLOWER
 
 
-@pytest.fixture(autouse=True)
-def time_limit(request):
+@contextlib.contextmanager
+def time_limit(item):
     """Every wait has its deadline; this is for a test that waits in a way nobody thought of.  One that is long
     by its nature, and longer on a machine that is busy, has the marker `patience`: so many times as long."""
-    patience = request.node.get_closest_marker("patience")
+    patience = item.get_closest_marker("patience")
     limit = SECONDS_PER_TEST * (patience.args[0] if patience else 1)
 
     def too_long(_signal, _frame):
@@ -25,9 +26,30 @@ def time_limit(request):
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(limit)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# On within a step of a test only: raised between two of them, Late would be the end of the whole run.
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    with time_limit(item):
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    with time_limit(item):
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item):
+    with time_limit(item):
+        yield
 
 
 @pytest.fixture(autouse=True)

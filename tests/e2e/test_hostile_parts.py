@@ -4,8 +4,6 @@
 The page under way is nobody's until it is whole: what a lie leaves of it is never placed, and it costs
 the liar its link, and the destination no memory.
 """
-import ctypes
-import mmap
 import os
 import re
 
@@ -19,8 +17,6 @@ from test_hostile_floods import Background, Load
 HUGE = 2 * MIB
 PART, HEADER = 65536, 32
 CREDIT_FIRST, CREDIT_LEFT = 262144, 131072  # WIRE.md, section 5.1
-MFD_HUGETLB, MFD_HUGE_2MB = 4, 21 << 26
-MISSING_HUGETLBFS, MINOR_HUGETLBFS = 1 << 4, 1 << 9
 
 
 class Machine:
@@ -30,33 +26,23 @@ class Machine:
 
     def __init__(self, agent):
         self.small = vmm.Memory(HUGE)
-        self.fd = os.memfd_create("huge", os.MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB)
-        os.ftruncate(self.fd, 4 * HUGE)
-        self.map = mmap.mmap(self.fd, 4 * HUGE)
-        self.bytes = ctypes.c_char.from_buffer(self.map)
-        self.uffd = vmm.make_uffd(MISSING_HUGETLBFS | MINOR_HUGETLBFS)
-        large = vmm.Region(
-            size=4 * HUGE, fd=self.fd, mapping=[(self.uffd, ctypes.addressof(self.bytes))], id=1,
-            gpa=HUGE, page_size=HUGE, kind=vmm.HUGETLBFS,
-        )
+        self.large = vmm.huge_memory(4 * HUGE)
+        large = self.large.region(id=1, gpa=HUGE, page_size=HUGE, kind=vmm.HUGETLBFS)
         self.client = vmm.Client(agent.vmm_socket)
         self.client.hello(vmm.DESTINATION)
         self.client.regions([self.small.region(), large])
         self.client.wait("REGIONS_ACCEPTED")
 
     def page(self, number):
-        return os.pread(self.fd, HUGE, number * HUGE)
+        return os.pread(self.large.fd, HUGE, number * HUGE)
 
     def placed(self):
         """How many large pages the file has."""
-        return os.fstat(self.fd).st_blocks * 512 // HUGE
+        return os.fstat(self.large.fd).st_blocks * 512 // HUGE
 
     def close(self):
         self.client.close()
-        os.close(self.uffd)
-        del self.bytes
-        self.map.close()
-        os.close(self.fd)
+        self.large.close()
         self.small.close()
 
 

@@ -15,9 +15,10 @@ import sys
 import pytest
 
 import vmm_client
+from hugepages import need_pages
 from processes import DEADLINE
 from vmm_client import (
-    DESTINATION, GUEST_MEMFD, PAGE, PREALLOCATED, PRIVATE, SOURCE, Client, Memory,
+    DESTINATION, GUEST_MEMFD, HUGE_PAGE, HUGETLBFS, PAGE, PREALLOCATED, PRIVATE, SOURCE, Client, Memory, huge_memory,
 )
 
 SIZE = 16 << 20  # of the guest, in one region
@@ -362,13 +363,11 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("describe, text", [pytest.param(*row[1:], id=row[0]) for row in DIFFERENT])
-def test_memory_that_differs(migration, describe, text):
+def describe_another_guest(migration, regions, text):
     start_up_to_the_vmm(migration)
-    memory = Memory(SIZE)
     client = Client(migration.destination.vmm_socket)
     client.hello(DESTINATION)
-    client.regions(describe(memory))
+    client.regions(regions)
     client.wait("REGIONS_ACCEPTED")
     assert "the guest stays at the source: the region tables differ" in client.wait("ERROR").reason
     for agent in (migration.source, migration.destination):
@@ -378,8 +377,22 @@ def test_memory_that_differs(migration, describe, text):
         assert "start the destination's VMM with the memory of the source's" in said
         assert agent.outcome()["outcome"] == "source-intact"
     client.close()
-    memory.close()
     migration.check_source_guest_runs()
+
+
+@pytest.mark.parametrize("describe, text", [pytest.param(*row[1:], id=row[0]) for row in DIFFERENT])
+def test_memory_that_differs(migration, describe, text):
+    memory = Memory(SIZE)
+    describe_another_guest(migration, describe(memory), text)
+    memory.close()
+
+
+def test_memory_of_larger_pages(migration):
+    need_pages(SIZE // HUGE_PAGE)
+    memory = huge_memory(SIZE)
+    regions = plain(memory, kind=HUGETLBFS, page_size=HUGE_PAGE)
+    describe_another_guest(migration, regions, f"pages of {HUGE_PAGE} here")
+    memory.close()
 
 
 # ---- a source's VMM

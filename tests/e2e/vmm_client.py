@@ -178,6 +178,17 @@ class Memory:
             os.close(self.fd)
 
 
+HUGE_PAGE = 2 << 20
+MFD_HUGETLB, MFD_HUGE_2MB = 4, 21 << 26
+MISSING_HUGETLBFS, MINOR_HUGETLBFS = 1 << 4, 1 << 9
+
+
+def huge_memory(size):
+    """Memory of pages of 2 MiB; hugepages.need_pages() first."""
+    fd = os.memfd_create("huge", os.MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB)
+    return Memory(size, fd, features=MISSING_HUGETLBFS | MINOR_HUGETLBFS)
+
+
 def device_state(data=b"device state", seals=None):
     """A memfd as PAUSED wants it; seals: others than those."""
     fd = os.memfd_create("device-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
