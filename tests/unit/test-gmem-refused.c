@@ -198,13 +198,12 @@ static void what_cannot_be_trapped_or_kept_whole_is_refused(void **state)
 	}
 }
 
-static void two_regions_with_one_bitmap_are_refused(void **state)
+/* Two regions of one file, with a bitmap for both. */
+static void open_halves(struct gmem_bench *gmem)
 {
-	struct gmem_bench gmem;
-	struct pf_guest *guest = &gmem.bench.guest;
+	struct pf_guest *guest = &gmem->bench.guest;
 
-	(void)state;
-	gmem_open(&gmem, PF_GUEST_MEMFD_WRITE, 1);
+	gmem_open(gmem, PF_GUEST_MEMFD_WRITE, 1);
 	guest->table.count = 2;
 	guest->table.region[0].size = guest->table.region[1].gpa = PAGES / 2 * PAGE;
 	guest->table.region[1].size = PAGES / 2 * PAGE;
@@ -215,13 +214,45 @@ static void two_regions_with_one_bitmap_are_refused(void **state)
 	guest->region[1].bitmap_fd = fcntl(guest->region[0].bitmap_fd, F_DUPFD_CLOEXEC, 3);
 	guest->region[1].offset = PAGES / 2 * PAGE;
 	guest->region[1].mapping[0].base += PAGES / 2 * PAGE;
-	{
-		struct pf_err err = {0};
+}
 
-		assert_int_equal(pf_guest_arm(guest, gmem.bench.dirfd, &err), -1);
-		assert_string_equal(err.text, "region 1 (id 8): it shares its userfault bitmap with "
-					      "region 0");
-	}
+static void two_regions_with_one_bitmap_are_refused(void **state)
+{
+	struct gmem_bench gmem;
+
+	(void)state;
+	open_halves(&gmem);
+	gmem_assert_refused(&gmem, PF_ERR_PROTOCOL,
+			    "region 1 (id 8): it shares its userfault bitmap with region 0");
+	gmem_close(&gmem);
+}
+
+/* A memfd like any other, so that only the pair tells: pages that come would be bits of the other region. */
+static void a_bitmap_that_is_the_memory_of_another_region_is_refused(void **state)
+{
+	struct gmem_bench gmem;
+	struct pf_guest_region *first = gmem.bench.guest.region, *second = first + 1;
+
+	(void)state;
+	open_halves(&gmem);
+	close(second->fd);
+	second->fd = second->bitmap_fd;
+	second->has_bitmap = false;
+	second->kind = PF_MEMORY_MEMFD;
+	assert_int_equal(ftruncate(second->fd, PAGES * PAGE), 0);
+	gmem_assert_refused(&gmem, PF_ERR_PROTOCOL,
+			    "region 1 (id 8): its memory is the userfault bitmap of region 0");
+	/* And the other way round. */
+	first->fd = dup3(second->fd, first->fd, O_CLOEXEC);
+	first->has_bitmap = false;
+	close(first->bitmap_fd);
+	first->kind = PF_MEMORY_MEMFD;
+	second->fd = gmem_create(PF_GUEST_MEMFD_WRITE);
+	second->has_bitmap = true;
+	second->bitmap_fd = fcntl(first->fd, F_DUPFD_CLOEXEC, 3);
+	second->kind = PF_MEMORY_GUEST_MEMFD;
+	gmem_assert_refused(&gmem, PF_ERR_PROTOCOL,
+			    "region 1 (id 8): its userfault bitmap is the memory of region 0");
 	gmem_close(&gmem);
 }
 
@@ -283,6 +314,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_cannot_be_trapped_or_kept_whole_is_refused),
 		cmocka_unit_test(two_regions_with_one_bitmap_are_refused),
+		cmocka_unit_test(a_bitmap_that_is_the_memory_of_another_region_is_refused),
 		cmocka_unit_test(a_memfd_said_to_be_a_guest_memfd_is_refused),
 		cmocka_unit_test(a_mapping_of_another_file_is_refused),
 		cmocka_unit_test(what_is_private_to_the_guest_is_refused),
