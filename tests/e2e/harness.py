@@ -133,11 +133,18 @@ class Agent(Child):
         return any(line.endswith(f" {path}") and line.split()[3] == "00010000" for line in sockets)
 
     def wait_path(self, path, seconds=DEADLINE):
-        """Until the agent listens there; it may not answer on --control."""
+        """Until the agent has made it; it may not answer on --control."""
+        self.wait_until(path.exists, seconds)
+
+    def wait_listening(self, path, seconds=DEADLINE):
+        """Until somebody can connect there; likewise."""
+        self.wait_until(lambda: self.listens(path), seconds)
+
+    def wait_until(self, reached, seconds):
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        while not self.listens(path):
+        while not reached():
             assert not poll.poll(10), f"{self.side} ended: {self.log_text()}"
             assert time.monotonic() < until
 

@@ -74,7 +74,7 @@ def test_killed_on_the_way_to_the_agreement(migration, side, point):
         migration.source.open()
     elif point not in ("regions-sent", "regions-ok-heard"):
         follow(migration.source)  # for those it needs its VMM
-    migration.source.wait_path(migration.source.vmm_socket)
+    migration.source.wait_listening(migration.source.vmm_socket)
     migration.start_guest("source", "16M", 1).wait_word("running")
     migration.start_guest("destination", "16M", 1)
     if migration.source.control is None or side == "destination":
@@ -96,7 +96,7 @@ def test_killed_while_it_arms_the_memory(migration, point, next_point, guest):
     migration.start_destination(fault=f"{point}=kill;{next_point}=kill")
     migration.start_source()
     migration.source.open()
-    migration.source.wait_path(migration.source.vmm_socket)
+    migration.source.wait_listening(migration.source.vmm_socket)
     migration.start_guest("source", "16M", 1).wait_word("running")
     migration.start_guest("destination", "16M", 1, guest)
     follow_both(migration.destination)

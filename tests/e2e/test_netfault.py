@@ -367,8 +367,8 @@ def test_a_garbled_byte_passes_tcp_where_the_seed_says(relayed):
 
 def test_a_relay_without_a_target_resets_who_connects(hosts):
     hosts.tell(f"relay r a {A}:4444 {B}:1")
-    here = hosts.socket("a", lambda: socket.create_connection((A, 4444), DEADLINE))
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError):  # perhaps before connect(2) has returned
+        here = hosts.socket("a", lambda: socket.create_connection((A, 4444), DEADLINE))
         here.recv(1)
 
 

@@ -96,7 +96,7 @@ def test_who_runs_while_one_side_stands_in_set_up(migration, stop):
     migration.start_guest("destination", "16M", 1)
     # The source's VMM waits for nothing; its agent may stand before it answers anybody.
     source = migration.start_source(**fault.get("source", {}))
-    source.wait_path(source.vmm_socket)
+    source.wait_listening(source.vmm_socket)
     migration.start_guest("source", "16M", 1).wait_word("running")
     standing = getattr(migration, stop.side)
     standing.wait_stopped()
