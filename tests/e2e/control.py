@@ -77,7 +77,10 @@ class Control:
 
     def send_line(self, line):
         """A raw line, however wrong; its answer has no id, or one that cannot be known."""
-        self.socket.sendall(line + b"\n")
+        try:
+            self.socket.sendall(line + b"\n")
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise Gone(f"the agent closed the connection; events: {self.names()}") from error
 
     def next_other(self, seconds=DEADLINE):
         until = time.monotonic() + seconds
