@@ -180,9 +180,9 @@ def test_somebody_else_who_greets_and_goes_is_not_it(migration, both):
 # ---- it had just come
 
 
-def leave_unread(agent, client, region):
+def leave_unread(migration, agent, client, region):
     """REGIONS, which the worker that is killed has not taken off the socket."""
-    agent.wait_path(agent.state_dir / "vmm-hello")
+    migration.wait_status(agent, lambda _: (agent.state_dir / "vmm-hello").exists())
     agent.control.command("query-migrate")  # so it has done all that follows from HELLO
     os.kill(agent.worker(), signal.SIGSTOP)
     client.regions([region])
@@ -200,7 +200,7 @@ def test_regions_that_nobody_had_read_are_the_next_ones(migration, side):
         region = memory[name].region(trapped=name == "destination")
         clients[name].hello(role)
         if name == side:
-            attach = leave_unread(agents[name], clients[name], region)
+            attach = leave_unread(migration, agents[name], clients[name], region)
             clients[name].hello(role, f6=attach)
         else:
             clients[name].regions([region])
