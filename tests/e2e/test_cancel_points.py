@@ -50,13 +50,17 @@ POINTS = [
     Point("source", "regions-ok-heard", BOTH, BOTH),
     Point("source", "pause", BOTH, BOTH, True),
     Point("source", "stands", BOTH, BOTH, True),
-    # Not where it has sent: another thread could go on to COMMIT before this one stands.
+    # Where it has sent, another thread can go on to COMMIT before this one stands.
+    Point("source", "paused-sent", EITHER, EITHER, True),
+    Point("source", "device-sent", EITHER, EITHER, True),
     Point("source", "ready-heard", BOTH, EITHER, True),
+    Point("source", "recording", BOTH, EITHER, True),
     Point("source", "offered", BOTH, EITHER, True),
     Point("destination", "connect", ALONE, ALONE),
     Point("destination", "tls", ALONE, ALONE),
     Point("destination", "hello-heard", ALONE, ALONE),
     Point("destination", "welcome-sent", ALONE, ALONE),
+    Point("destination", "probed", BOTH, BOTH),
     Point("destination", "armed", BOTH, BOTH),
     Point("destination", "regions-heard", BOTH, BOTH),
     Point("destination", "regions-ok-sent", BOTH, BOTH),
@@ -64,6 +68,7 @@ POINTS = [
     Point("destination", "device-heard", BOTH, BOTH, True),
     Point("destination", "load", BOTH, BOTH, True),
     Point("destination", "loaded", BOTH, EITHER, True),
+    Point("destination", "recording", BOTH, EITHER, True),
     Point("destination", "ready", BOTH, EITHER, True),
     Point("destination", "ready-sent", EITHER, EITHER, True),
     Point("destination", "commit-heard", EITHER, EITHER, True),
@@ -97,7 +102,7 @@ def bring(migration, point, ends):
     else:
         migration.source.open()
     migration.start_guest("source", "16M", 1).wait_word("running")
-    if point.name == "armed":
+    if point.name in ("probed", "armed"):
         migration.wait_link()
     migration.start_guest("destination", "16M", 1)
     if point.switchover:

@@ -143,6 +143,7 @@ SILENCES = [
 
 
 @pytest.mark.smoke
+@pytest.mark.shipped  # a sanitizer's own memory would be measured
 @pytest.mark.parametrize("last, reason", [pytest.param(*row[1:], id=row[0]) for row in SILENCES])
 def test_silence_in_the_middle_of_a_page_and_then_the_end(migration, scene, last, reason):
     """All parts but the last one; small pages go on arriving meanwhile."""
