@@ -145,7 +145,10 @@ def test_private_memory_cannot_begin_anew(migration):
     migration.start("16M", 1, source={"fault": "pages-sent=cut", "connect_timeout": "2"},
                     guests=((), ("--kinds", "private,private")))
     migration.source.control.command("switchover")
-    migration.source_guest.wait_word("continued")
+    # The page may be all that the load wants: with READY on record before the cut is seen, nothing begins anew.
+    if migration.source_guest.wait_line(lambda line: line in ("continued", "released")) == "released":
+        assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+        return
     assert migration.destination.wait() == 76
     assert migration.source.wait() in (69, 76)
     assert "private" in migration.destination.outcome()["reason"]

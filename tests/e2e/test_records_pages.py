@@ -120,7 +120,7 @@ def trap_late(both):
 
 
 def lose(both):
-    os.ftruncate(both.source_memory.fd, LAST * vmm.PAGE)
+    os.ftruncate(both.source_memory.fd, (LAST - 1) * vmm.PAGE)
 
 
 def trap_hole(both):
