@@ -23,7 +23,7 @@
 
 #define CLIENTS_MAX 16u
 #define QUEUE_MAX (1024u * 1024)
-#define TURN_BYTES 256u /* of what a client has sent, in a turn of the loop: it keeps nobody waiting */
+#define TURN_BYTES 1024u /* of what a client has sent, in a turn of the loop: it keeps nobody waiting */
 #define CLOSE_NS (200 * PF_NS_PER_MS)
 #define AGAIN_US 100000u /* what the kernel had no memory for is sent again */
 #define CLOSE_AGAIN_MS 10

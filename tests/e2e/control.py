@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """control.py - a client of the control socket: newline-delimited JSON, events with deadlines."""
+import fcntl
 import json
 import select
 import socket
+import struct
+import termios
 import time
 
 from processes import DEADLINE, Late, left
@@ -81,6 +84,13 @@ class Control:
             self.socket.sendall(line + b"\n")
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Gone(f"the agent closed the connection; events: {self.names()}") from error
+
+    def wait_heard(self, seconds=DEADLINE):
+        """Until the agent has read all that was said: nothing tells, but the socket knows (unix(7), SIOCOUTQ)."""
+        until, ended = time.monotonic() + seconds, select.poll()
+        ended.register(self.socket, 0)
+        while struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+            assert not ended.poll(10) and time.monotonic() < until, "the agent does not read"
 
     def next_other(self, seconds=DEADLINE):
         until = time.monotonic() + seconds

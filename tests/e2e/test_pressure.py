@@ -252,9 +252,10 @@ def test_what_no_memory_was_there_to_say_is_said_later(group, prepared, migratio
         group.limit(group.usage() + 4 * MIB)
         filler = group.fill()
         try:
+            # All of it is read before there is a reason to end: the agent does so as soon as it can speak.
+            destination.control.send_line(b"\n".join([b'{"execute": "query-migrate"}'] * 20))
+            destination.control.wait_heard()
             vcpu.submit(touch, memory, last, 1).result(DEADLINE)
-            for _ in range(20):
-                destination.control.send_line(b'{"execute": "query-migrate"}')
             with pytest.raises(Late):
                 machine.receive(seconds=1)
         finally:
