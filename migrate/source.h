@@ -89,13 +89,14 @@ extern const struct pf_link_user pf_pusher_user;
  * source_pages.c: reads pages of a run and puts them into the channel, PAGES where there is content,
  * PAGE_ERROR where they cannot be read; pages of zeros are kept in *zeros, so that neighbours can
  * join them.  1: all of it; 0: the channel's buffer is full, and *run is what is left; -1: this host has no
- * memory to read the page with which *run begins now (it is swapped out), which says nothing about the page: to
- * be tried again a little later, and told.  scratch: as large as the run.
+ * memory to read the page with which *run begins now (it is swapped out; errno), which says nothing about the
+ * page: to be tried again a little later, and told.  scratch: as large as the run.
  */
 PF_MUST_USE int pf_service_put(struct pf_service *service, struct pf_channel *channel,
 			       struct pf_run *run, struct pf_run *zeros, uint8_t *scratch);
 /* Main is told of such a page, once a second at most. */
-void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, uint64_t *trouble_ns);
+void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, int sys,
+			     uint64_t *trouble_ns);
 /* Puts what was kept as one ZERO frame.  false: the channel's buffer is full. */
 PF_MUST_USE bool pf_service_put_zeros(struct pf_service *service, struct pf_channel *channel,
 				      struct pf_run *zeros);

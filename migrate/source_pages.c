@@ -146,10 +146,11 @@ static int put_unreadable(struct pf_service *service, struct pf_channel *channel
 	return 1;
 }
 
-void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, uint64_t *trouble_ns)
+void pf_service_tell_trouble(const struct pf_link *link, const struct pf_run *run, int sys,
+			     uint64_t *trouble_ns)
 {
 	const struct pf_mail_page mail = {
-		.region = run->region, .sys = ENOMEM, .page = run->first};
+		.region = run->region, .sys = (uint32_t)sys, .page = run->first};
 	uint64_t now = pf_now_ns();
 
 	if (now < *trouble_ns)

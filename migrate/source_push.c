@@ -194,8 +194,8 @@ static bool put_left(struct pf_pusher *pusher, struct pf_link *link)
 				    pusher->scratch, PF_BULK_BODY_MAX);
 	put = pf_service_put(service, link->channel, left, &pusher->zeros, pusher->scratch);
 	if (put < 0) {
+		pf_service_tell_trouble(link, left, errno, &pusher->trouble_ns);
 		link->wake_ns = pf_now_ns() + PF_READ_AGAIN_NS;
-		pf_service_tell_trouble(link, left, &pusher->trouble_ns);
 	}
 	return put > 0;
 }

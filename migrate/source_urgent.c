@@ -8,6 +8,8 @@
  * others go before.  Control frames are passed on to main.  Blocks in pread(2)
  * of page cache only.
  */
+#include <errno.h>
+
 #include "migrate/source.h"
 
 #define ANSWER_PAGES (PF_URGENT_BODY_MAX / 4096u)
@@ -75,7 +77,7 @@ static void claim_from_push(struct pf_service *service, const struct pf_run *run
 
 /* The next pages of a request, as many as a frame holds; the result as of pf_service_put(). */
 static int answer_whole(struct pf_answers *answers, struct pf_channel *channel,
-			 struct pf_run *request, uint8_t *scratch)
+			struct pf_run *request, uint8_t *scratch)
 {
 	struct pf_service *service = answers->service;
 	uint32_t asked = request->count < ANSWER_PAGES ? request->count : ANSWER_PAGES;
@@ -90,7 +92,7 @@ static int answer_whole(struct pf_answers *answers, struct pf_channel *channel,
 }
 
 static int answer_part(struct pf_answers *answers, struct pf_channel *channel,
-			struct pf_run *request, uint8_t *scratch)
+		       struct pf_run *request, uint8_t *scratch)
 {
 	struct pf_service *service = answers->service;
 
@@ -103,7 +105,7 @@ static int answer_part(struct pf_answers *answers, struct pf_channel *channel,
 }
 
 /* The first of `whole` waits behind all the others, until it is tried again. */
-static void put_off(struct pf_answers *answers, const struct pf_link *link)
+static void put_off(struct pf_answers *answers, const struct pf_link *link, int sys)
 {
 	struct pf_request_queue *queue = &answers->whole;
 	struct pf_run request = queue->run[queue->head];
@@ -112,7 +114,7 @@ static void put_off(struct pf_answers *answers, const struct pf_link *link)
 	queue->run[(queue->head + queue->count - 1) % PF_REQUESTS_MAX] = request;
 	if (answers->stuck++ == 0)
 		answers->again_ns = pf_now_ns() + PF_READ_AGAIN_NS;
-	pf_service_tell_trouble(link, &request, &answers->trouble_ns);
+	pf_service_tell_trouble(link, &request, sys, &answers->trouble_ns);
 }
 
 /* Requests that can be answered now, as far as is known. */
@@ -144,7 +146,7 @@ static bool answer_next(struct pf_answers *answers, struct pf_link *link)
 		queue->count--;
 	}
 	if (put < 0)
-		put_off(answers, link);
+		put_off(answers, link, errno);
 	return put && pf_service_put_zeros(answers->service, channel, &answers->zeros);
 }
 

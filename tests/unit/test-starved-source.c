@@ -4,7 +4,7 @@
  *
  * pread(2) of guest memory says so for a page that is swapped out while its control group is full.  Here a
  * filter of system calls says it: each such read asks a thread of the test, which lets it be done or has it
- * fail with ENOMEM.
+ * fail.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -43,6 +43,7 @@ static struct pf_pusher pusher;
 /* ---- memory that is not there ---- */
 
 static _Atomic uint64_t starved = NONE; /* the page that cannot be read now */
+static _Atomic int shortage;		/* what such a read says: ENOMEM, EAGAIN */
 static _Atomic uint64_t refused;	/* reads of it */
 static int notify_fd;
 
@@ -65,7 +66,7 @@ static void *decide(void *unused)
 		answer = (struct seccomp_notif_resp){.id = asked.id};
 		if (has_starved(&asked.data)) {
 			refused++;
-			answer.error = -ENOMEM;
+			answer.error = -shortage;
 		} else {
 			answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 		}
@@ -185,7 +186,7 @@ static void await_trouble(uint64_t page)
 	memcpy(&trouble, mail.data, sizeof(trouble));
 	free(mail.data);
 	assert_int_equal(trouble.page, page);
-	assert_int_equal(trouble.sys, ENOMEM);
+	assert_int_equal(trouble.sys, shortage);
 }
 
 /* ---- the tests ---- */
@@ -196,6 +197,7 @@ static void a_request_waits_for_memory_and_the_others_do_not(void **state)
 	uint32_t count;
 
 	(void)state;
+	shortage = ENOMEM;
 	starved = 3;
 	refused = 0;
 	answers = (struct pf_answers){.service = &service};
@@ -223,6 +225,7 @@ static void push_waits_for_memory_and_leaves_no_page_out(void **state)
 	uint32_t heard = 0, count;
 
 	(void)state;
+	shortage = EAGAIN;
 	starved = 3;
 	pusher = (struct pf_pusher){.service = &service, .state_fd = -1};
 	pf_credit_begin(&pusher.credit);
