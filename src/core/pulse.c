@@ -2,9 +2,9 @@
 /* core/pulse.c - see core/pulse.h. */
 #include "core/pulse.h"
 
-static uint64_t timeout_of(const struct pf_pulse *pulse)
+uint64_t pf_pulse_timeout_ns(const _Atomic uint64_t *parameter)
 {
-	return pulse->timeout_ns ? atomic_load_explicit(pulse->timeout_ns, memory_order_relaxed) : 0;
+	return parameter ? atomic_load_explicit(parameter, memory_order_relaxed) : 0;
 }
 
 uint64_t pf_pulse_beat_ns(uint64_t timeout_ns)
@@ -47,7 +47,7 @@ static enum pf_pulse_news hear(struct pf_pulse *pulse, uint64_t now_ns, uint64_t
 enum pf_pulse_news pf_pulse_look(struct pf_pulse *pulse, uint64_t now_ns, uint64_t received,
 				 uint64_t sent)
 {
-	uint64_t timeout = timeout_of(pulse), silence;
+	uint64_t timeout = pf_pulse_timeout_ns(pulse->timeout_ns), silence;
 
 	if (timeout == 0)
 		return PF_PULSE_NOTHING;
@@ -69,14 +69,14 @@ enum pf_pulse_news pf_pulse_look(struct pf_pulse *pulse, uint64_t now_ns, uint64
 
 bool pf_pulse_due(const struct pf_pulse *pulse, uint64_t now_ns)
 {
-	uint64_t timeout = timeout_of(pulse);
+	uint64_t timeout = pf_pulse_timeout_ns(pulse->timeout_ns);
 
 	return timeout > 0 && now_ns - pulse->said_ns >= pf_pulse_beat_ns(timeout);
 }
 
 uint64_t pf_pulse_wake_ns(const struct pf_pulse *pulse)
 {
-	uint64_t timeout = timeout_of(pulse), verdict, beat;
+	uint64_t timeout = pf_pulse_timeout_ns(pulse->timeout_ns), verdict, beat;
 
 	if (timeout == 0)
 		return 0;

@@ -32,6 +32,8 @@ struct pf_pulse {
 	bool suspected;
 };
 
+/* The time-out as it is now; 0: there is none. */
+uint64_t pf_pulse_timeout_ns(const _Atomic uint64_t *parameter);
 /* From one sign of life to the next. */
 uint64_t pf_pulse_beat_ns(uint64_t timeout_ns);
 /* The connection stands, and so many bytes have come and gone on it. */

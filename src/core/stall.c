@@ -2,14 +2,9 @@
 /* core/stall.c - see core/stall.h. */
 #include "core/stall.h"
 
-static uint64_t timeout_of(const struct pf_stall *stall)
-{
-	return stall->timeout_ns ? atomic_load_explicit(stall->timeout_ns, memory_order_relaxed) : 0;
-}
-
 uint64_t pf_stall_wake_ns(const struct pf_stall *stall, uint64_t sent)
 {
-	uint64_t timeout = timeout_of(stall);
+	uint64_t timeout = pf_pulse_timeout_ns(stall->timeout_ns);
 
 	if (timeout == 0 || (stall->since_ns == 0 && stall->sent == sent))
 		return 0;
@@ -34,7 +29,7 @@ static enum pf_pulse_news trust(struct pf_stall *stall)
 enum pf_pulse_news pf_stall_look(struct pf_stall *stall, uint64_t now_ns, uint64_t sent,
 				 const struct pf_flight *flight)
 {
-	uint64_t timeout = timeout_of(stall), silence;
+	uint64_t timeout = pf_pulse_timeout_ns(stall->timeout_ns), silence;
 
 	stall->looked_ns = now_ns;
 	stall->sent = sent;
