@@ -105,8 +105,7 @@ static int try_hugepages(struct pf_trial *trial, struct pf_found *out, struct pf
 	pf_check_no(err, "%" PRIu64 " free pages are needed%s", wanted,
 		    trial->options->memory ? " for such a guest" : " at least");
 	return pf_err_hint(err,
-			   "for guests on hugetlbfs only; as root: echo %" PRIu64
-			   " > /proc/sys/vm/nr_hugepages",
+			   "for guests on hugetlbfs only; as root: sysctl vm.nr_hugepages=%" PRIu64,
 			   pool.total + wanted - free_pages);
 }
 

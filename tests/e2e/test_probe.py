@@ -19,6 +19,7 @@ import pytest
 
 import gmem
 from harness import program
+from hugepages import Pool
 from pki import DESTINATION_NAME
 from processes import DEADLINE
 
@@ -145,6 +146,7 @@ def test_no_colour_is_no_colour():
 
 
 def test_text_and_json_say_the_same():
+    Pool.take()  # or a test beside this one takes pages between the two
     text = probe(env={**os.environ, "COLUMNS": "1000"}).stdout
     for (subject, name), check in report()[1].items():
         if subject in KINDS or check["result"] == "untried":
