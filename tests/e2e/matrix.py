@@ -15,7 +15,7 @@ from processes import DEADLINE, Late
 MATRIX = pathlib.Path(__file__).parents[1] / "netfault" / "matrix"
 SOURCE_ADDRESS, DESTINATION_ADDRESS = "192.0.2.1", "192.0.2.2"
 RELAY_PORT = 4444
-SLOW_PUSH = 4 << 20  # bytes a second, while a reset is to come in the middle
+SLOW_PUSH = 4 << 20  # bytes a second, while a reset or a number of faults is to come in the middle
 
 
 @dataclasses.dataclass
@@ -23,6 +23,10 @@ class Stage:
     side: str
     point: str
     when: str
+
+    def pushes_slowly(self):
+        """Pushed at full speed, the last page can be there before the stage is."""
+        return self.when in ("reset", "faults")
 
 
 @dataclasses.dataclass
@@ -114,7 +118,7 @@ class Cell:
         if self.fault.relay:
             connect = f"{SOURCE_ADDRESS}:{RELAY_PORT}"
             self.network.tell(f"relay r a {connect} {it.address}")
-        push = {"max_bandwidth": SLOW_PUSH} if self.stage.when == "reset" else {}
+        push = {"max_bandwidth": SLOW_PUSH} if self.stage.pushes_slowly() else {}
         it.start_source(connect=connect, peer_name=DESTINATION_NAME, **push,
                         **self.options("source"))
         self.strike("start")
@@ -198,10 +202,11 @@ class Cell:
         if self.stage.when == "reset":
             self.wait_source("postcopy-active")
             self.do("reset a")
-            self.strike("reset")
+        for when in ("switchover", "faults", "reset"):
+            self.strike(when)
+        if self.stage.pushes_slowly():
             self.wait_source("postcopy-active")
             self.migration.source.control.command("set-parameters", {"max-bandwidth": 0})
-        self.strike("switchover")
 
     def follow(self):
         """Until both have ended: ((outcome, exit status), the destination's).  The orchestrator says
