@@ -94,6 +94,20 @@ static void go_on(struct pf_pager *pager, const struct pf_mail *mail)
 	pf_pager_sort_out(pager);
 }
 
+/*
+ * Bulk threads have ended, and one of them had filled pages that it could not say any more.  Whoever waits for those
+ * must not wait for the next connection: blocked threads trap again, and meet what is here.
+ */
+static void make_up(struct pf_pager *pager)
+{
+	struct pf_err ignored;
+
+	if (!atomic_exchange(&pager->maps.missed, false) || !pager->guest)
+		return;
+	pf_exits_repeat(pager);
+	(void)!pf_guest_wake_all(pager->guest, &ignored);
+}
+
 /* The session is over for main. */
 static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 {
@@ -104,6 +118,7 @@ static void detach(struct pf_pager *pager, const struct pf_mail *mail)
 	else
 		pf_err_set(&err, PF_ERR_UNREACHABLE, "the session is over");
 	pf_pager_hear_out(pager, &err);
+	make_up(pager);
 }
 
 static void take_guest(struct pf_pager *pager, const struct pf_mail *mail)

@@ -40,8 +40,10 @@ bool pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_k
 	 * call lost must not make its next control frame look like a flood.
 	 */
 	while (pf_mailbox_half_full(box) || !pf_mail_post(box, origin, kind, number, data, length)) {
-		if (atomic_load(stop))
+		if (atomic_load(stop)) {
+			atomic_store(&box->missed, true);
 			return false;
+		}
 		(void)poll(NULL, 0, FULL_BOX_MS);
 	}
 	return true;

@@ -143,7 +143,8 @@ void pf_link_tell(struct pf_link *link, enum pf_mail_kind kind, const void *data
 /* Any thread: posts mail with a copy of data.  false: the box is full, or there is no memory. */
 bool pf_mail_post(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind, uint32_t number,
 		  const void *data, size_t length);
-/* The same for mail that must not get lost: waits while the box is half full.  false: *stop was set. */
+/* The same for mail that must not get lost: waits while the box is half full.  false: *stop was set, and box->missed
+ * is. */
 bool pf_mail_post_surely(struct pf_mailbox *box, uint32_t origin, enum pf_mail_kind kind,
 			 uint32_t number, const void *data, size_t length,
 			 const _Atomic bool *stop);

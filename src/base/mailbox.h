@@ -9,6 +9,7 @@
 #define PF_BASE_MAILBOX_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct pf_mailbox {
 	pthread_mutex_t lock;
 	int event_fd; /* readable while mail is waiting */
 	unsigned head, count;
+	_Atomic bool missed; /* somebody had to say something, and was stopped before there was room */
 	uint64_t taken; /* mails, ever */
 	/* For who owns the box to set: lets go of what a mail that nobody took holds beside its bytes;
 	 * NULL: there is no such mail. */
