@@ -93,17 +93,31 @@ static bool let_in(struct pf_pager *pager, const struct pf_run *page, uint32_t v
 	return false;
 }
 
-/*
- * Its slot is set.  The window has room.  fresh: the vCPU has come just now, and is counted if it has to wait for
- * the source; not again where it is asked for once more, by this process or the one before it.
- */
-static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa, bool fresh)
+/* The page at gpa, if vCPUs leave for it.  In other memory none waits here, and whoever fills it looks for none. */
+static bool traps(const struct pf_guest *guest, uint64_t gpa, struct pf_run *out_page)
+{
+	*out_page = (struct pf_run){.count = 1};
+	return pf_guest_find_gpa(guest, gpa, &out_page->region, &out_page->first) &&
+	       guest->region[out_page->region].has_bitmap;
+}
+
+/* It has to wait for the source.  Once, however often its page is asked for, by this process or another. */
+static void count(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
+{
+	if (!pf_slots_count(&pager->guest->slots, vcpu, gpa))
+		return;
+	add_one(&pager->count.faults);
+	add_one(&pager->count.vcpu);
+}
+
+/* Its slot is set.  The window has room. */
+static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa)
 {
 	struct pf_guest *guest = pager->guest;
-	struct pf_run page = {.count = 1};
+	struct pf_run page;
 	bool first;
 
-	if (!pf_guest_find_gpa(guest, gpa, &page.region, &page.first)) {
+	if (!traps(guest, gpa, &page)) {
 		/* Nothing will ever come for it, and to hang would tell nobody anything. */
 		pf_pager_outside(pager, gpa);
 		answer(pager, vcpu, gpa);
@@ -113,10 +127,7 @@ static void handle(struct pf_pager *pager, uint32_t vcpu, uint64_t gpa, bool fre
 								page.first, &first))) {
 	case PF_TRAP_REQUEST:
 		pf_fault(PF_FAULT_FAULT);
-		if (fresh) {
-			add_one(&pager->count.faults);
-			add_one(&pager->count.vcpu);
-		}
+		count(pager, vcpu, gpa);
 		pf_requests_open(&pager->requests, page.region, page.first, pf_now_ns());
 		pf_blocked_note(pager, vcpu, page.region, page.first);
 		break;
@@ -164,7 +175,6 @@ static bool take_one(struct pf_pager *pager)
 	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	struct pf_vmm_fault fault;
 	struct pf_err err;
-	bool fresh;
 	ssize_t length = receive(fd, bytes, sizeof(bytes), MSG_PEEK);
 
 	if (length < 0 && errno == EAGAIN)
@@ -179,14 +189,20 @@ static bool take_one(struct pf_pager *pager)
 		return false;
 	}
 	fault.gpa &= PAGE_MASK;
-	fresh = pf_slots_set(&pager->guest->slots, fault.vcpu, fault.gpa);
+	pf_slots_set(&pager->guest->slots, fault.vcpu, fault.gpa);
 	pf_fault(PF_FAULT_SLOT_SET);
 	(void)receive(fd, NULL, 0, 0);
-	handle(pager, fault.vcpu, fault.gpa, fresh);
+	handle(pager, fault.vcpu, fault.gpa);
 	return true;
 }
 
 /* ---- slots ---- */
+
+static bool is_in(const struct pf_run *page, const struct pf_run *run)
+{
+	return page->region == run->region && page->first >= run->first &&
+	       page->first - run->first < run->count;
+}
 
 /*
  * Answers who waits for a page of the run, or of any if it is NULL, if that page is FILLED.  false: one of
@@ -199,12 +215,11 @@ static bool answer_filled(struct pf_pager *pager, const struct pf_run *run)
 	uint64_t gpa;
 
 	for (uint32_t vcpu = 0; pf_slots_next(&guest->slots, &vcpu, &gpa); vcpu++) {
-		struct pf_run page = {.count = 1};
+		struct pf_run page;
 
-		if (!pf_guest_find_gpa(guest, gpa, &page.region, &page.first))
+		if (!traps(guest, gpa, &page))
 			answer(pager, vcpu, gpa);
-		else if ((!run || (page.region == run->region && page.first >= run->first &&
-				   page.first - run->first < run->count)) &&
+		else if ((!run || is_in(&page, run)) &&
 			 pf_journal_state(&guest->journal, page.region, page.first) ==
 				 PF_PAGE_FILLED)
 			all &= let_in(pager, &page, vcpu, gpa);
@@ -232,6 +247,21 @@ void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run)
 			pf_hist_record(&pager->latency_ns, pf_now_ns() - since);
 	/* Last: who cannot be let in is parked, and must stay so. */
 	(void)pf_exits_answer(pager, run);
+}
+
+void pf_exits_ask(struct pf_pager *pager, const struct pf_run *run)
+{
+	struct pf_guest *guest = pager->guest;
+	uint64_t gpa;
+
+	if (!guest->has_faults)
+		return;
+	for (uint32_t vcpu = 0; pf_slots_next(&guest->slots, &vcpu, &gpa); vcpu++) {
+		struct pf_run page;
+
+		if (traps(guest, gpa, &page) && is_in(&page, run))
+			count(pager, vcpu, gpa);
+	}
 }
 
 void pf_exits_answer_all(struct pf_guest *guest)
@@ -266,7 +296,7 @@ static void repeat_all(struct pf_pager *pager)
 			pager->exits.repeat = true;
 			return;
 		}
-		handle(pager, vcpu, gpa, false);
+		handle(pager, vcpu, gpa);
 	}
 }
 

@@ -18,6 +18,8 @@ void pf_exits_serve(struct pf_pager *pager);
 bool pf_exits_answer(struct pf_pager *pager, const struct pf_run *run);
 /* The same, of a run that a bulk thread has filled and mapped. */
 void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run);
+/* The pages of this run have to be asked for after all: whoever had met one that was being filled waits for the source. */
+void pf_exits_ask(struct pf_pager *pager, const struct pf_run *run);
 /* Whoever waits is asked for again: a process before this one, or the journal, has forgotten it. */
 void pf_exits_repeat(struct pf_pager *pager);
 /* Not all could be asked for, and the window may have room by now. */

@@ -54,6 +54,7 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 
 	switch (pf_journal_state(&pager->guest->journal, run.region, run.first)) {
 	case PF_PAGE_ABSENT:
+		pf_exits_ask(pager, &run);
 		return PF_RETRY_SEND;
 	case PF_PAGE_FILLING:
 		return PF_RETRY_KEEP;

@@ -9,6 +9,7 @@
 #define SLOTS_NAME "vcpu.slots"
 #define SLOTS_BYTES (PF_SLOTS * sizeof(uint64_t))
 #define WAITS UINT64_C(1)
+#define COUNTED UINT64_C(2)
 #define PAGE_MASK (~UINT64_C(4095))
 
 static int map_slots(struct pf_slots *slots, int dirfd, enum pf_statefile_mode mode,
@@ -31,7 +32,7 @@ int pf_slots_open(struct pf_slots *slots, int dirfd, struct pf_err *err)
 	for (uint32_t i = 0; i < PF_SLOTS; i++) {
 		uint64_t word = atomic_load(&slots->slot[i]);
 
-		if (word & ~(PAGE_MASK | WAITS) || (word && !(word & WAITS))) {
+		if (word & ~(PAGE_MASK | WAITS | COUNTED) || (word && !(word & WAITS))) {
 			pf_slots_close(slots);
 			return pf_err_set(err, PF_ERR_CONFIG,
 					  SLOTS_NAME " in the state directory is damaged at vCPU %u: "
@@ -49,11 +50,22 @@ void pf_slots_close(struct pf_slots *slots)
 	*slots = (struct pf_slots){.slot = NULL};
 }
 
-bool pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
+void pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
 {
+	uint64_t word = gpa | WAITS, old = atomic_load(&slots->slot[vcpu]), next;
+
 	if (vcpu >= atomic_load_explicit(&slots->used, memory_order_relaxed))
 		atomic_store(&slots->used, vcpu + 1);
-	return atomic_exchange(&slots->slot[vcpu], gpa | WAITS) != (gpa | WAITS);
+	do
+		next = (old & ~COUNTED) == word ? old : word;
+	while (!atomic_compare_exchange_strong(&slots->slot[vcpu], &old, next));
+}
+
+bool pf_slots_count(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
+{
+	uint64_t word = gpa | WAITS;
+
+	return atomic_compare_exchange_strong(&slots->slot[vcpu], &word, word | COUNTED);
 }
 
 bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_gpa)
@@ -73,7 +85,8 @@ bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_g
 
 bool pf_slots_clear(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa)
 {
-	uint64_t word = gpa | WAITS;
+	uint64_t word = gpa | WAITS, counted = gpa | WAITS | COUNTED;
 
-	return atomic_compare_exchange_strong(&slots->slot[vcpu], &word, 0);
+	return atomic_compare_exchange_strong(&slots->slot[vcpu], &word, 0) ||
+	       atomic_compare_exchange_strong(&slots->slot[vcpu], &counted, 0);
 }

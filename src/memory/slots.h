@@ -32,9 +32,12 @@ PF_MUST_USE int pf_slots_open(struct pf_slots *slots, int dirfd, struct pf_err *
 /* Unmaps; the file stays.  Takes a zeroed struct. */
 void pf_slots_close(struct pf_slots *slots);
 
-/* vCPU number `vcpu` waits for the page of 4 KiB at gpa, a multiple of that, and for no other any more.  false:
- * it did already. */
-bool pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa);
+/* vCPU number `vcpu` waits for the page of 4 KiB at gpa, a multiple of that, and for no other any more.  It may
+ * have done so already: then nothing changes. */
+void pf_slots_set(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa);
+/* That it waits for this page is counted now, once, whichever process does so.  false: it was, or it waits for
+ * another page now. */
+bool pf_slots_count(struct pf_slots *slots, uint32_t vcpu, uint64_t gpa);
 /* The first vCPU at or after *vcpu that waits, and the GPA of its page.  false: none does. */
 bool pf_slots_next(const struct pf_slots *slots, uint32_t *vcpu, uint64_t *out_gpa);
 /* It was answered.  false: somebody else has, or it waits for another page now. */

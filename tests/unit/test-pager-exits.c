@@ -3,11 +3,9 @@
  * tests/unit/test-pager-exits.c - vCPUs that left for a page: asked for, let in, answered, whoever filled
  * it, and over the death of a process.
  *
- * The agent's side needs no kernel feature: the memory is a memfd whose row has a bitmap added, and the
- * test is the VMM's end of the fault socket.  With guest_memfd: tests/e2e, tests/unit/test-row-gmem.c.
+ * Without the kernel features: exits_kit.h.  With guest_memfd: tests/e2e, tests/unit/test-row-gmem.c.
  */
 #include <errno.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,153 +18,9 @@
 
 #include <cmocka.h>
 
-#include "memory/row.h"
+#include "exits_kit.h"
 #include "migrate/destination_exits.h"
 #include "migrate/destination_pager.h"
-#include "pager_kit.h"
-#include "wire/vmm_msg.h"
-
-#define PAGES 8192u
-#define GPA (UINT64_C(3) << 32)
-#define NO_PAGE UINT64_MAX
-
-static struct pager_kit kit;
-static int vcpus_end; /* of the fault socket */
-static _Atomic uint64_t traps[PAGES]; /* 1: a vCPU traps there */
-static _Atomic int broken;	      /* errno of touching the bitmap, 0 */
-static _Atomic uint64_t stuck;	      /* a page that cannot be mapped; NO_PAGE */
-static enum pf_map_result (*map_really)(const struct pf_guest *, uint32_t, uint32_t, uint64_t, uint32_t,
-					uint32_t *);
-
-static int set_traps(const struct pf_guest *guest, uint32_t region, uint64_t first, uint64_t count,
-		     bool on)
-{
-	(void)guest, (void)region;
-	errno = atomic_load(&broken);
-	if (errno)
-		return -1;
-	for (uint64_t page = first; page < first + count; page++)
-		atomic_store(&traps[page], on);
-	return 0;
-}
-
-static enum pf_map_result map_but(const struct pf_guest *guest, uint32_t region, uint32_t mapping,
-				  uint64_t first, uint32_t count, uint32_t *out_pages)
-{
-	*out_pages = 0;
-	errno = EIO;
-	return first == atomic_load(&stuck)
-		       ? PF_MAP_FAILED
-		       : map_really(guest, region, mapping, first, count, out_pages);
-}
-
-/* A guest whose vCPUs trap, not yet the thread's. */
-static void open_held(uint64_t features, bool offline)
-{
-	static struct pf_placer row;
-	struct pf_guest *guest = &kit.guest;
-	struct pf_err err = {0};
-	int pair[2];
-
-	pk_open(&kit, &(struct pk_how){
-			      .pages = PAGES, .features = features, .hold = true, .offline = offline});
-	row = *guest->region[0].placer;
-	row.set_traps = set_traps;
-	map_really = row.map;
-	row.map = map_but;
-	atomic_store(&stuck, NO_PAGE);
-	guest->region[0].placer = &row;
-	guest->table.region[0].gpa = GPA;
-	guest->region[0].has_bitmap = true;
-	guest->region[0].machine_checks = true;
-	guest->region[0].bitmap_fd = memfd_create("bitmap", MFD_CLOEXEC);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	guest->fault_fd = pair[0];
-	guest->has_faults = true;
-	vcpus_end = pair[1];
-	for (uint32_t page = 0; page < PAGES; page++)
-		atomic_store(&traps[page], 1);
-	atomic_store(&broken, 0);
-	assert_int_equal(pf_slots_create(&guest->slots, kit.dirfd, &err), 0);
-}
-
-static void open_kit(void)
-{
-	open_held(0, false);
-	pk_give(&kit);
-}
-
-static void close_kit(void)
-{
-	pk_close(&kit);
-	close(vcpus_end);
-}
-
-static void leave(uint32_t vcpu, uint64_t gpa)
-{
-	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa};
-	uint8_t bytes[PF_VMM_FAULT_BYTES];
-	size_t length = pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes);
-
-	assert_int_equal(send(vcpus_end, bytes, length, MSG_NOSIGNAL), length);
-}
-
-static void leave_for(uint32_t vcpu, uint64_t page)
-{
-	leave(vcpu, GPA + page * PAGE);
-}
-
-static struct pf_vmm_fault next_answer(void)
-{
-	uint8_t bytes[PF_VMM_FAULT_BYTES];
-	struct pf_vmm_fault fault;
-	struct pf_err err = {0};
-	ssize_t length;
-
-	wait_readable(vcpus_end);
-	length = recv(vcpus_end, bytes, sizeof(bytes), MSG_DONTWAIT);
-	assert_true(length > 0);
-	if (pf_vmm_fault_unpack(bytes, (size_t)length, PF_VMM_RESOLVED, &fault, &err))
-		fail_msg("%s", err.text);
-	return fault;
-}
-
-/* The next answer is this vCPU's, and it may enter. */
-static void enters(uint32_t vcpu, uint64_t page)
-{
-	struct pf_vmm_fault fault = next_answer();
-
-	assert_int_equal(fault.vcpu, vcpu);
-	assert_int_equal(fault.gpa, GPA + page * PAGE);
-	assert_false(fault.lost);
-	assert_int_equal(atomic_load(&traps[page]), 0);
-}
-
-/* The next answer is this vCPU's: the page will never come, and whoever comes for it is told again. */
-static void is_told_lost(uint32_t vcpu, uint64_t page)
-{
-	struct pf_vmm_fault fault = next_answer();
-
-	assert_int_equal(fault.vcpu, vcpu);
-	assert_int_equal(fault.gpa, GPA + page * PAGE);
-	assert_true(fault.lost);
-	assert_int_equal(atomic_load(&traps[page]), 1);
-}
-
-static bool nobody_enters(void)
-{
-	struct pollfd poller = {.fd = vcpus_end, .events = POLLIN};
-
-	return poll(&poller, 1, 0) == 0;
-}
-
-static bool slots_are_empty(void)
-{
-	uint32_t vcpu = 0;
-	uint64_t gpa;
-
-	return !pf_slots_next(&kit.guest.slots, &vcpu, &gpa);
-}
 
 static void a_vcpu_that_left_is_asked_for_let_in_and_answered(void **state)
 {
@@ -249,6 +103,9 @@ static void a_page_that_is_given_up_half_way_is_asked_for(void **state)
 	assert_int_equal(pk_request(&kit), 70);
 	pk_pages(kit.urgent, 70, 1);
 	enters(4, 70);
+	/* It has waited for the source after all, like the barrier's thread. */
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 1);
+	assert_int_equal(atomic_load(&kit.pager.count.faults), 2);
 	close_kit();
 }
 
@@ -399,6 +256,84 @@ static void a_fault_outside_is_told_and_answered(void **state)
 	close_kit();
 }
 
+/* Mixed guests: it waits there for userfaultfd alone, and whoever fills the page would not think of the vCPU. */
+static void a_fault_for_memory_that_stops_no_vcpu_is_told_and_answered(void **state)
+{
+	struct pf_mail mail;
+
+	(void)state;
+	open_held(0, false);
+	kit.guest.region[0].has_bitmap = false;
+	pk_give(&kit);
+	leave_for(6, 30);
+	assert_int_equal(next_answer().gpa, GPA + 30 * PAGE);
+	mail = pk_mail(&kit, PF_MAIL_OUTSIDE);
+	assert_int_equal(*(uint64_t *)mail.data, GPA + 30 * PAGE);
+	free(mail.data);
+	WAIT_UNTIL(slots_are_empty());
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 0);
+	kit.guest.region[0].has_bitmap = true;
+	close_kit();
+}
+
+/* The urgent thread stands, and its box takes no more; everything that the test has there means nothing. */
+static void fill_box(void)
+{
+	struct pf_run nothing = {.region = 0, .first = PAGES - 1, .count = 1};
+	struct pf_run page = {.region = 0, .first = 9, .count = 1};
+
+	pthread_mutex_lock(&gate_lock);
+	atomic_store(&at_gate, false);
+	atomic_store(&gate, page.first);
+	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_MAP, 0, &page, sizeof(page)));
+	WAIT_UNTIL(atomic_load(&at_gate));
+	while (!pf_mailbox_half_full(&kit.pager.maps))
+		assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_ANSWER, 0, &nothing,
+					 sizeof(nothing)));
+}
+
+/* A session is lost: its bulk thread ends, whatever it has still to say, and the urgent one drops its connection. */
+static void lose_session(void)
+{
+	pf_link_stop(&kit.bulk[0], false);
+	pf_pager_tell(&kit.pager, PF_MAIL_DETACH, NULL, 0);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+/* The page is here: nobody has to wait for it until the network is back. */
+static void who_waits_for_a_page_that_came_as_the_session_was_lost_goes_on(void **state)
+{
+	(void)state;
+	open_kit();
+	pk_barrier(&kit, 9);
+	pk_connect_bulk(&kit, 0, true);
+	leave_for(4, 70);
+	assert_int_equal(pk_request(&kit), 70);
+	fill_box();
+	pk_pages(kit.push[0], 70, 1);
+	pk_await_state(&kit, 70, PF_PAGE_FILLED);
+	lose_session();
+	enters(4, 70);
+	close_kit();
+}
+
+static void a_thread_that_waits_for_such_a_page_goes_on_too(void **state)
+{
+	(void)state;
+	open_kit();
+	pk_barrier(&kit, 9);
+	pk_connect_bulk(&kit, 0, true);
+	vmm_tell(&kit.vmm, VMM_READ, 0, 70, 0);
+	assert_int_equal(pk_request(&kit), 70);
+	atomic_store(&busy, 70);
+	fill_box();
+	pk_pages(kit.push[0], 70, 1);
+	pk_await_state(&kit, 70, PF_PAGE_FILLED);
+	lose_session();
+	pk_reply_word(&kit, 70, page_word(70));
+	close_kit();
+}
+
 /* Nothing is lost, and nobody else waits for a VMM that does not read its answers. */
 static void answers_that_find_no_room_are_given_later(void **state)
 {
@@ -459,13 +394,17 @@ static void a_new_process_answers_or_asks_for_who_waits(void **state)
 	pf_journal_fill(&kit.guest.journal, 0, 11, 1);
 	pf_slots_set(&kit.guest.slots, 20, GPA + 11 * PAGE);
 	pf_slots_set(&kit.guest.slots, 21, GPA + 12 * PAGE);
+	assert_true(pf_slots_count(&kit.guest.slots, 21, GPA + 12 * PAGE));
+	pf_slots_set(&kit.guest.slots, 22, GPA + 13 * PAGE);
 	pk_give(&kit);
 	enters(20, 11);
+	assert_int_equal(pk_request(&kit), 13); /* the latest first */
 	assert_int_equal(pk_request(&kit), 12);
-	pk_pages(kit.urgent, 12, 1);
+	pk_pages(kit.urgent, 12, 2);
 	enters(21, 12);
-	/* The process before it has counted that one. */
-	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 0);
+	enters(22, 13);
+	/* The process before it has counted one of them, and died before it had come so far with the other. */
+	assert_int_equal(atomic_load(&kit.pager.count.vcpu), 1);
 	close_kit();
 }
 
@@ -484,6 +423,13 @@ static void slots_outlive_their_process_and_damage_is_refused(void **state)
 	assert_int_equal(vcpu, 1023);
 	assert_int_equal(gpa, UINT64_MAX - 4095);
 	assert_false(pf_slots_clear(&again, 1023, 0));
+	/* That it is counted stays so with the page, and goes with it. */
+	assert_false(pf_slots_count(&again, 1023, 0));
+	assert_true(pf_slots_count(&again, 1023, UINT64_MAX - 4095));
+	pf_slots_close(&again);
+	assert_int_equal(pf_slots_open(&again, kit.dirfd, &err), 0);
+	pf_slots_set(&again, 1023, UINT64_MAX - 4095);
+	assert_false(pf_slots_count(&again, 1023, UINT64_MAX - 4095));
 	assert_true(pf_slots_clear(&again, 1023, UINT64_MAX - 4095));
 	assert_true(slots_are_empty());
 	atomic_store(&again.slot[3], 0x1002);
@@ -666,6 +612,9 @@ int main(void)
 		cmocka_unit_test(who_finds_the_window_full_is_asked_for_when_it_has_room),
 		cmocka_unit_test(a_vcpu_waits_for_its_last_page_only),
 		cmocka_unit_test(a_fault_outside_is_told_and_answered),
+		cmocka_unit_test(a_fault_for_memory_that_stops_no_vcpu_is_told_and_answered),
+		cmocka_unit_test(who_waits_for_a_page_that_came_as_the_session_was_lost_goes_on),
+		cmocka_unit_test(a_thread_that_waits_for_such_a_page_goes_on_too),
 		cmocka_unit_test(answers_that_find_no_room_are_given_later),
 		cmocka_unit_test(what_is_no_fault_is_told_and_hanging_up_is_not),
 		cmocka_unit_test(a_new_process_answers_or_asks_for_who_waits),
