@@ -2,13 +2,14 @@
 /*
  * vmm/faults.c - see vmm/faults.h.
  *
- * Asking blocks in sendmsg(2) only while the agent does not read, and then there is nothing that the
- * vCPU could do either; dispatching never blocks.
+ * Asking blocks in send(2) only while the agent does not read, or at the limit of a control group, where there is
+ * no memory for a message, and then there is nothing that the vCPU could do either; dispatching never blocks.
  */
 #include "vmm/faults.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #define OPEN UINT64_C(1)
 #define PAGE_MASK (~UINT64_C(4095))
+#define AGAIN_MS 10 /* somebody raises a limit or frees something meanwhile */
 
 int pf_vmm_faults_open(struct pf_vmm_faults *faults, int *out_agents, struct pf_err *err)
 {
@@ -68,6 +70,12 @@ int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents, struct p
 	return 0;
 }
 
+/* unix(7) has no such words: sockets take their memory within the limit of the control group. */
+static bool has_no_memory(int sys)
+{
+	return sys == ENOBUFS || sys == ENOMEM;
+}
+
 /* false: there is no room.  An agent that is gone is followed by another one, which is told from the start. */
 static bool send_again(struct pf_vmm_faults *faults, uint32_t vcpu)
 {
@@ -78,7 +86,7 @@ static bool send_again(struct pf_vmm_faults *faults, uint32_t vcpu)
 	return !waits ||
 	       send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes),
 		    MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
-	       errno != EAGAIN;
+	       (errno != EAGAIN && !has_no_memory(errno));
 }
 
 bool pf_vmm_faults_unsent(const struct pf_vmm_faults *faults)
@@ -134,10 +142,27 @@ static bool is_lost(const struct pf_vmm_faults *faults, uint64_t gpa)
 	return false;
 }
 
+/* -1: errno.  Nobody who would answer may be there: see pf_vmm_faults_ask(). */
+static int tell(const struct pf_vmm_faults *faults, const struct pf_vmm_fault *fault)
+{
+	uint8_t bytes[PF_VMM_FAULT_BYTES];
+	size_t length = pf_vmm_fault_pack(PF_VMM_FAULT, fault, bytes);
+
+	while (send(faults->fd, bytes, length, MSG_NOSIGNAL) < 0) {
+		/* Its last word, which may not have been read yet, can be COMPLETE: that answers this fault too. */
+		if (errno == EPIPE || errno == ECONNRESET)
+			return 0;
+		if (!has_no_memory(errno) || poll(NULL, 0, AGAIN_MS) < 0)
+			return -1;
+		if (atomic_load(&faults->complete)) /* it answers all who wait, this one among them */
+			return 0;
+	}
+	return 0;
+}
+
 int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 {
 	const struct pf_vmm_fault fault = {.vcpu = vcpu, .gpa = gpa & PAGE_MASK};
-	uint8_t bytes[PF_VMM_FAULT_BYTES];
 	int sys;
 
 	if (faults->fd < 0 || vcpu >= PF_VMM_VCPUS_MAX) {
@@ -148,11 +173,7 @@ int pf_vmm_faults_ask(struct pf_vmm_faults *faults, uint32_t vcpu, uint64_t gpa)
 	atomic_store(&faults->open[vcpu], fault.gpa | OPEN);
 	if (atomic_load(&faults->complete))
 		return !take(faults, vcpu, gpa) ? 0 : is_lost(faults, fault.gpa) ? 2 : 1;
-	if (send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes), MSG_NOSIGNAL) >=
-	    0)
-		return 0;
-	/* Its last word, which may not have been read yet, can be COMPLETE: that answers this fault too. */
-	if (errno == EPIPE || errno == ECONNRESET)
+	if (tell(faults, &fault) == 0)
 		return 0;
 	sys = errno;
 	if (!take(faults, vcpu, gpa)) /* answered meanwhile, by `complete` */

@@ -236,8 +236,9 @@ int pageferry_vmm_resume_refused(struct pageferry_vmm *vmm, const char *reason);
  * one fault).  0: `resolved` (or `lost`) is called for it, just once; also if the agent is gone, since it may have said
  * COMPLETE before (if not, dispatch() fails, and the next connection is to be asked).  After `complete`
  * nothing is called, and the result is the answer, as the page's bit says.  1: the page is there, enter
- * again.  2: it is lost, as if `lost` were called (with `machine_checks` only).  -1: errno; EINTR: a signal came while the agent did not read, call again;
- * EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
+ * again.  2: it is lost, as if `lost` were called (with `machine_checks` only).  -1: errno; EINTR: a signal came while the
+ * agent did not read, or while there was no memory for the message at the limit of a control group, which is waited for:
+ * call again; EINVAL: no guest_memfd was described, or such a number cannot be.  Touches no other part of the
  * connection, but that must not be closed meanwhile: after `complete` there is nothing to ask.
  */
 int pageferry_vmm_fault(struct pageferry_vmm *vmm, uint32_t vcpu, uint64_t gpa);

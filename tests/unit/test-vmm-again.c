@@ -4,6 +4,7 @@
  * takes once more what it has heard already.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -244,6 +245,43 @@ static void another_agent_hears_of_more_vcpus_than_the_socket_holds(void **state
 		close(fds[i]);
 }
 
+static void *reattach_without_memory(void *opaque)
+{
+	struct scene *scene = opaque;
+
+	send_nothing();
+	return pageferry_vmm_reattach(scene->vmm) == 0 ? scene : NULL;
+}
+
+/* At the limit of its control group: it is told later of who waits, by whoever dispatches. */
+static void another_agent_hears_of_vcpus_when_there_is_memory(void **state)
+{
+	struct scene *scene = *state;
+	pthread_t thread;
+	void *attached;
+	int fds[3], agent;
+
+	for (unsigned i = 0; i < 3; i++)
+		fds[i] = memfd_create("kept", MFD_CLOEXEC);
+	run_on_guest_memfd(scene, fds);
+	the_agent_goes(scene);
+	another_agent_listens(scene);
+	assert_int_equal(pthread_create(&thread, NULL, reattach_without_memory, scene), 0);
+	pthread_join(thread, &attached);
+	assert_ptr_equal(attached, scene);
+	scene->agent = accept4(scene->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	agent_hears(scene, PF_VMM_HELLO);
+	agent_hears(scene, PF_VMM_REGIONS);
+	agent = scene->fds[scene->heard.regions.fault_socket];
+	assert_true(pageferry_vmm_faults_unsent(scene->vmm));
+	assert_int_equal(pageferry_vmm_dispatch_faults(scene->vmm), 0);
+	assert_false(pageferry_vmm_faults_unsent(scene->vmm));
+	hear_fault(agent, 1, 0x3000);
+	hear_fault(agent, 7, 0x5000);
+	for (unsigned i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
 static void another_agent_hears_all_of_it(void **state)
 {
 	struct scene *scene = *state;
@@ -362,6 +400,7 @@ int main(void)
 		cmocka_unit_test(a_repeat_is_an_error_of_an_agent_that_was_not_started_again),
 		TEST(another_agent_hears_all_of_it),
 		TEST(another_agent_hears_of_more_vcpus_than_the_socket_holds),
+		TEST(another_agent_hears_of_vcpus_when_there_is_memory),
 		TEST(an_agent_that_goes_before_it_is_answered_has_gone),
 		cmocka_unit_test(what_was_said_to_nobody_the_next_agent_is_told),
 		TEST(a_vmm_that_described_nothing_greets_and_describes),

@@ -4,14 +4,18 @@
  * answered just once, whoever is first, and on a socket of its own.  The agent is played by the test.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -371,6 +375,76 @@ static void a_vcpu_can_be_called_away_from_an_agent_that_does_not_read(void **st
 	assert_int_equal(sys, EINTR);
 }
 
+/* A vCPU's thread at the limit of its control group. */
+struct starved {
+	struct pageferry_vmm *vmm;
+	pthread_t thread;
+	_Atomic int tid;
+	_Atomic bool done;
+	int result, sys;
+};
+
+static void *ask_without_memory(void *opaque)
+{
+	struct starved *starved = opaque;
+
+	send_nothing();
+	atomic_store(&starved->tid, (int)syscall(SYS_gettid));
+	starved->result = pageferry_vmm_fault(starved->vmm, 3, PAGE);
+	starved->sys = errno;
+	atomic_store(&starved->done, true);
+	return NULL;
+}
+
+/* proc_pid_syscall(5): in poll(2), where it waits to try again, it has asked once in vain. */
+static bool waits(const struct starved *starved)
+{
+	char path[64], said[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", atomic_load(&starved->tid));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, said, sizeof(said) - 1) < 0)
+		said[0] = '\0';
+	pf_close_fd(&fd);
+	return strtol(said, NULL, 10) == SYS_poll;
+}
+
+static void starve(struct starved *starved, struct scene *scene)
+{
+	*starved = (struct starved){.vmm = scene->vmm};
+	assert_int_equal(pthread_create(&starved->thread, NULL, ask_without_memory, starved), 0);
+	while (!atomic_load(&starved->done) && !waits(starved))
+		sched_yield();
+}
+
+/* It is no error of the vCPU's, and to give up would leave it waiting for nobody. */
+static void a_fault_that_there_is_no_memory_to_tell_of_waits(void **state)
+{
+	struct scene *scene = *state;
+	pf_auto_fd int agent = begin_with_faults(scene);
+	struct sigaction action = {.sa_handler = on_alarm}, before;
+	struct starved starved;
+
+	assert_true(agent >= 0);
+	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+	starve(&starved, scene);
+	while (!atomic_load(&starved.done)) {
+		pthread_kill(starved.thread, SIGALRM);
+		sched_yield();
+	}
+	pthread_join(starved.thread, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	assert_int_equal(starved.result, -1);
+	assert_int_equal(starved.sys, EINTR);
+	/* Everything else has come meanwhile: this page too. */
+	starve(&starved, scene);
+	agent_says_word(scene, PF_VMM_COMPLETE);
+	dispatch(scene, "resolved 3 at 0x1000 complete ");
+	pthread_join(starved.thread, NULL);
+	assert_int_equal(starved.result, 0);
+}
+
 static void an_agent_that_says_anything_but_resolved_is_refused(void **state)
 {
 	static const struct {
@@ -552,6 +626,7 @@ int main(void)
 		TEST(a_fault_that_cannot_be_told_fails),
 		TEST(an_agent_that_is_gone_may_have_said_complete),
 		TEST(a_vcpu_can_be_called_away_from_an_agent_that_does_not_read),
+		TEST(a_fault_that_there_is_no_memory_to_tell_of_waits),
 		cmocka_unit_test(an_agent_that_says_anything_but_resolved_is_refused),
 		TEST(each_fault_of_many_vcpus_is_answered_just_once),
 	};

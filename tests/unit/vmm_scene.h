@@ -57,6 +57,8 @@ void agent_hears_nothing(struct scene *scene);
 
 /* ---- the VMM ---- */
 
+/* From now on this thread has no memory for what send(2) sends (sendto), as at the limit of a control group. */
+void send_nothing(void);
 void connect_as(struct scene *scene, enum pageferry_role role);
 void describe(struct scene *scene, bool destination);
 /* Through hello and regions, with everything that the agent got taken off the socket. */
