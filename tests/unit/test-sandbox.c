@@ -5,10 +5,12 @@
  * A sandbox is for good, so each attempt is made in a child of its own.
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -348,6 +350,80 @@ static void what_a_keeper_never_does_is_refused(void **unused)
 		assert_int_equal(inside(pf_sandbox_keep, forbidden[i]), EPERM);
 }
 
+/* Without capabilities these fail for what is wrong with their arguments, or do not: the filter
+ * alone refuses them. */
+static const struct unguarded {
+	const char *name;
+	long argument[3];
+} unguarded[] = {
+	{"process_vm_readv", {-1, 0, 0}},
+	{"process_vm_writev", {-1, 0, 0}},
+	{"process_madvise", {-1, 0, 0}},
+	{"pidfd_getfd", {-1, 0, 0}},
+	{"setuid", {-1, 0, 0}},
+	{"setgid", {-1, 0, 0}},
+	{"setreuid", {-1, -1, 0}},
+	{"setregid", {-1, -1, 0}},
+	{"setresuid", {-1, -1, -1}},
+	{"setresgid", {-1, -1, -1}},
+	{"setfsuid", {-1, 0, 0}},
+	{"setfsgid", {-1, 0, 0}},
+	{"open_tree", {-1, 0, 0}},
+	{"chroot", {0, 0, 0}},
+	{"setns", {-1, 0, 0}},
+	{"unshare", {0, 0, 0}},
+	{"mknod", {0, 0, 0}},
+	{"mknodat", {-1, 0, 0}},
+	{"perf_event_open", {0, 0, 0}},
+	{"io_uring_setup", {1, 0, 0}},
+	{"io_uring_enter", {-1, 0, 0}},
+	{"io_uring_register", {-1, 0, 0}},
+	{"add_key", {0, 0, 0}},
+	{"request_key", {0, 0, 0}},
+	{"keyctl", {-1, 0, 0}},
+	{"iopl", {4, 0, 0}},
+	{"ioperm", {0, 0, 0}},
+	{"modify_ldt", {99, 0, 0}},
+	{"quotactl", {-1, 0, 0}},
+	{"settimeofday", {1, 0, 0}},
+	{"clock_settime", {0, 0, 0}},
+	{"clock_adjtime", {0, 0, 0}},
+	{"adjtimex", {0, 0, 0}},
+};
+static const struct unguarded *now;
+
+static int call_it(void)
+{
+	return failure(syscall(seccomp_syscall_resolve_name(now->name), now->argument[0],
+			       now->argument[1], now->argument[2], 0, 0, 0));
+}
+
+static int shed_capabilities_alone(struct pf_err *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+	return syscall(SYS_capset, &header, none) == 0 ? 0
+						       : pf_err_sys(err, "shedding capabilities");
+}
+
+static void a_keepers_filter_refuses_what_no_capability_guards(void **unused)
+{
+	size_t refused = 0;
+
+	(void)unused;
+	for (now = unguarded; now < unguarded + PF_ARRAY_LEN(unguarded); now++) {
+		/* Another processor's, or closed to all who are not privileged here (sysctl). */
+		if (seccomp_syscall_resolve_name(now->name) < 0 ||
+		    inside(shed_capabilities_alone, call_it) == EPERM)
+			continue;
+		print_message("%s\n", now->name);
+		assert_int_equal(inside(pf_sandbox_keep, call_it), EPERM);
+		refused++;
+	}
+	assert_in_range(refused, PF_ARRAY_LEN(unguarded) / 2, PF_ARRAY_LEN(unguarded));
+}
+
 /* A worker is a program that is executed, and confines itself further. */
 static int start_a_worker(void)
 {
@@ -388,6 +464,7 @@ int main(void)
 		cmocka_unit_test(no_capability_stays),
 		cmocka_unit_test(nothing_goes_into_a_core_dump),
 		cmocka_unit_test(what_a_keeper_never_does_is_refused),
+		cmocka_unit_test(a_keepers_filter_refuses_what_no_capability_guards),
 		cmocka_unit_test(what_a_keeper_does_goes_on),
 	};
 
