@@ -74,12 +74,16 @@ class BothVmms:
         self.source.control.command("set-parameters", {"push": False})
         self.source.control.wait_state("active")
 
-    def reach_ready(self):
-        """The device state is loaded; the source may stand before it answers the order."""
+    def reach_load(self):
+        """The device state is here; the source may stand before it answers the order."""
         self.source.control.send_line(b'{"execute": "switchover"}')
         self.source_client.wait("PAUSE")
         self.source_client.paused(vmm.device_state(), len(b"device state"))
         self.client.wait("LOAD")
+
+    def reach_ready(self):
+        """And is loaded."""
+        self.reach_load()
         self.client.say("READY")
 
     def switch_over(self):
