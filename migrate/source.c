@@ -138,14 +138,14 @@ static const struct pf_agent_ops source_ops = {
 	.status = pf_source_status,
 };
 
-static void source_close(struct source *source, bool goodbye)
+static void source_close(struct source *source)
 {
 	pf_connector_stop(&source->connector);
 	/* A race that was won makes the bulk connections, and one that ends there is the end of the link: behind
 	 * the last word.  Before, another connection would take its place. */
 	if (!source->met)
 		pf_source_stop_race(source);
-	pf_source_part(source, goodbye);
+	pf_source_part(source, true);
 	pf_source_stop_race(source);
 	explicit_bzero(source->secret, sizeof(source->secret));
 	pf_agent_close(&source->agent);
@@ -197,6 +197,6 @@ int pf_source_main(const struct pf_options *options, struct pf_kept *kept)
 	if (source->agent.record == PF_RECORD_NONE)
 		pf_source_connect(source, false);
 	code = pf_agent_run(&source->agent);
-	source_close(source, true);
+	source_close(source);
 	return code;
 }

@@ -62,6 +62,19 @@ def test_cut_behind_complete(migration, side, point):
     check_ends(migration)
 
 
+def test_the_last_word_does_not_wait_for_the_race(migration):
+    """COMPLETE finds the link of a new session: its urgent connection stands, and the thread that makes the bulk one
+    stands still, as against a peer that does not answer.  Ended first, that thread would keep COMPLETE_ACK back."""
+    migration.start("16M", 1, source={"fault": "hello-sent:4=hang"}, destination={"fault": "drain=cut"})
+    migration.source.control.send_line(b'{"execute": "switchover"}')
+    migration.destination_guest.wait_word("complete")
+    assert migration.destination.wait() == 0
+    # Nobody joins a thread that stands for ever.
+    migration.wait_thread(migration.source, "race")
+    assert migration.source.alive() and migration.source.outcome()["outcome"] == "completed"
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
 # In the handshake of the second session: the third hello is its first, with one bulk connection.
 IN_THE_HANDSHAKE = [
     ("source", "connect:3"), ("source", "tls:3"), ("source", "hello-sent:3"),
