@@ -62,6 +62,22 @@ void kit_dir_remove(const struct kit_dir *dir)
 	assert_int_equal(rmdir(dir->path), 0);
 }
 
+struct kit_dir kit_tls;
+
+int kit_make_tls(void **state)
+{
+	(void)state;
+	kit_dir_make(&kit_tls, NULL);
+	return 0;
+}
+
+int kit_remove_tls(void **state)
+{
+	(void)state;
+	kit_dir_remove(&kit_tls);
+	return 0;
+}
+
 static size_t read_file(const struct kit_dir *dir, const char *name, char *out, size_t size)
 {
 	char path[128];

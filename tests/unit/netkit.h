@@ -22,6 +22,10 @@ struct kit_dir {
 /* names NULL: "DNS:destination" and "DNS:source". */
 void kit_dir_make(struct kit_dir *dir, const struct pf_pki_names *names);
 void kit_dir_remove(const struct kit_dir *dir);
+/* The usual ones, and cmocka's fixtures of a group of tests that have them. */
+extern struct kit_dir kit_tls;
+int kit_make_tls(void **state);
+int kit_remove_tls(void **state);
 void kit_file(const struct kit_dir *dir, const char *name, char out[128]);
 /* Copies (or, with append, adds) one file of a folder to another. */
 void kit_copy(const struct kit_dir *from, const char *name, const struct kit_dir *to,

@@ -13,23 +13,6 @@
 #include <cmocka.h>
 
 #include "net/wait.h"
-#include "netkit.h"
-
-static struct kit_dir tls;
-
-int pk_begin(void **state)
-{
-	(void)state;
-	kit_dir_make(&tls, NULL);
-	return 0;
-}
-
-int pk_end(void **state)
-{
-	(void)state;
-	kit_dir_remove(&tls);
-	return 0;
-}
 
 /* A real connection: the source's end, and the destination's. */
 static void connect_pair(struct pager_kit *kit, bool urgent, struct pf_channel **out_source,
@@ -38,7 +21,7 @@ static void connect_pair(struct pager_kit *kit, bool urgent, struct pf_channel *
 	struct pf_conn *client, *server;
 	struct pf_err err;
 
-	kit_pair(&tls, &client, &server);
+	kit_pair(&kit_tls, &client, &server);
 	if (pf_channel_new(client, PF_SOURCE, urgent, out_source, &err) ||
 	    pf_channel_new(server, PF_DESTINATION, urgent, out_destination, &err))
 		fail_msg("%s", err.text);

@@ -12,6 +12,7 @@
 
 #include "memhelp.h"
 #include "migrate/destination.h"
+#include "netkit.h"
 #include "rows.h"
 
 #define PK_EPOCH 1u
@@ -42,10 +43,7 @@ struct pager_kit {
 	struct pf_channel *push[PK_BULKS]; /* the source's ends */
 };
 
-/* For a group of tests: certificates. */
-int pk_begin(void **state);
-int pk_end(void **state);
-
+/* In a group of tests with kit_make_tls(). */
 void pk_open(struct pager_kit *kit, const struct pk_how *how);
 void pk_close(struct pager_kit *kit);
 void pk_give(struct pager_kit *kit);

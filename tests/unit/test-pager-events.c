@@ -326,5 +326,5 @@ int main(void)
 
 	if (uffd_refused())
 		return 77;
-	return cmocka_run_group_tests(tests, pk_begin, pk_end);
+	return cmocka_run_group_tests(tests, kit_make_tls, kit_remove_tls);
 }

@@ -22,22 +22,6 @@
 #define STREAM ((size_t)2 << 20)
 #define EVERY 8u /* records with one key */
 
-static struct kit_dir dir;
-
-static int make_dir(void **state)
-{
-	(void)state;
-	kit_dir_make(&dir, NULL);
-	return 0;
-}
-
-static int remove_dir(void **state)
-{
-	(void)state;
-	kit_dir_remove(&dir);
-	return 0;
-}
-
 /* One end, in a thread of its own: sends a stream and receives another, whichever goes on. */
 struct end {
 	struct pf_conn *conn;
@@ -101,9 +85,9 @@ static void *both_ways(void *argument)
 
 static void both_ends_change_keys_under_load_and_nothing_is_lost(void **state)
 {
-	struct kit_end source = {.how = {.tls_dir = dir.path, .peer_name = "destination",
+	struct kit_end source = {.how = {.tls_dir = kit_tls.path, .peer_name = "destination",
 					 .rekey_records = EVERY}};
-	struct kit_end destination = {.how = {.tls_dir = dir.path, .peer_name = "source",
+	struct kit_end destination = {.how = {.tls_dir = kit_tls.path, .peer_name = "source",
 					      .rekey_records = EVERY}};
 	struct end ends[2];
 	pthread_t thread[2];
@@ -158,8 +142,8 @@ static void *raw_peer(void *argument)
 	sigemptyset(&pipe_signal);
 	sigaddset(&pipe_signal, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
-	kit_file(&dir, "client-cert.pem", cert);
-	kit_file(&dir, "client-key.pem", key);
+	kit_file(&kit_tls, "client-cert.pem", cert);
+	kit_file(&kit_tls, "client-key.pem", key);
 	peer->broken = SSL_use_certificate_file(ssl, cert, SSL_FILETYPE_PEM) != 1 ||
 		       SSL_use_PrivateKey_file(ssl, key, SSL_FILETYPE_PEM) != 1 ||
 		       SSL_set_fd(ssl, peer->fd) != 1 || SSL_connect(ssl) != 1;
@@ -177,7 +161,7 @@ static void *raw_peer(void *argument)
 
 static struct pf_conn *meet(struct raw_peer *peer)
 {
-	struct pf_handshake how = {.tls_dir = dir.path, .side = PF_DESTINATION,
+	struct pf_handshake how = {.tls_dir = kit_tls.path, .side = PF_DESTINATION,
 				   .peer_name = "source", .deadline_ns = kit_deadline(),
 				   .cancel_fd = -1};
 	struct pf_conn *conn = NULL;
@@ -241,5 +225,5 @@ int main(void)
 		cmocka_unit_test(a_flood_of_key_updates_costs_the_peer_its_connection),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, kit_make_tls, kit_remove_tls);
 }

@@ -25,7 +25,6 @@
 #define EPOCH 1u
 #define ADDRESS "192.0.2.1:7000"
 
-static struct kit_dir tls;
 static struct vmm vmm;
 static struct pf_kept kept;
 static struct pf_options options;
@@ -36,20 +35,6 @@ static uint64_t seen; /* the latest event that was looked at */
 static json_t *news;
 
 static const struct pf_agent_ops ops = {.act = pf_destination_act};
-
-static int make_certificates(void **state)
-{
-	(void)state;
-	kit_dir_make(&tls, NULL);
-	return 0;
-}
-
-static int remove_certificates(void **state)
-{
-	(void)state;
-	kit_dir_remove(&tls);
-	return 0;
-}
 
 static void must(int failed, const struct pf_err *err)
 {
@@ -64,7 +49,7 @@ static struct pf_channel *connect_to(struct pf_channel **out_source, bool is_urg
 	struct pf_channel *theirs;
 	struct pf_err err = {0};
 
-	kit_pair(&tls, &client, &server);
+	kit_pair(&kit_tls, &client, &server);
 	must(pf_channel_new(client, PF_SOURCE, is_urgent, out_source, &err), &err);
 	must(pf_channel_new(server, PF_DESTINATION, is_urgent, &theirs, &err), &err);
 	pf_channel_expect(*out_source, EPOCH, &destination->guest.table, 0);
@@ -107,7 +92,7 @@ static int open_destination(void **state)
 		scratch_path(paths[i], names[i]);
 	options = (struct pf_options){.side = PF_DESTINATION,
 				      .id = "vm-1",
-				      .tls_dir = tls.path,
+				      .tls_dir = kit_tls.path,
 				      .state_dir = paths[0],
 				      .vmm_socket = paths[1],
 				      .control = paths[2],
@@ -352,5 +337,5 @@ int main(void)
 
 	if (uffd_refused())
 		return 77;
-	return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
+	return cmocka_run_group_tests(tests, kit_make_tls, kit_remove_tls);
 }
