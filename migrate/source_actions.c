@@ -82,11 +82,14 @@ static void act_downtime(struct source *source)
 
 static void act_complete(struct source *source)
 {
+	/* Before the VMM may give its memory up: a later process must not keep a guest whose memory may be gone.  And
+	 * before COMPLETE_ACK: its peer ends at that, and a later process could ask nobody any more. */
+	bool marked = pf_agent_mark(&source->agent, PF_MARK_COMPLETE) == 0;
+
+	pf_fault(PF_FAULT_RELEASE);
 	if (source->link_up)
 		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
-	pf_fault(PF_FAULT_RELEASE);
-	/* A later process must not keep a guest whose memory may be gone. */
-	if (pf_agent_mark(&source->agent, PF_MARK_COMPLETE) == 0)
+	if (marked)
 		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
 	pf_source_settle(source, true);
 	pf_agent_finish(&source->agent, 0, "completed", "destination");

@@ -52,7 +52,7 @@
 	ONE(PUSH,        "push",        SRC,  "a run of pages is about to be pushed") \
 	ONE(DRAIN,       "drain",       DST,  "every page is here, the traps stand") \
 	ONE(DISARMED,    "disarmed",    DST,  "the traps are removed, nobody told") \
-	ONE(RELEASE,     "release",     SRC,  "COMPLETE_ACK is posted, the VMM not told") \
+	ONE(RELEASE,     "release",     SRC,  "the end is on record, neither COMPLETE_ACK posted nor the VMM told") \
 	ONE(GOODBYE,     "goodbye",     BOTH, "the last words are sent, the peer's end awaited") \
 	FRAME(HELLO,          "hello",        SRC,  DST) \
 	FRAME(WELCOME,        "welcome",      DST,  SRC) \

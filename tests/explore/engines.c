@@ -228,6 +228,7 @@ static void release(struct making *m)
 	pf_agent_of(m, PF_SOURCE)->marks |= PF_MARK_COMPLETE;
 	if (crashes_here(m, PF_SOURCE))
 		return;
+	put(m, PF_DESTINATION, PF_FRAME_COMPLETE_ACK);
 	if (w->source_vmm == SV_STANDS)
 		w->source_vmm = SV_RELEASED;
 	pf_agent_of(m, PF_SOURCE)->said = SAID_COMPLETED;
@@ -300,8 +301,8 @@ static const struct effect source_effects[PF_SA_ACTIONS_] = {
 	[PF_SA_SETTLE] = {.also = continue_guest, .said = SAID_INTACT, .ends = true},
 	[PF_SA_OUTAGE] = {.said = SAID_THERE},
 	[PF_SA_DOUBT] = {.said = SAID_DOUBT},
-	[PF_SA_COMPLETE] = {.frame = PF_FRAME_COMPLETE_ACK, .also = release},
-	[PF_SA_RELEASE] = {.frame = PF_FRAME_COMPLETE_ACK, .also = release},
+	[PF_SA_COMPLETE] = {.also = release},
+	[PF_SA_RELEASE] = {.also = release},
 	[PF_SA_CANCEL] = {PF_FRAME_ABORT, continue_guest, SAID_INTACT, true},
 	[PF_SA_WITHDRAW] = {.frame = PF_FRAME_ABORT, .ends = true},
 	[PF_SA_FAIL] = {PF_FRAME_ABORT, continue_guest, SAID_INTACT, true},
