@@ -511,53 +511,6 @@ int pf_guest_arm(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	return 0;
 }
 
-/* The next page from `first` on that is lost, or the end of the region. */
-static uint64_t next_lost(const struct pf_guest *guest, uint32_t r, uint64_t first)
-{
-	uint64_t pages = pf_region_pages(&guest->table.region[r]);
-
-	if (atomic_load(&guest->journal.lost) == 0)
-		return pages;
-	while (first < pages && !pf_journal_lost(&guest->journal, r, first))
-		first++;
-	return first;
-}
-
-/*
- * No page is absent: so no bit that a late writer, or one that died, has left may stop a vCPU.  Those of lost
- * pages stay: a vCPU would read zeros.
- */
-static int end_traps(const struct pf_guest *guest, uint32_t r, struct pf_err *err)
-{
-	const struct pf_placer *placer = guest->region[r].placer;
-	uint64_t pages = pf_region_pages(&guest->table.region[r]), end;
-
-	for (uint64_t first = 0; placer->set_traps && first < pages; first = end + 1) {
-		end = next_lost(guest, r, first);
-		if (placer->set_traps(guest, r, first, end - first, false) == 0)
-			continue;
-		pf_err_sys(err, "clearing its userfault bitmap");
-		return refuse(guest, r, err);
-	}
-	return 0;
-}
-
-int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err)
-{
-	struct pf_err later;
-	int failed = 0;
-
-	for (uint32_t r = 0; r < guest->table.count; r++) {
-		if (end_traps(guest, r, failed ? &later : err))
-			failed = -1;
-		if (pf_lost_store(guest, r, failed ? &later : err))
-			failed = -1;
-	}
-	if (unregister_regions(guest, guest->table.count, failed ? &later : err))
-		failed = -1;
-	return failed;
-}
-
 void pf_guest_done(struct pf_guest *guest)
 {
 	close_state(guest);

@@ -152,7 +152,7 @@ PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);
 PF_MUST_USE int pf_guest_wake_all(const struct pf_guest *guest, struct pf_err *err);
 /*
  * All pages are here: clears every bit of the bitmaps, tells which pages are lost, and unregisters every mapping (a thread that is
- * blocked goes on).  Goes through all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
+ * blocked goes on), but for lost pages of memory that `collapses`: their VMM does, when it has barred them.  Goes through all of them also if one fails (the VMM has unmapped it, or has ended), and reports the first.
  */
 PF_MUST_USE int pf_guest_disarm(struct pf_guest *guest, struct pf_err *err);
 /* Closes everything; takes a zeroed struct.  Closing a uffd's last reference lets blocked threads

@@ -31,6 +31,11 @@ struct pf_placer {
 	/* A page can be mapped by whoever touches it, without an event, from populate() on. */
 	bool shows_unasked;
 	/*
+	 * The kernel may make huge pages of the file, and what a mapping's page table says goes with the table, poison
+	 * too (retract_page_tables(), mm/khugepaged.c): a lost page stays trapped until its VMM bars it (vmm/bar.h).
+	 */
+	bool collapses;
+	/*
 	 * Puts bytes, or zeros where they are NULL, into the claimed pages [first, first + count).
 	 * Returns the pages complete, at least one (short counts are progress, called again for the
 	 * rest), or -1 with errno: EEXIST: the first page was there and is left alone; of a row that

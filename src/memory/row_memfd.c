@@ -32,6 +32,7 @@ const struct pf_placer pf_placer_memfd = {
 	.ioctls = PF_ROW_CONTINUE,
 	.empty = "hand over an empty file: fallocate(FALLOC_FL_PUNCH_HOLE) what was touched, or "
 		 "declare it populated",
+	.collapses = true,
 	.take_stock = memfd_stock,
 	.populate = pf_row_file_write,
 	.map = pf_row_file_map,

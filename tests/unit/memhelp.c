@@ -373,6 +373,61 @@ int tmpfs_file(const char *options)
 	return fd;
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+#define HUGE (UINT64_C(2) << 20)
+
+/* errno, 0 */
+static int collapse_here(int fd, uint64_t offset)
+{
+	uint8_t *room = mmap(NULL, 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at;
+
+	if (room == MAP_FAILED)
+		return errno;
+	at = (uint8_t *)(((uintptr_t)room + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
+	if (mmap(at, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED)
+		return errno;
+	return madvise(at, HUGE, MADV_COLLAPSE) ? errno : 0;
+}
+
+bool collapse(int fd, uint64_t offset)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(collapse_here(fd, offset));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	errno = WEXITSTATUS(status);
+	return errno == 0;
+}
+
+void break_up(int fd, uint64_t page)
+{
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page * PAGE), PAGE),
+			 0);
+	assert_int_equal(fallocate(fd, 0, (off_t)(page * PAGE), PAGE), 0);
+}
+
+void need_collapse(void)
+{
+	int fd = tmpfs_file("huge=always");
+	bool collapses;
+
+	assert_int_equal(ftruncate(fd, HUGE), 0);
+	break_up(fd, 0);
+	collapses = collapse(fd, 0);
+	close(fd);
+	if (collapses)
+		return;
+	fprintf(stderr, "skip MADV_COLLAPSE of tmpfs: %s\n", strerror(errno));
+	skip();
+}
+
 uint64_t wait_deadline(void)
 {
 	return pf_now_ns() + DEADLINE_MS * PF_NS_PER_MS;

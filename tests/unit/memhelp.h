@@ -102,6 +102,16 @@ bool file_has_page(int fd, uint64_t page);
 /* An empty file on a tmpfs of its own with these mount options; skips the test where it may not. */
 int tmpfs_file(const char *options);
 
+/*
+ * Another process makes a huge page of 2 MiB of a file, from offset on, by MADV_COLLAPSE: the page tables of whoever
+ * maps it are gone then.  false: the kernel would not, errno says why.  A file that has just one cannot be collapsed:
+ * break_up() has it made of small pages again, with zeros in that one.
+ */
+bool collapse(int fd, uint64_t offset);
+void break_up(int fd, uint64_t page);
+/* Skips the test where the kernel does not collapse files of tmpfs; before it opens anything. */
+void need_collapse(void);
+
 /* For what nothing tells of: a word in memory, the kernel's counters.  Fails after the deadline. */
 #define WAIT_UNTIL(condition)                                                                    \
 	do {                                                                                     \

@@ -426,6 +426,94 @@ static void a_reset_forgets_what_came_and_brings_waiting_faults_back(void **stat
 	assert_int_equal(vmm_reply(&vmm).value, 0);
 }
 
+/* ---- pages that are lost, in a file of which huge pages can be made ---- */
+
+#define FILE_PAGES 1024u /* two of them */
+#define LOST 700u
+#define FIRST_HUGE 0u
+#define LOSTS_HUGE (UINT64_C(2) << 20)
+
+/* As what set_up() makes. */
+static void start_again_on_tmpfs(void)
+{
+	need_collapse();
+	vmm_stop(&vmm);
+	pf_guest_done(&guest);
+	vmm_start(&vmm, FILE_PAGES, 2, 0, tmpfs_file("huge=always"));
+	guest_fill(&guest, &vmm, FILE_PAGES);
+	arm();
+	if (guest.region[0].poisons)
+		return;
+	fprintf(stderr, "skip lost pages: this kernel has no UFFDIO_POISON\n");
+	skip();
+}
+
+static void lose_one_and_place_the_others(void)
+{
+	struct pf_err err = {0};
+	bool lost;
+
+	for (uint64_t page = 0; page < FILE_PAGES; page++) {
+		const struct pf_run run = {.first = page, .count = 1};
+		uint32_t placed;
+
+		if (page == LOST)
+			assert_int_equal(pf_lose_page(&guest, 0, page, &lost, &err), PF_PLACE_OK);
+		else
+			assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
+	}
+	assert_true(lost);
+	break_up(vmm.memfd, 5);
+	break_up(vmm.memfd, LOST + 5);
+}
+
+static void disarm(void)
+{
+	struct pf_err err = {0};
+
+	if (pf_guest_disarm(&guest, &err))
+		fail_msg("%s", err.text);
+}
+
+static void assert_touched(uint32_t mapping, uint64_t page, uint64_t word)
+{
+	vmm_call(&vmm, vmm_touch, mapping, page);
+	assert_int_equal(vmm_reply(&vmm).value, word);
+}
+
+/* The VMM has not barred it yet. */
+static void a_lost_page_is_no_zeros_however_its_file_is_collapsed_once_all_is_disarmed(void **state)
+{
+	(void)state;
+	start_again_on_tmpfs();
+	lose_one_and_place_the_others();
+	disarm();
+	assert_true(collapse(vmm.memfd, FIRST_HUGE));
+	(void)collapse(vmm.memfd, LOSTS_HUGE);
+	for (uint32_t m = 0; m < 2; m++) {
+		assert_touched(m, LOST, GOT_SIGBUS);
+		assert_touched(m, LOST - 1, 0);
+		assert_touched(m, LOST + 1, 0);
+	}
+}
+
+static void a_lost_page_whose_poison_is_gone_traps_on_once_all_is_disarmed(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	start_again_on_tmpfs();
+	lose_one_and_place_the_others();
+	assert_true(collapse(vmm.memfd, LOSTS_HUGE));
+	disarm();
+	vmm_call(&vmm, vmm_touch, 0, LOST);
+	WAIT_UNTIL(uffd_blocked(vmm.uffd[0]) == 1);
+	assert_touched(1, LOST + 1, 0);
+	/* As whoever reads that event does. */
+	assert_int_equal(pf_map_run(&guest, &(struct pf_run){.first = LOST, .count = 1}, &err), PF_PLACE_OK);
+	assert_int_equal(vmm_reply(&vmm).value, GOT_SIGBUS);
+}
+
 static void done_closes_what_it_owns(void **state)
 {
 	int file = guest.region[0].fd, uffd = guest.uffd[1].fd;
@@ -464,6 +552,8 @@ int main(void)
 		CASE(disarming_goes_on_behind_a_mapping_that_fails),
 		CASE(arming_again_forgets_the_first_time),
 		CASE(a_reset_forgets_what_came_and_brings_waiting_faults_back),
+		CASE(a_lost_page_is_no_zeros_however_its_file_is_collapsed_once_all_is_disarmed),
+		CASE(a_lost_page_whose_poison_is_gone_traps_on_once_all_is_disarmed),
 		CASE(done_closes_what_it_owns),
 		CASE(a_userfaultfd_that_comes_twice_is_one_also_without_kcmp), /* the last: no kcmp(2) behind it */
 	};
