@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/unixsock.h"
+#include "vmm/bar.h"
 #include "vmm/describe.h"
 #include "vmm/faults.h"
 #include "wire/vmm_msg.h"
@@ -72,6 +73,7 @@ struct pageferry_vmm {
 	struct pf_vmm_message message;	    /* the one that is being sent */
 	struct pf_vmm_message hello;	    /* said to every agent, with the stage of then */
 	struct pf_vmm_description described; /* by regions() */
+	struct pf_vmm_bitmaps bitmaps;	    /* some of its descriptors */
 	uint8_t buffer[PF_VMM_MESSAGE_MAX]; /* either way */
 	struct pf_vmm_faults faults;
 	char fault_error[ERROR_BYTES];
@@ -274,6 +276,7 @@ void pageferry_vmm_close(struct pageferry_vmm *vmm)
 		return;
 	pf_close_fd(&vmm->fd);
 	pf_vmm_faults_close(&vmm->faults);
+	pf_bar_done(&vmm->bitmaps);
 	free(vmm);
 }
 
@@ -307,12 +310,14 @@ static int send_regions(struct pageferry_vmm *vmm, const struct pageferry_region
 	if (pf_vmm_faults_open(&vmm->faults, &agents_end, &vmm->err))
 		return -1;
 	failed = pf_vmm_describe(vmm->role, regions, count, agents_end, described, &vmm->err) ||
-		 check_regions(vmm) ||
+		 check_regions(vmm) || pf_bar_prepare(&vmm->bitmaps, described, &vmm->err) ||
 		 pf_vmm_faults_keep_bitmaps(&vmm->faults, &described->message.regions,
 					    described->fd, &vmm->err) ||
 		 send_message(vmm, &described->message, described->fd, described->fds);
 	if (failed || !described->message.regions.has_fault_socket)
 		pf_vmm_faults_close(&vmm->faults);
+	if (failed)
+		pf_bar_done(&vmm->bitmaps);
 	return failed ? -1 : 0;
 }
 
@@ -510,6 +515,13 @@ static void call_vmm(struct pageferry_vmm *vmm, const struct pf_vmm_message *mes
 	}
 }
 
+/* Before the VMM closes its userfaultfds: they are what holds a lost page until it is barred. */
+static int bar_lost(struct pageferry_vmm *vmm)
+{
+	vmm->error[0] = '\0';
+	return pf_bar_lost(&vmm->described, &vmm->err) ? fail(vmm) : 0;
+}
+
 static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int *fds)
 {
 	struct pf_vmm_message message; /* not the buffer: the VMM may send from within its op */
@@ -535,6 +547,8 @@ static int handle(struct pageferry_vmm *vmm, size_t length, size_t fd_count, int
 	 * pause, late, could be taken for the answer to the next one, and its state be stale. */
 	if (message.type == PF_VMM_CONTINUE_SOURCE && before == PAUSING)
 		failed = send_paused(vmm, "", 0);
+	if (message.type == PF_VMM_COMPLETE)
+		failed = bar_lost(vmm);
 	/* Also if the agent is gone and does not hear the answer: what it had said is its last word, and
 	 * without it the guest would stand for ever. */
 	call_vmm(vmm, &message, message.type == PF_VMM_LOAD ? &fds[0] : &none);

@@ -92,8 +92,8 @@ void pf_double_meet(struct pf_double *agent)
 	agent->destination = got.message.hello.destination;
 	expect(agent, &got, PF_VMM_REGIONS);
 	agent->regions = got.message.regions;
-	/* All regions share a memfd, and on the destination a userfaultfd. */
-	assert_int_equal(got.fd_count, agent->destination ? 2 : 1);
+	/* All regions share a memfd, and on the destination a userfaultfd; there each has a bitmap of lost pages. */
+	assert_int_equal(got.fd_count, agent->destination ? 2 + agent->regions.count : 1);
 	agent->memory_fd = got.fd[agent->regions.region[0].fd];
 	assert_int_equal(fstat(agent->memory_fd, &st), 0);
 	agent->pages = (uint64_t)st.st_size / PAGE;
@@ -101,6 +101,8 @@ void pf_double_meet(struct pf_double *agent)
 	assert_non_null(agent->present);
 	if (agent->destination)
 		agent->uffd = got.fd[agent->regions.region[0].mapping[0].uffd];
+	for (uint32_t r = 0; agent->destination && r < agent->regions.count; r++) /* it loses none */
+		pf_close_fd(&got.fd[agent->regions.region[r].bitmap_fd]);
 }
 
 void pf_double_close(struct pf_double *agent)

@@ -152,6 +152,10 @@ static void on_complete(void *opaque)
 
 	vmm->complete = true;
 	vmm->agent_may_go = true;
+	if (pageferry_vmm_error(vmm->agent)[0]) {
+		pf_err_set(&err, PF_ERR_SYSTEM, "%s", pageferry_vmm_error(vmm->agent));
+		pf_report_error(&err);
+	}
 	pf_stage2_complete(&vmm->machine.stage2);
 	pf_memory_close_uffds(&vmm->memory);
 	if (pf_machine_complete(&vmm->machine, &err)) {

@@ -35,8 +35,9 @@ static void regions_share_their_descriptors(void **state)
 	agent_hears(scene, PF_VMM_HELLO);
 	describe(scene, true);
 	agent_hears(scene, PF_VMM_REGIONS);
-	assert_int_equal(scene->fd_count, 2);
+	assert_int_equal(scene->fd_count, 2 + 2); /* and a bitmap of lost pages of each */
 	assert_int_equal(scene->heard.regions.count, 2);
+	assert_int_not_equal(scene->heard.regions.region[0].bitmap_fd, scene->heard.regions.region[1].bitmap_fd);
 	assert_true(scene->heard.regions.no_other_mappings);
 	assert_int_equal(scene->heard.regions.region[0].id, 2);
 	assert_int_equal(scene->heard.regions.region[0].fd, scene->heard.regions.region[1].fd);
