@@ -5,16 +5,20 @@ Both agents are the real ones, and the tests are both VMMs: their memory file at
 page once the guest has left.
 """
 import contextlib
+import ctypes
 import errno
+import mmap
 import os
 
 import pytest
 
 import vmm_client as vmm
-from both_vmms import PAGES, BothVmms, access, content
+from both_vmms import PAGES, SIZE, BothVmms, access, content
 from processes import DEADLINE
 
 LAST = PAGES - 1
+HUGE = 2 << 20
+MADV_COLLAPSE = 25
 BEFORE = 64  # lost on the way to the source; a run of pushed pages begins here
 EHWPOISON = 133  # asm-generic/errno.h
 
@@ -83,3 +87,62 @@ def test_what_was_lost_before_is_lost_again_and_handed_on(migration, asked):
             content(BEFORE - 1), errno.EFAULT, bytes(vmm.PAGE)]
         assert scene.destination.wait() == 0 and scene.source.wait() == 0
         assert scene.destination.outcome()["migrate"]["pages"]["lost"] == 2
+
+
+def map_aligned(size, fd):
+    """The file's first bytes, mapped where a huge page of it could be: its address, for as long as the process lives."""
+    room = mmap.mmap(-1, size + HUGE)
+    map_aligned.rooms.append(room)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    address = (start + HUGE - 1) // HUGE * HUGE
+    vmm.map_over(address, size, fd)
+    return address
+
+
+map_aligned.rooms = []
+
+
+class AlignedMemory(vmm.Memory):
+    """Only of a mapping that a huge page fits into, the kernel takes the page tables."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.address = map_aligned(size, self.fd)
+
+
+def collapse(fd, first=0):
+    """Another mapping has huge pages made of the file, from page `first` on; errno, 0."""
+    address = map_aligned(SIZE, fd)
+    for at in range(first * vmm.PAGE, SIZE, HUGE):
+        if vmm.LIBC.madvise(ctypes.c_void_p(address + at), ctypes.c_size_t(HUGE), MADV_COLLAPSE):
+            return ctypes.get_errno()
+    return 0
+
+
+def need_collapse():
+    fd = os.memfd_create("whole", os.MFD_CLOEXEC)
+    os.write(fd, bytes(b"x" * SIZE))
+    failed = collapse(fd)
+    os.close(fd)
+    if failed:
+        pytest.skip(f"MADV_COLLAPSE of a memfd: {os.strerror(failed)}")
+
+
+def test_a_lost_page_is_no_zeros_when_the_kernel_makes_huge_pages_of_the_file(migration):
+    """That takes the poison away.  The VMM has its traps until it knows what is lost, and bars that."""
+    need_collapse()
+    with bitmap() as lost, contextlib.closing(
+            BothVmms(migration, memory=AlignedMemory, bitmaps=(None, lost))) as scene:
+        scene.switch_over()
+        os.ftruncate(scene.source_memory.fd, LAST * vmm.PAGE)
+        scene.push()
+        scene.client.wait("COMPLETE")
+        assert scene.destination.wait() == 0 and scene.source.wait() == 0
+        # Not the last one: the lost page is still trapped, and what traps keeps its holes.
+        collapse(scene.memory.fd)
+        assert access(scene.memory, LAST) == errno.EFAULT
+        scene.memory.bar(lost_pages(lost))
+        scene.memory.close_uffd()
+        assert collapse(scene.memory.fd) == 0
+        assert [access(scene.memory, page) for page in (0, LAST - 1, LAST)] == [
+            content(0), content(LAST - 1), errno.EFAULT]

@@ -39,6 +39,7 @@ MISSING_SHMEM, MINOR_SHMEM = 1 << 5, 1 << 10
 # ctypes lets the interpreter run on while a call blocks: a fault that waits for its page, say.
 LIBC = ctypes.CDLL(None, use_errno=True)
 off_t = ctypes.c_int64
+MAP_FIXED = 0x10  # which `mmap` does not have
 
 
 # ---- protobuf, as much of it as vmm.proto uses
@@ -146,6 +147,15 @@ def make_uffd(features=MISSING_SHMEM | MINOR_SHMEM, api=True):
     return fd
 
 
+def map_over(address, size, fd, offset=0):
+    """mmap(2), shared, with MAP_FIXED; what was there is gone."""
+    LIBC.mmap.restype = ctypes.c_void_p
+    at = LIBC.mmap(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE,
+                   mmap.MAP_SHARED | MAP_FIXED, fd, off_t(offset))
+    if at != address:
+        raise OSError(ctypes.get_errno(), "mmap")
+
+
 class Memory:
     """A memfd, mapped shared, and its userfaultfd: what a destination's VMM hands over; or another
     file, which is its own from here on."""
@@ -163,6 +173,14 @@ class Memory:
         """The whole of it; trapped: with its mapping, as at a destination."""
         mapping = [(self.uffd, self.address)] if trapped else []
         return Region(**{"size": self.size, "fd": self.fd, "mapping": mapping, **more})
+
+    def bar(self, pages):
+        """After COMPLETE: nothing is in the place of pages that are lost.  What is poisoned only, a huge page would
+        replace, with zeros (WIRE.md, section 8.2)."""
+        fd = os.memfd_create("barred", os.MFD_CLOEXEC)
+        for page in pages:
+            map_over(self.address + page * PAGE, PAGE, fd)
+        os.close(fd)
 
     def close_uffd(self):
         """Its last one: whoever is blocked in a fault goes on, and reads zeros."""

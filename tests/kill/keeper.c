@@ -28,6 +28,7 @@
 #include "machine.h"
 #include "tests/unit/memhelp.h"
 #include "migrate/demo/pki.h"
+#include "vmm/bar.h"
 
 #define TICK_MS 5 /* a thread that is done tells nobody: looked for so often, while any is not */
 
@@ -358,12 +359,34 @@ static void close_bitmap(struct stage *stage, uint32_t r)
 	close(stage->region[r].bitmap_fd);
 }
 
+/* As a VMM's library does at COMPLETE: khugepaged may have taken the poison, and nobody would poison it again. */
+static void bar_lost_pages(const struct stage *stage)
+{
+	struct pf_err err = {0};
+	int empty = pf_bar_open(&err);
+
+	for (uint32_t r = 0; empty >= 0 && r < stage->table.count; r++) {
+		uint64_t page_size = stage->table.region[r].page_size, lost = stage_lost_from(stage, r);
+		uint64_t bytes = (pf_region_pages(&stage->table.region[r]) - lost) * page_size;
+
+		for (uint32_t m = 0; stage_row(stage, r)->kind == PF_MEMORY_MEMFD && m < stage->region[r].mappings;
+		     m++)
+			if (pf_bar_pages(empty, stage->uffd[stage->region[r].uffd[m]],
+					 stage->region[r].base[m] + lost * page_size, bytes, &err))
+				fail_msg("%s", err.text);
+	}
+	if (empty < 0)
+		fail_msg("%s", err.text);
+	close(empty);
+}
+
 void scene_close(struct scene *scene)
 {
 	struct stage *stage = scene->stage;
 
 	end_child(&scene->handler, "handler");
 	end_child(&scene->source, "source");
+	bar_lost_pages(stage);
 	if (vcpus_compare(scene->vcpus))
 		fail_msg("%s", vcpus_compare(scene->vcpus));
 	compare_files(scene);
