@@ -214,6 +214,9 @@ bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t
 	    (at->kind != PF_MEMORY_MEMFD && at->kind != PF_MEMORY_GUEST_MEMFD) ||
 	    at->populated == PF_POPULATED_PREALLOCATED || atomic_load(&guest->count.unclaimed) > 0)
 		return false;
+	/* What comes with a neighbour comes on tmpfs: guest_memfd allocates page by page. */
+	if (at->kind == PF_MEMORY_GUEST_MEMFD)
+		return true;
 	first -= first % FOLIO_PAGES;
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		if (guest->region[r].file == at->file && guest->region[r].kind == at->kind &&

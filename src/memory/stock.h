@@ -22,7 +22,7 @@ PF_MUST_USE int pf_stock_check(const struct pf_guest *guest, uint32_t region, st
 /*
  * A page that is absent by the journal, and there (it has trapped MINOR): is that somebody else's
  * doing?  No where everything was preallocated, and where it can be our own: on tmpfs with huge=always
- * a write makes the neighbours present, in other regions of the file too.  So it is asked of a page
+ * a write makes the neighbours present, in other regions of the file too.  So there it is asked of a page
  * whose whole neighbourhood is absent.
  */
 bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t page);

@@ -212,6 +212,7 @@ static void where_the_kernel_overwrites_the_source_s_bytes_win(void **state)
 		struct gmem_bench gmem;
 
 		open_row(&gmem, row, 1);
+		place_own(&gmem.bench, 42, 1); /* a neighbour brings none with it */
 		gmem_write_page(&gmem, 41, 0x33);
 		vmm_tell(&gmem.bench.vmm, VMM_READ, 0, 41, 0);
 		assert_int_equal(next_fault(&gmem.bench, 0, 41), PF_TRAP_REQUEST);
