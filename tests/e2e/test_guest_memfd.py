@@ -12,6 +12,7 @@ import pytest
 
 import gmem
 from harness import Migration
+from test_leaves_again import Hop
 from test_migration import PAGE, check_ends, check_post_copy
 
 pytestmark = pytest.mark.gmem
@@ -167,8 +168,8 @@ def lose_the_end(migration, **options):
     return what_is_said_of_a_lost_page(migration.destination_guest)
 
 
-def check_lost_end(migration, told):
-    """It was the vCPU who was told, of a page that is lost; all others come, and what is lost still traps."""
+def complete_with_losses(migration, told):
+    """It was the vCPU who was told, of a page that is lost; all others come.  How many are lost."""
     assert SMALL - LOST * PAGE <= int(told.split()[-1], 16) < SMALL, told
     migration.source.control.command("set-parameters", {"push": True})
     migration.destination_guest.wait_word("complete")
@@ -179,9 +180,31 @@ def check_lost_end(migration, told):
     assert outcome["reason"].startswith(f"{pages['lost']} of its pages could not be read"), outcome
     # What was asked for before it was cut off has come.
     assert pages["filled"] == pages["total"] and LOST / 2 < pages["lost"] <= LOST, pages
+    return pages["lost"]
+
+
+def check_lost_end(migration, told):
+    """What is lost still traps."""
+    complete_with_losses(migration, told)
     assert migration.destination_guest.alive()
     migration.destination_guest.say("quit")
     assert migration.destination_guest.wait() == 0
+
+
+def check_lost_again(migration, told):
+    """The guest leaves for another host, where its vCPU comes to the same page."""
+    lost = complete_with_losses(migration, told)
+    onward = Hop(f"{migration.folder}/onward", migration.pki, migration)
+    try:
+        onward.begin(SMALL, 1, kinds(ALONE, "--machine-checks"))
+        onward.source.control.command("set-parameters", {"push": False})
+        onward.source.control.command("switchover")
+        assert onward.destination_guest.wait_line(lambda line: line.startswith("lost: ")) == told
+        assert complete_with_losses(onward, told) == lost
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{onward.logs()}") from error
+    finally:
+        onward.end()
 
 
 def check_told_lost(migration, told):
@@ -193,6 +216,11 @@ def check_told_lost(migration, told):
 
 def test_a_vcpu_is_told_that_its_page_is_lost(folder, pki):
     until_a_vcpu_is_told(folder, pki, check_told_lost)
+
+
+def test_a_page_that_is_lost_is_lost_at_the_next_host_too(folder, pki):
+    """In the file it is a hole, like a page of zeros: the userfault bitmap goes along, and says which."""
+    until_a_vcpu_is_told(folder, pki, check_lost_again)
 
 
 def until_a_vcpu_is_told(folder, pki, check, **options):

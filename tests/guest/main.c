@@ -34,7 +34,7 @@ static const char usage[] =
 	"  --prepared: a destination's files are not empty, and the agent is told so\n"
 	"  --fill-atomic, --machine-checks: what is declared of guest_memfd\n"
 	"  --reattach: when its agent is gone, another one is looked for\n"
-	"  stdin: status, finish, quit\n";
+	"  stdin: status, finish, quit; source PATH: a guest that has arrived leaves again, by the agent there\n";
 
 static int parse_role(const char *text, struct pf_guest_options *options, struct pf_err *err)
 {
@@ -233,10 +233,12 @@ static void obey(struct pf_vmm *vmm, const char *line)
 		pf_report_visits(&vmm->machine);
 	} else if (strcmp(line, "finish") == 0) {
 		pf_vmm_finish(vmm);
+	} else if (strncmp(line, "source ", 7) == 0) {
+		pf_vmm_leave_by(vmm, line + 7);
 	} else if (strcmp(line, "quit") == 0) {
 		vmm->leave = true;
 	} else {
-		pf_err_set(&err, PF_ERR_USAGE, "%.64s: not status, finish or quit", line);
+		pf_err_set(&err, PF_ERR_USAGE, "%.64s: not status, finish, source or quit", line);
 		pf_report_error(&err);
 	}
 }

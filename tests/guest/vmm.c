@@ -221,6 +221,7 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		[PF_BACKING_GMEM_UNWRITABLE] = PAGEFERRY_GUEST_MEMFD,
 	};
 	bool private = backing == PF_BACKING_PRIVATE;
+	bool source = vmm->options.role == PF_GUEST_SOURCE;
 	uint64_t start = memory->region_start[i];
 	static const struct pageferry_range prepared = {.count = PF_PREPARED_PAGES};
 	int uffd = memory->uffd[backing];
@@ -241,8 +242,10 @@ static void describe_region(const struct pf_vmm *vmm, uint32_t i, struct pagefer
 		.bitmap_fd = memory->bitmap[i].fd,
 		.fill_atomic = vmm->options.fill_atomic && pf_backing_is_gmem(backing),
 		.machine_checks = vmm->options.machine_checks && pf_backing_is_gmem(backing),
+		/* It has arrived before: what is left of its userfault bitmap are its lost pages. */
+		.lost_bitmap = source && memory->bitmap[i].fd >= 0,
 	};
-	if (private || memory->plan.prepared == PF_PREPARED_NOT)
+	if (source || private || memory->plan.prepared == PF_PREPARED_NOT)
 		return;
 	if (memory->plan.prepared == PF_PREPARED_ALLOCATED) {
 		out->populated = PAGEFERRY_PREALLOCATED;
@@ -306,6 +309,29 @@ static void hang_up(struct pf_vmm *vmm)
 		pf_stage2_connect(&vmm->machine.stage2, NULL);
 	pageferry_vmm_close(vmm->agent);
 	vmm->agent = NULL;
+}
+
+static int begin_leaving(struct pf_vmm *vmm, const char *path, struct pf_err *err)
+{
+	if (vmm->options.role != PF_GUEST_DESTINATION || !vmm->complete || vmm->finishing)
+		return pf_err_set(err, PF_ERR_STATE, "source: the guest has not arrived here");
+	if (strlen(path) >= sizeof(vmm->leaves_by))
+		return pf_err_set(err, PF_ERR_USAGE, "source: %s: too long for a socket", path);
+	hang_up(vmm);
+	memcpy(vmm->leaves_by, path, strlen(path) + 1);
+	vmm->options.role = PF_GUEST_SOURCE;
+	vmm->options.vmm_socket = vmm->leaves_by;
+	return connect_agent(vmm, err) || send_regions(vmm, err) ? -1 : 0;
+}
+
+void pf_vmm_leave_by(struct pf_vmm *vmm, const char *path)
+{
+	struct pf_err err;
+
+	if (begin_leaving(vmm, path, &err))
+		pf_report_error(&err);
+	else
+		pf_report_word("running");
 }
 
 void pf_vmm_destroy(struct pf_vmm *vmm)

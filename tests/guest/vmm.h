@@ -36,6 +36,7 @@ struct pf_vmm {
 	struct pf_machine machine;
 	struct pageferry_vmm *agent; /* NULL: none, or gone */
 	struct pf_device_state state;
+	char leaves_by[108]; /* unix(7); of the agent that it is to leave by, once it has arrived */
 
 	bool unfit; /* destination: the state that was loaded last is not that of the memory */
 	struct pf_err why_unfit;
@@ -69,6 +70,8 @@ int pf_vmm_fault_fd(const struct pf_vmm *vmm);
 void pf_vmm_on_faults(struct pf_vmm *vmm);
 /* The machine's eventfd is readable. */
 void pf_vmm_on_event(struct pf_vmm *vmm);
+/* A guest that has arrived is to leave again, by the agent that listens at path: this VMM is its source from now on. */
+void pf_vmm_leave_by(struct pf_vmm *vmm, const char *path);
 /* Stop at visit boundaries, verify, report, leave; on a destination not before all pages came. */
 void pf_vmm_finish(struct pf_vmm *vmm);
 
