@@ -127,6 +127,23 @@ def test_a_wrong_proof_is_told_and_changes_nothing(migration, liar):  # noqa: F8
     assert source.record() == "OFFERED"
 
 
+def test_an_epoch_that_is_over_is_refused(migration, liar):  # noqa: F811
+    """By its state directory as it once was, perhaps: what it says of its record was true then."""
+    source = reach(migration, liar, "running")
+    liar.do("close 0")
+    source.control.wait_event("OUTAGE")
+    answer(liar, "resume=1 epoch=3 record=RUN")
+    source.control.wait_event("RECOVERED")
+    liar.do("open 3")
+    liar.do("expect 3 HELLO")
+    liar.do("close 2")
+    liar.do("close 3")
+    source.control.wait_event("OUTAGE")
+    answer(liar, "resume=1 epoch=2 record=REFUSED")
+    assert "epoch 2; it had assigned 3 before" in source.control.wait_event("PEER_REFUSED")["data"]["reason"]
+    assert source.record() == "GONE"
+
+
 RECEIVED = [
     ("frame 3 RECEIVED page=1 count=8191 hex=ff3f", "not the part that comes next"),
     ("frame 3 RECEIVED region=1 count=8192 hex=8040", "not the part that comes next"),
