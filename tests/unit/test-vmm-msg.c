@@ -492,6 +492,20 @@ static void a_text_or_a_list_too_long_is_refused(void **state)
 	assert_string_equal(err.text, "a message of 65537 bytes; 65536 are allowed");
 }
 
+static void a_vmm_owes_so_many_answers_and_no_more(void **state)
+{
+	struct pf_vmm_message msg = {.type = PF_VMM_HELLO,
+				     .hello = {.version = PF_VMM_VERSION, .owed = PF_VMM_OWED_MAX}};
+	struct pf_vmm_message out;
+	struct pf_err err = {0};
+
+	(void)state;
+	assert_int_equal(pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 0, &out, &err), 0);
+	assert_int_equal(out.hello.owed, PF_VMM_OWED_MAX);
+	msg.hello.owed++;
+	assert_int_equal(pf_vmm_msg_unpack(bytes, pf_vmm_msg_pack(&msg, bytes), false, 0, &out, &err), -1);
+}
+
 static void what_breaks_a_limit_is_not_packed(void **state)
 {
 	struct pf_vmm_message msg = regions_of_all_kinds();
@@ -564,6 +578,7 @@ int main(void)
 		cmocka_unit_test(a_fifth_mapping_is_refused),
 		cmocka_unit_test(bad_messages_are_refused_with_their_reason),
 		cmocka_unit_test(a_text_or_a_list_too_long_is_refused),
+		cmocka_unit_test(a_vmm_owes_so_many_answers_and_no_more),
 		cmocka_unit_test(what_breaks_a_limit_is_not_packed),
 		cmocka_unit_test(the_largest_messages_can_be_packed),
 		cmocka_unit_test(every_type_has_a_name),
