@@ -266,11 +266,11 @@ class Migration:
             assert name == "pageferry" or seconds - before.get(name, 0) < 0.2, (name, seconds)
 
     @staticmethod
-    def wait_thread(agent, name):
-        """Until the agent has a thread of that name; no event tells of one."""
+    def wait_thread(agent, name, there=True):
+        """Until the agent has a thread of that name, or none; no event tells of one."""
         until = time.monotonic() + DEADLINE
-        while name not in agent.busy_seconds():
-            assert time.monotonic() < until
+        while (name in agent.busy_seconds()) != there:
+            assert time.monotonic() < until, f"{agent.name}: a thread {name}: {not there}"
 
     def start_serving(self, vcpus=1, source=None, destination=None, second=False):
         """The guest runs at the destination, most of its 64 MiB are still at the source, and the

@@ -7,6 +7,8 @@ runs on at the source, and somebody says switchover once more.
 """
 import pytest
 
+from both_vmms import PAGES, BothVmms, content
+from processes import DEADLINE
 from test_outage import check_arrives, check_ends
 
 pytestmark = [pytest.mark.faults, pytest.mark.backing]
@@ -62,17 +64,26 @@ def test_cut_behind_complete(migration, side, point):
     check_ends(migration)
 
 
-def test_the_last_word_does_not_wait_for_the_race(migration):
+def test_the_last_word_goes_before_the_race_ends(migration):
     """COMPLETE finds the link of a new session: its urgent connection stands, and the thread that makes the bulk one
-    stands still, as against a peer that does not answer.  Ended first, that thread would keep COMPLETE_ACK back."""
-    migration.start("16M", 1, source={"fault": "hello-sent:4=hang"}, destination={"fault": "drain=cut"})
-    migration.source.control.send_line(b'{"execute": "switchover"}')
-    migration.destination_guest.wait_word("complete")
-    assert migration.destination.wait() == 0
-    # Nobody joins a thread that stands for ever.
-    migration.wait_thread(migration.source, "race")
-    assert migration.source.alive() and migration.source.outcome()["outcome"] == "completed"
-    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+    stands still.  The bulk connection's end, before COMPLETE_ACK has gone, would be the end of the link."""
+    both = BothVmms(migration, source={"fault": "pages-sent=cut,hello-sent:4=hang"},
+                    destination={"fault": "hello-heard:4=stop,complete-sent=stop"})
+    both.switch_over()
+    assert both.touch(1).result(DEADLINE) == content(1)
+    # The bulk connection's HELLO has come: its thread stands before there is a last word.
+    both.destination.wait_stopped()
+    both.destination.resume()
+    for page in range(PAGES):
+        assert both.touch(page).result(DEADLINE) == content(page)
+    both.client.wait("COMPLETE")
+    # To a destination that does not answer the source says goodbye, and then has to wait for the thread that stands.
+    both.destination.wait_stopped()
+    migration.wait_thread(both.source, "urgent", there=False)
+    assert "race" in both.source.busy_seconds()
+    both.destination.resume()
+    assert both.destination.wait() == 0
+    both.close()
 
 
 # In the handshake of the second session: the third hello is its first, with one bulk connection.
