@@ -141,12 +141,8 @@ static const struct pf_agent_ops source_ops = {
 static void source_close(struct source *source)
 {
 	pf_connector_stop(&source->connector);
-	/* A race that was won makes the bulk connections, and one that ends there is the end of the link: behind
-	 * the last word.  Before, another connection would take its place. */
-	if (!source->met)
-		pf_source_stop_race(source);
-	pf_source_part(source, true);
 	pf_source_stop_race(source);
+	pf_source_part(source, true);
 	explicit_bzero(source->secret, sizeof(source->secret));
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);

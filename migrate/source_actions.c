@@ -91,6 +91,10 @@ static void act_complete(struct source *source)
 		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
 	if (marked)
 		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
+	/* Another connection would take the place of this one.  But a race that was won makes its bulk connections, and
+	 * one that ends is the end of the link: behind the last word. */
+	if (!source->met)
+		pf_source_stop_race(source);
 	pf_source_settle(source, true);
 	pf_agent_finish(&source->agent, 0, "completed", "destination");
 }
