@@ -144,6 +144,7 @@ static void source_close(struct source *source)
 	pf_source_stop_race(source);
 	pf_source_part(source, true);
 	explicit_bzero(source->secret, sizeof(source->secret));
+	json_decref(source->names);
 	pf_agent_close(&source->agent);
 	pf_push_done(&source->service.push);
 	if (source->vmm_described)
@@ -163,8 +164,10 @@ static int source_open(struct source *source, const struct pf_options *options,
 	source->agent.inbox.drop = pf_connector_drop;
 	source->connects = options->connects;
 	memcpy(source->connect, options->connect, sizeof(source->connect));
+	pf_source_recall_names(source);
 	if (pf_agent_confine(&source->agent, err) == 0 && pf_source_again(source, err) == 0)
 		return 0;
+	json_decref(source->names);
 	pf_agent_close(&source->agent);
 	return -1;
 }

@@ -18,6 +18,7 @@
 #include "core/switchover.h"
 #include "migrate/source.h"
 #include "migrate/source_race.h"
+#include "migrate/watchdog.h"
 
 #define ATTEMPT_NS (5 * PF_NS_PER_S)
 #define BACKOFF_FIRST_MS 50u
@@ -140,7 +141,7 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 		};
 
 		memset(out, 0, sizeof(*out));
-		pf_term_set(&connector->term, pf_call_term_ns(&attempt.call));
+		pf_term_set(&connector->term, attempt.call.greet.deadline_ns + PF_TERM_GRACE_NS);
 		if (connect_all(&attempt, &failure) == 0)
 			return 0;
 		pf_connected_free(out);

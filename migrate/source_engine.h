@@ -6,6 +6,7 @@
  *   source_actions.c  what the state table's actions do
  *   source_session.c  the connections
  *   source_resume.c   the connections that are made again once the guest was offered
+ *   source_names.c    where names have led
  *   source_frames.c   what the destination says and is told
  *   source_vmm.c      what the VMM says
  *   source_again.c    what a process before this one has left
@@ -30,6 +31,7 @@ struct source {
 	bool held;		/* `pause`: nothing is connected until `recover` */
 	uint32_t connects;	/* where to connect to: --connect, or what `recover` said */
 	struct pf_endpoint connect[PF_CONNECTS_MAX];
+	json_t *names;		/* of --connect, and where they have led; NULL: there are none */
 	uint8_t secret[PF_SECRET_BYTES];
 	bool map_known; /* what the destination has: all may be pushed but that */
 	char tried[sizeof(((struct pf_err *)0)->text)]; /* why the last attempt failed */
@@ -119,6 +121,13 @@ void pf_source_path(void *engine, unsigned news, const struct pf_path *path);
 int pf_source_pause(void *engine, struct pf_err *err);
 int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err);
 int pf_source_restore(void *engine, bool held, const json_t *connect, struct pf_err *err);
+
+/* ---- source_names.c ---- */
+
+/* Before anything is looked up. */
+void pf_source_recall_names(struct source *source);
+/* source->address has led to this connection's peer. */
+void pf_source_note_name(struct source *source, int fd);
 
 /* ---- source_frames.c ---- */
 void pf_source_frame(struct source *source, const struct pf_mail *mail);

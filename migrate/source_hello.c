@@ -7,19 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/fault.h"
-#include "migrate/watchdog.h"
 #include "net/tcp.h"
-
-/* resolv.conf(5): 3 servers, 2 attempts of 5 s at each, for either family; nobody can cancel it. */
-#define RESOLVE_NS (60 * PF_NS_PER_S)
-
-uint64_t pf_call_term_ns(const struct pf_call *call)
-{
-	return call->greet.deadline_ns + PF_TERM_GRACE_NS +
-	       (pf_endpoint_is_number(call->endpoint) ? 0 : RESOLVE_NS);
-}
 
 int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **out,
 		 struct pf_err *err)

@@ -20,8 +20,6 @@ struct pf_call {
 	struct pf_greet greet;
 };
 
-/* By when its steps will be over: its deadline, and what a resolver may take if there is a name to be looked up. */
-uint64_t pf_call_term_ns(const struct pf_call *call);
 /* TCP, and TLS with the names checked; certificates are read anew. */
 PF_MUST_USE int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **out,
 			     struct pf_err *err);

@@ -148,7 +148,7 @@ static void begin_attempt(struct pf_racer *racer, uint32_t slot, uint32_t addres
 		.endpoint = &racer->how.connect[address],
 		.greet = {.deadline_ns = now + PF_RACE_LIFE_NS, .cancel_fd = entrant->leave_fd},
 	};
-	pf_term_set(&entrant->term, pf_call_term_ns(&entrant->call));
+	pf_term_set(&entrant->term, entrant->call.greet.deadline_ns + PF_TERM_GRACE_NS);
 	entrant->started =
 		pthread_create(&entrant->thread, NULL, entrant_thread, entrant) == 0;
 	if (entrant->started)
@@ -312,7 +312,7 @@ static void connect_bulk(struct pf_racer *racer, const struct entrant *winner)
 
 	how.greet = (struct pf_greet){.deadline_ns = pf_now_ns() + PF_RACE_LIFE_NS,
 				      .cancel_fd = racer->cancel_fd};
-	pf_term_set(&racer->term, pf_call_term_ns(&how));
+	pf_term_set(&racer->term, how.greet.deadline_ns + PF_TERM_GRACE_NS);
 	for (uint32_t i = 1; i <= racer->how.options->channels; i++) {
 		struct pf_met_bulk bulk = {.number = i};
 
@@ -336,7 +336,7 @@ static void *racer_thread(void *opaque)
 
 	(void)pthread_setname_np(pthread_self(), "race");
 	winner = run_race(racer);
-	/* An attempt that looks a name up cannot be told to leave: each is judged by its own. */
+	/* Each attempt is judged by its own. */
 	pf_term_set(&racer->term, 0);
 	end_attempts(racer);
 	if (winner >= 0)

@@ -140,6 +140,7 @@ static int take_up(struct source *source, struct pf_met *met, struct pf_err *err
 	snprintf(source->address, sizeof(source->address), "%s", met->address);
 	snprintf(source->cipher, sizeof(source->cipher), "%s", pf_conn_cipher(conn));
 	pf_paths_follow(agent->paths, pf_conn_fd(conn));
+	pf_source_note_name(source, pf_conn_fd(conn));
 	source->tried[0] = source->refused[0] = '\0';
 	source->told = 0;
 	source->stranger = false;

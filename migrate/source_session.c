@@ -142,6 +142,7 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
 	agent->epoch = connected->welcome.epoch;
 	pf_paths_follow(agent->paths, pf_conn_fd(pf_channel_conn(connected->channel[0])));
+	pf_source_note_name(source, pf_conn_fd(pf_channel_conn(connected->channel[0])));
 	memcpy(source->secret, connected->secret, sizeof(source->secret));
 	if (pf_statedir_write(&agent->dir, "secret", connected->secret, PF_SECRET_BYTES, &err) ||
 	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, &err) ||

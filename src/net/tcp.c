@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "net/names.h"
 #include "net/wait.h"
 
 #define BACKLOG 16
@@ -142,15 +143,17 @@ static int finish_connect(int fd, uint64_t deadline_ns, int cancel_fd)
 	return result;
 }
 
-static int connect_to(const struct addrinfo *at, uint64_t deadline_ns, int cancel_fd, int *out_fd)
+static int connect_to(const struct sockaddr_storage *at, uint64_t deadline_ns, int cancel_fd, int *out_fd)
 {
+	socklen_t length = at->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+						       sizeof(struct sockaddr_in);
 	pf_auto_fd int fd = -1;
 	int failure = 0;
 
-	fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(at->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return errno;
-	if (connect(fd, at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS && errno != EINTR)
+	if (connect(fd, (const struct sockaddr *)at, length) != 0 && errno != EINPROGRESS && errno != EINTR)
 		return errno;
 	failure = finish_connect(fd, deadline_ns, cancel_fd);
 	if (failure)
@@ -160,23 +163,18 @@ static int connect_to(const struct addrinfo *at, uint64_t deadline_ns, int cance
 }
 
 /* An address that swallows packets must leave time for those behind it. */
-static uint64_t fair_deadline(const struct addrinfo *at, uint64_t deadline_ns)
+static uint64_t fair_deadline(uint64_t deadline_ns, uint32_t left)
 {
 	uint64_t now = pf_now_ns();
-	uint64_t left = 0;
 
-	for (; at; at = at->ai_next)
-		left++;
 	return deadline_ns <= now ? deadline_ns : now + (deadline_ns - now) / left;
 }
 
-static int unreachable(struct pf_err *err, const char *text, const struct addrinfo *at, int failure)
+static int unreachable(struct pf_err *err, const char *text, const struct sockaddr_storage *tried, int failure)
 {
-	struct sockaddr_storage tried = {0};
 	char number[PF_ENDPOINT_TEXT_MAX];
 
-	memcpy(&tried, at->ai_addr, at->ai_addrlen);
-	pf_sockaddr_print(&tried, number);
+	pf_sockaddr_print(tried, number);
 	errno = failure;
 	if (strcmp(number, text) == 0)
 		pf_err_sys(err, "connecting to %s", text);
@@ -195,21 +193,22 @@ static int unreachable(struct pf_err *err, const char *text, const struct addrin
 int pf_tcp_connect(const struct pf_endpoint *endpoint, uint64_t deadline_ns, int cancel_fd,
 		   int *out_fd, struct pf_err *err)
 {
-	__attribute__((cleanup(free_addresses))) struct addrinfo *list = NULL;
 	char text[PF_ENDPOINT_TEXT_MAX];
-	const struct addrinfo *last = NULL;
 	int failure = EHOSTUNREACH;
+	struct pf_addresses found;
+	uint32_t tried = 0;
 
 	pf_endpoint_print(endpoint, text);
-	if (resolve(endpoint, 0, &list, err))
+	if (pf_names_find(endpoint, deadline_ns, cancel_fd, &found, err))
 		return pf_err_prefix(err, "connecting to %s", text);
-	for (const struct addrinfo *at = list; at && failure != ECANCELED; at = at->ai_next) {
-		last = at;
-		failure = connect_to(at, fair_deadline(at, deadline_ns), cancel_fd, out_fd);
+	while (tried < found.count && failure != ECANCELED) {
+		uint64_t until = fair_deadline(deadline_ns, found.count - tried);
+
+		failure = connect_to(&found.address[tried++], until, cancel_fd, out_fd);
 		if (failure == 0)
 			return 0;
 	}
-	return unreachable(err, text, last, failure);
+	return unreachable(err, text, &found.address[tried - 1], failure);
 }
 
 int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storage *out_peer)

@@ -3,7 +3,7 @@
  * net/tcp.h - TCP sockets under the TLS: listen, connect with a deadline, priorities.
  *
  * Any thread.  pf_tcp_connect() waits until the deadline at most, and ends at once when cancel_fd
- * becomes readable.  tcp(7), socket(7), ip(7).
+ * becomes readable, also while a name is looked up (net/names.h).  tcp(7), socket(7), ip(7).
  */
 #ifndef PF_NET_TCP_H
 #define PF_NET_TCP_H
