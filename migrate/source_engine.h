@@ -34,6 +34,7 @@ struct source {
 	json_t *names;		/* of --connect, and where they have led; NULL: there are none */
 	uint8_t secret[PF_SECRET_BYTES];
 	bool map_known; /* what the destination has: all may be pushed but that */
+	unsigned in_vain; /* links in a row that were gone before that was known */
 	char tried[sizeof(((struct pf_err *)0)->text)]; /* why the last attempt failed */
 	char refused[sizeof(((struct pf_err *)0)->text)]; /* what PEER_REFUSED has said last */
 	struct pf_ration refusals;

@@ -261,7 +261,8 @@ static void make_progress(struct pf_racer *racer, uint64_t now)
 /* The slot of the attempt that won; -1: cancelled. */
 static int run_race(struct pf_racer *racer)
 {
-	pf_race_begin(&racer->race, racer->how.connects, racer->how.eager, pf_now_ns());
+	pf_race_begin(&racer->race, racer->how.connects, racer->how.eager,
+		      pf_now_ns() + racer->how.after_ns);
 	for (;;) {
 		struct pollfd pfd[2] = {{.fd = racer->cancel_fd, .events = POLLIN},
 					{.fd = racer->news_fd, .events = POLLIN}};

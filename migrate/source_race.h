@@ -23,6 +23,7 @@ struct pf_race_how {
 	enum pf_record record;
 	uint8_t secret[PF_SECRET_BYTES];
 	bool eager; /* somebody may wait for a page */
+	uint64_t after_ns; /* before its first attempts */
 };
 
 /* Data of PF_MAIL_MET. */

@@ -17,6 +17,10 @@
 #include "core/switchover.h"
 #include "migrate/report.h"
 
+#define VAIN_FREE 3u			   /* links in vain that a bad moment may cost */
+#define VAIN_PAUSE_NS (50 * PF_NS_PER_MS)  /* behind the next one, and doubled */
+#define VAIN_PAUSE_MAX_NS PF_NS_PER_S
+
 /* ---- the race ---- */
 
 static void try_later(struct source *source, const struct pf_err *err)
@@ -34,6 +38,21 @@ bool pf_source_is_cut(const struct source *source)
 	       state == PF_S_KEPT;
 }
 
+/*
+ * A link can be made again and again and be of no use: the record cannot be written, or the other connections are
+ * never let through.  Each costs both sides an epoch and half a dozen events, and says nothing that is new.
+ */
+static uint64_t pause_ns(const struct source *source)
+{
+	uint64_t pause = VAIN_PAUSE_NS;
+
+	if (source->in_vain <= VAIN_FREE)
+		return 0;
+	for (unsigned i = VAIN_FREE + 1; i < source->in_vain && pause < VAIN_PAUSE_MAX_NS; i++)
+		pause *= 2;
+	return pause < VAIN_PAUSE_MAX_NS ? pause : VAIN_PAUSE_MAX_NS;
+}
+
 void pf_source_race(struct source *source)
 {
 	struct pf_agent *agent = &source->agent;
@@ -45,6 +64,7 @@ void pf_source_race(struct source *source)
 		.epoch = agent->epoch,
 		.record = agent->record,
 		.eager = agent->record == PF_RECORD_OFFERED || agent->record == PF_RECORD_GONE,
+		.after_ns = pause_ns(source),
 	};
 	struct pf_err err;
 
@@ -108,8 +128,11 @@ void pf_source_path(void *engine, unsigned news, const struct pf_path *path)
 	if ((news & PF_PATH_GONE) && source->link_up &&
 	    (record == PF_RECORD_OFFERED || record == PF_RECORD_GONE))
 		cut(source, path);
+	if (!(news & (PF_PATH_BACK | PF_PATH_MOVED)))
+		return;
+	source->in_vain = 0;
 	/* What was tried while it was gone waits for retransmissions too: it begins anew. */
-	if ((news & (PF_PATH_BACK | PF_PATH_MOVED)) && source->racer && !source->met)
+	if (source->racer && !source->met)
 		race_again(source);
 }
 
@@ -185,6 +208,7 @@ static void meet(struct source *source, struct pf_met *met)
 		return;
 	}
 	if (met->channel && take_up(source, met, &err)) {
+		source->in_vain++;
 		pf_source_part(source, false);
 		try_later(source, &err);
 		race_again(source);
@@ -290,6 +314,7 @@ int pf_source_recover(void *engine, const json_t *connect, struct pf_err *err)
 	if (pf_source_restore(source, false, connect, err))
 		return -1;
 	/* With what is new, and at once: a race that backs off, or tries the old addresses, has no claim. */
+	source->in_vain = 0;
 	if (!source->link_up)
 		race_again(source);
 	return 0;

@@ -198,6 +198,7 @@ void pf_source_down(struct source *source, const struct pf_err *err)
 
 void pf_source_drop_link(struct source *source, const struct pf_err *err)
 {
+	source->in_vain += !source->map_known;
 	pf_source_part(source, false);
 	pf_paths_part(source->agent.paths);
 	pf_agent_lost_link(&source->agent);

@@ -22,6 +22,7 @@ class Relay:
         host, port = address.rsplit(":", 1)
         self.target = (host, int(port))
         self.budget = budget  # bytes towards the destination; None: no limit
+        self.most = None  # so many connections at a time, and who comes besides is closed; None: no limit
         self.back = True  # bytes pass towards the source
         self.stalled = threading.Event()  # the budget is used up, down to its last byte
         self.pairs = []  # (from the source, to the destination)
@@ -108,6 +109,9 @@ class Relay:
 
     def accept(self):
         here, _ = self.listener.accept()
+        if self.most is not None and len(self.pairs) >= self.most:
+            here.close()
+            return
         try:
             self.pairs.append((here, socket.create_connection(self.target, 10)))
         except OSError:

@@ -107,6 +107,23 @@ def test_a_bulk_connection_that_is_lost_alone_is_an_outage(migration):
     check_arrives(migration)
 
 
+def test_links_that_are_of_no_use_have_time_between_them(migration):
+    """Urgent stands, and whatever comes beside it is shut out: that is no reason to fill the log, nor to compute."""
+    migration.start_serving()
+    migration.source.control.command("set-parameters", {"push": False})
+    migration.relay.most = 1
+    migration.relay.snap()
+    migration.relay.release()
+    outages = [migration.source.control.wait_event("OUTAGE") for _ in range(12)]
+    first, last = (outage["data"]["since"]["seconds"] for outage in (outages[0], outages[-1]))
+    assert last - first >= 2  # 50 ms behind the fourth, then twice as much each time, up to a second: 3.5 s in all
+    migration.relay.most = None
+    migration.source.control.command("set-parameters", {"push": True})
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    check_ends(migration)
+
+
 def test_pause_and_recover(migration):
     migration.start_serving(vcpus=2)
     source, destination = migration.source.control, migration.destination.control
