@@ -35,6 +35,7 @@
 #define BEGIN_NS (10 * PF_NS_PER_S)	   /* for a worker to take everything up */
 #define PAUSE_NS (10 * PF_NS_PER_MS)	   /* before the third in a row that did not, and doubled */
 #define PAUSE_MAX_NS (500 * PF_NS_PER_MS)
+#define UNHEARD_NS (10 * PF_NS_PER_S)	   /* before its end: what a worker was passed then it may not have read */
 #define TALK_BYTES (1 << 20) /* what a guest's descriptors, all at once, need of a socket's buffer */
 
 struct keeper {
@@ -55,6 +56,8 @@ struct keeper {
 	uint64_t heard_ns;   /* when it last said that all its threads answer */
 	bool up;     /* it has said that it serves: before that it has BEGIN_NS */
 	bool silent; /* so it was ended */
+	uint64_t passed; /* signals, by number, that it may not have heard */
+	uint64_t passed_ns; /* the last of them */
 	bool ready; /* some worker has been */
 	bool stopping; /* this one has said that it ends, with this status */
 	int status;
@@ -107,6 +110,22 @@ static int open_talk(int out[2], struct pf_err *err)
 	return 0;
 }
 
+/*
+ * To the worker that was just forked: blocked as they are, they wait until it reads them.  kill(2) of a process that is
+ * on its way out succeeds, and that may take long, as much memory as it has.  One that had heard has acted on it, or
+ * said that it does not: to hear it twice changes nothing.
+ */
+static void pass_again(struct keeper *keeper)
+{
+	uint64_t passed = keeper->passed;
+
+	if (pf_now_ns() - keeper->passed_ns > UNHEARD_NS)
+		passed = keeper->passed = 0;
+	for (int number = 1; passed >> number; number++)
+		if (passed >> number & 1)
+			(void)kill(keeper->worker, number);
+}
+
 static int start_worker(struct keeper *keeper, struct pf_err *err)
 {
 	int pair[2];
@@ -120,6 +139,8 @@ static int start_worker(struct keeper *keeper, struct pf_err *err)
 	keeper->worker = fork();
 	if (keeper->worker == 0)
 		run_worker(keeper, pair[1]);
+	if (keeper->worker > 0)
+		pass_again(keeper);
 	close(pair[1]);
 	if (keeper->worker < 0) {
 		close(pair[0]);
@@ -197,14 +218,16 @@ static bool take_signals(struct keeper *keeper, int *out_how)
 	struct signalfd_siginfo info;
 
 	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo != SIGCHLD) {
-			(void)kill(keeper->worker, (int)info.ssi_signo);
-		} else if (waitpid(keeper->worker, out_how, WNOHANG) == keeper->worker) {
-			keeper->worker = -1;
-			return true;
-		}
+		if (info.ssi_signo == SIGCHLD)
+			continue;
+		keeper->passed |= UINT64_C(1) << info.ssi_signo;
+		keeper->passed_ns = pf_now_ns();
+		(void)kill(keeper->worker, (int)info.ssi_signo);
 	}
-	return false;
+	if (waitpid(keeper->worker, out_how, WNOHANG) != keeper->worker)
+		return false;
+	keeper->worker = -1;
+	return true;
 }
 
 /* One of its threads does not answer, or the worker itself: another one may. */
@@ -237,8 +260,8 @@ static int serve(struct keeper *keeper)
 			hear(keeper);
 		if (pfd[0].revents && take_signals(keeper, &how))
 			break;
-		/* Its end of the socket is closed: the next thing is SIGCHLD. */
-		if ((pfd[1].revents & POLLHUP) && !(pfd[1].revents & POLLIN))
+		/* Its end of the socket is closed, and all was heard: the next thing is SIGCHLD. */
+		if (pfd[1].revents & POLLHUP)
 			pf_close_fd(&keeper->talk);
 	}
 	if (keeper->talk >= 0)

@@ -6,9 +6,11 @@ import pathlib
 import select
 import shutil
 import signal
+import time
 
 import pytest
 
+from harness import state_of
 from processes import DEADLINE
 
 
@@ -34,6 +36,31 @@ def test_what_ends_the_worker_ends_the_keeper_alike(migration):
     agent.signal(signal.SIGTERM)
     assert agent.wait() == 130
     assert agent.outcome()["exit-code"] == 130
+
+
+def wait_state_of(pid, state):
+    """Nothing tells who is not its parent."""
+    until, gone = time.monotonic() + DEADLINE, select.poll()
+    pidfd = os.pidfd_open(pid)
+    while state_of(pid) != state:
+        gone.poll(1)
+        assert time.monotonic() < until, f"{pid} is {state_of(pid)}, not {state}"
+    os.close(pidfd)
+
+
+def test_sigterm_that_meets_the_death_of_a_worker_is_the_next_ones(migration):
+    """Both are there when the keeper looks: its signals come in the order of their numbers."""
+    migration.start("16M", 1)
+    source, worker = migration.source, migration.source.worker()
+    source.signal(signal.SIGSTOP)
+    wait_state_of(source.pid, "T")
+    os.kill(worker, signal.SIGKILL)
+    wait_state_of(worker, "Z")
+    source.signal(signal.SIGTERM)
+    source.signal(signal.SIGCONT)
+    assert source.wait() == 130
+    assert source.outcome()["outcome"] == "source-intact"
+    migration.check_source_guest_runs()
 
 
 @pytest.mark.smoke
