@@ -258,11 +258,19 @@ static void watch_outage(struct pf_agent *agent)
 {
 	uint64_t limit_us = agent->outage_deadline_ms * 1000;
 
-	if (limit_us && sd_event_add_time_relative(agent->loop, &agent->outage_timer,
-						   CLOCK_MONOTONIC, limit_us, 0,
-						   on_outage_deadline, agent) < 0)
+	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+	if (limit_us && sd_event_add_time(agent->loop, &agent->outage_timer, CLOCK_MONOTONIC,
+					  agent->outage_ns / PF_NS_PER_US + limit_us, 0,
+					  on_outage_deadline, agent) < 0)
 		fprintf(stderr, "pageferry %s: no timer for --outage-deadline\n",
 			pf_agent_role(agent));
+}
+
+void pf_agent_set_outage_deadline(struct pf_agent *agent, uint64_t ms)
+{
+	agent->outage_deadline_ms = ms;
+	if (agent->outage_ns > 0 && agent->machine->phase[agent->state] == PF_PHASE_PAUSED)
+		watch_outage(agent);
 }
 
 void pf_agent_lost_link(struct pf_agent *agent)

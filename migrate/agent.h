@@ -134,6 +134,8 @@ void pf_agent_lost_link(struct pf_agent *agent);
 /* The same after RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and
  * OUTAGE_DEADLINE once --outage-deadline has passed.  vcpus: who is blocked; taken over. */
 void pf_agent_outage(struct pf_agent *agent, json_t *vcpus);
+/* The parameter; in an outage too, which may be over it already. */
+void pf_agent_set_outage_deadline(struct pf_agent *agent, uint64_t ms);
 /* The session was taken up again: RECOVERED, if its loss mattered to anybody. */
 void pf_agent_recovered(struct pf_agent *agent);
 /* RECORD_CONFLICT: the other side's record is not one that can stand beside ours. */

@@ -149,7 +149,7 @@ static int set_one(struct pf_agent *agent, const char *name, const json_t *value
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
 		return pf_err_set(err, PF_ERR_USAGE, "'outage-deadline' must be milliseconds");
 	if (apply)
-		agent->outage_deadline_ms = (uint64_t)json_integer_value(value);
+		pf_agent_set_outage_deadline(agent, (uint64_t)json_integer_value(value));
 	return 0;
 }
 

@@ -79,6 +79,16 @@ def test_outage_deadline_is_told_and_ends_nothing(migration):
     assert migration.source.alive()
 
 
+def test_outage_deadline_that_is_set_in_an_outage_counts_from_its_beginning(migration):
+    migration.start_serving()
+    migration.destination.kill()
+    source = migration.source.control
+    source.wait_event("OUTAGE")
+    for limit in (100, 300):
+        source.command("set-parameters", {"outage-deadline": limit})
+        assert limit <= source.wait_event("OUTAGE_DEADLINE")["data"]["blocked-ms"] < 10000
+
+
 def start_with_second_address(migration):
     """Through a relay; when that is cut, the source has another address to go on with."""
     migration.start_destination()
