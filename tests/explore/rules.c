@@ -46,6 +46,9 @@ const char *pf_world_broken(const struct world *w)
 		return "source-intact was said, and the source's memory is released";
 	if (said(w, PF_SOURCE, SAID_COMPLETED) && !w->completed && !w->whole)
 		return "completed was said, and pages are missing";
+	/* Nobody else's word can make it so: it is this side that counts them. */
+	if (said(w, PF_DESTINATION, SAID_COMPLETED) && !w->whole)
+		return "the destination says completed, and pages are missing";
 	return NULL;
 }
 

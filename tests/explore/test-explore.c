@@ -152,6 +152,8 @@ static const struct mutation {
 	{D(GRANTED, VMM_LOST, FAILED, REFUSED), {.deaths = 1}, "past"},
 	{D(AWAY_RUN, VMM_LOST, FAILED, REFUSED), {.crashes = 1, .deaths = 1}, "past"},
 	{D(SERVING, VMM_REFUSED, FAILED, REFUSED), {.deaths = 1}, "past"},
+	{D(OUTAGE, QUIT_KEPT, COMPLETED, FINISH), {.cuts = 1}, "missing"},
+	{D(SERVING, LINK_DOWN, COMPLETED, FINISH), {.cuts = 1}, "missing"},
 	{D(OUTAGE, QUIT_KEPT, CANCELLED, ABORT), {.cuts = 1}, "record"},
 	{D(LOADING, VMM_READY, READY, LOAD), {0}, ""},
 	{D(NEW, VMM_LOST, FAILED, FAIL), {.losses = 1, .deaths = 1}, "source-intact"},
