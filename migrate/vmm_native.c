@@ -34,6 +34,7 @@ struct pf_vmm {
 	struct pf_kept *kept;	 /* borrowed */
 	struct pf_statedir *dir; /* borrowed */
 	bool said_hello;  /* the client has, and is kept */
+	bool peeked;	  /* the message that is being dealt with is on the socket still */
 	uint32_t asked;	  /* it was kept, and is to answer this ATTACH: nothing else that comes is of this
 			     process.  0: it has */
 	bool told_resume; /* the client was */
@@ -55,8 +56,22 @@ static void tell_sent(struct pf_vmm *vmm, bool all)
 		sent(vmm->sent_opaque, all);
 }
 
+/* With its descriptors, which are ours twice until then. */
+static void take_off(struct pf_vmm *vmm)
+{
+	char ignored;
+
+	/* ECONNRESET is said once, before what is there still: see pf_unix_recv(). */
+	while (vmm->peeked && recv(vmm->fd, &ignored, sizeof(ignored), MSG_DONTWAIT) < 0 &&
+	       (errno == EINTR || errno == ECONNRESET))
+		continue;
+	vmm->peeked = false;
+}
+
 static void close_client(struct pf_vmm *vmm)
 {
+	/* Closed above something unread, the client would hear ECONNRESET before our last word. */
+	take_off(vmm);
 	vmm->again = sd_event_source_disable_unref(vmm->again);
 	pf_vmm_outbox_clear(&vmm->outbox);
 	vmm->source = sd_event_source_disable_unref(vmm->source);
@@ -230,6 +245,23 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 	return 0;
 }
 
+/*
+ * REGIONS stay on the socket, which the keeper has too, until they are saved: a VMM says them once, and a worker that
+ * dies in between leaves them to the next.  The rest of what it says is in its HELLO again.
+ */
+static int take_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
+{
+	int failed;
+
+	if (vmm->message.type != PF_VMM_REGIONS) {
+		take_off(vmm);
+		return handle_message(vmm, fds, err);
+	}
+	failed = handle_message(vmm, fds, err);
+	take_off(vmm);
+	return failed;
+}
+
 /* 0: go on; 1: nothing waits; -1: the client is of no more use. */
 static int read_message(struct pf_vmm *vmm, struct pf_err *err)
 {
@@ -237,16 +269,19 @@ static int read_message(struct pf_vmm *vmm, struct pf_err *err)
 	size_t fd_count = 0;
 	ssize_t length;
 
-	length = pf_unix_recv(vmm->fd, vmm->buffer, sizeof(vmm->buffer), MSG_DONTWAIT, fds,
+	length = pf_unix_recv(vmm->fd, vmm->buffer, sizeof(vmm->buffer), MSG_DONTWAIT | MSG_PEEK, fds,
 			      &fd_count, err);
+	if (length < 0 && errno == EAGAIN)
+		return 1;
+	vmm->peeked = length != 0; /* also what is too long */
 	if (length < 0)
-		return errno == EAGAIN ? 1 : -1;
+		return -1;
 	if (length == 0)
 		failed = pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
 	else
 		failed = pf_vmm_msg_unpack(vmm->buffer, (size_t)length, false, fd_count,
 					   &vmm->message, err) ||
-			 handle_message(vmm, fds, err);
+			 take_message(vmm, fds, err);
 	for (size_t i = 0; i < fd_count; i++)
 		pf_close_fd(&fds[i]);
 	return failed ? -1 : 0;
