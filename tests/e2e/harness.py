@@ -17,6 +17,8 @@ ID = "vm7"
 # Milliseconds.  A process that is stopped, or a machine that stands still for a moment, is no outage in
 # tests that are about something else; those that are about it say None: as it is shipped.
 LINK_TIMEOUT = 60000
+# Seconds.  --connect-timeout where a source is to find nobody, soon, and a handshake is to fit in before.
+GIVES_UP = 3 if SLOWER == 1 else 30
 # What guests are on whose test does not say: the tests marked "backing" hold for memory of any kind.
 KINDS = os.environ.get("PAGEFERRY_KINDS")
 

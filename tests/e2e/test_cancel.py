@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from control import Refused
+from harness import GIVES_UP
 from relay import Relay
 from vmm_client import SOURCE, Client, Memory
 
@@ -66,7 +67,7 @@ def active(migration):
 
 def with_relay(migration, budget=None):
     migration.relay = Relay(migration.address, budget)
-    migration.start_source(connect=migration.relay.address, connect_timeout="3")
+    migration.start_source(connect=migration.relay.address, connect_timeout=GIVES_UP)
     migration.source.open()
 
 

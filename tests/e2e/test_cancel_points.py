@@ -12,6 +12,7 @@ import socket
 
 import pytest
 
+from harness import GIVES_UP
 from processes import DEADLINE
 
 pytestmark = [pytest.mark.faults, pytest.mark.backing]
@@ -93,7 +94,7 @@ def bring(migration, point, ends):
     """Until the side stands at the point."""
     standing = {"fault": f"{point.name}=stop"}
     # Who cannot be told finds nobody: soon, where that is how it ends.
-    timeout = "1" if ends == ALONE else "30"
+    timeout = GIVES_UP if ends == ALONE else 30
     source = {"connect_timeout": timeout} | (standing if point.side == "source" else {})
     migration.start_destination(**(standing if point.side == "destination" else {}))
     migration.start_source(**source)

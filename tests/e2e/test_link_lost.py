@@ -8,6 +8,7 @@ ends in postcopy-paused or in-doubt, with its event, and the process stays.
 import pytest
 
 from control import Refused
+from harness import GIVES_UP
 from relay import Relay
 
 pytestmark = pytest.mark.backing
@@ -241,7 +242,7 @@ def test_fenced_behind_a_link_that_looks_up(migration, bring, state, record):
 
 @pytest.mark.smoke
 def test_destination_killed_before_the_offer(migration):
-    migration.start("64M", 2, source={"connect_timeout": "1"})
+    migration.start("64M", 2, source={"connect_timeout": GIVES_UP})
     migration.destination.kill()
     assert migration.source.wait() == 69
     assert migration.source.outcome()["outcome"] == "source-intact"
