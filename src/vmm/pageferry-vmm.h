@@ -21,9 +21,9 @@
  *
  * What the VMM promises: between regions() and regions_accepted it does not touch the memory; the
  * memory has no other mapping (vhost-user, DMA) than those it lists; it keeps its own copy of every
- * descriptor, and what is mapped at each `base`, until `complete` or `release`; "paused" means vCPUs stopped *and* device I/O drained.
- * A source that has said paused() runs again only on continue_source, whatever becomes of the agent:
- * its guest may be running at the destination.
+ * descriptor, and what is mapped at each `base`, until `complete` or `release`; "paused" means vCPUs
+ * stopped *and* device I/O drained.  A source that has said paused() runs again only on continue_source,
+ * whatever becomes of the agent: its guest may be running at the destination.
  *
  * `load` can be called again until `resume` is: the connection to the source was lost, and another
  * switch-over has begun.  Drop what was loaded before, load this state, and say ready() once for each
@@ -62,15 +62,17 @@
  * Without that declaration a vCPU that needs such a page waits, and `complete` does not come.  Whoever touches
  * it through the mapping gets SIGBUS, or EHWPOISON of KVM_RUN.
  *
- * Lost pages of PAGEFERRY_MEMFD.  The agent poisons them, but when the kernel makes huge pages of such a file (tmpfs
- * with huge=, shmem_enabled, MADV_COLLAPSE by anybody) the poison goes, and behind the traps they would read zeros.  So
- * just before `complete` this library maps a memfd of 0 bytes over them, in every mapping that was described: from then
- * on whoever touches one gets SIGBUS, and KVM_RUN of a vCPU fails with EFAULT (until then it is EHWPOISON).  Which they
- * are the agent says in `lost_bitmap`, or in a bitmap that the library makes where a region comes without; but for
- * those for which no descriptor finds room in a message, 128 in all.  Each run of lost pages is a mapping more: where
- * one cannot be made, `complete` finds the reason in pageferry_vmm_error() (else ""), dispatch() fails, and the library keeps that region's userfaultfds open for the rest of
- * the process, so that who touches such a page waits, or gets SIGBUS, and never reads zeros.
- * What the library notes for itself is not handed on: a guest that is to leave again needs `lost_bitmap`.
+ * Lost pages of PAGEFERRY_MEMFD.  The agent poisons them, but when the kernel makes huge pages of such a
+ * file (tmpfs with huge=, shmem_enabled, MADV_COLLAPSE by anybody) the poison goes, and behind the traps
+ * they would read zeros.  So just before `complete` this library maps a memfd of 0 bytes over them, in
+ * every mapping that was described: from then on whoever touches one gets SIGBUS, and KVM_RUN of a vCPU
+ * fails with EFAULT (until then it is EHWPOISON).  Which they are the agent says in `lost_bitmap`, or in a
+ * bitmap that the library makes where a region comes without; but for those for which no descriptor finds
+ * room in a message, 128 in all.  Each run of lost pages is a mapping more: where one cannot be made,
+ * `complete` finds the reason in pageferry_vmm_error() (else ""), dispatch() fails, and the library keeps
+ * that region's userfaultfds open for the rest of the process, so that who touches such a page waits, or
+ * gets SIGBUS, and never reads zeros.  What the library notes for itself is not handed on: a guest that is
+ * to leave again needs `lost_bitmap`.
  *
  * KVM's own accesses are the kernel's: the userfaultfd must not be opened with UFFD_USER_MODE_ONLY, or
  * they fail instead of waiting, and nobody can see that.
@@ -169,9 +171,10 @@ struct pageferry_region {
 	bool machine_checks;
 	/*
 	 * bitmap_fd is a memfd for the pages that are lost, page i in bit i as in a userfault bitmap; of any kind of
-	 * memory.  Destination: every bit is 0 (PAGEFERRY_MEMFD: what is 1 is taken for lost), and from `complete` on those of lost pages are 1 (guest_memfd's
-	 * userfault bitmap says the same by itself: this changes nothing there).  Source: pages whose bit is 1
-	 * were lost on the way here.  They are lost to the next host too; without it they would be sent as zeros.
+	 * memory.  Destination: every bit is 0 (PAGEFERRY_MEMFD: what is 1 is taken for lost), and from
+	 * `complete` on those of lost pages are 1 (guest_memfd's userfault bitmap says the same by itself: this
+	 * changes nothing there).  Source: pages whose bit is 1 were lost on the way here.  They are lost to the
+	 * next host too; without it they would be sent as zeros.
 	 */
 	bool lost_bitmap;
 };
