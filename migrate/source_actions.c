@@ -89,6 +89,7 @@ static void act_complete(struct source *source)
 	pf_fault(PF_FAULT_RELEASE);
 	if (source->link_up)
 		pf_link_send(&source->urgent, PF_FRAME_COMPLETE_ACK, NULL, 0);
+	pf_fault(PF_FAULT_ACKED);
 	if (marked)
 		pf_vmm_say(source->agent.vmm, PF_VMM_RELEASE);
 	/* Another connection would take the place of this one.  But a race that was won makes its bulk connections, and

@@ -53,6 +53,7 @@
 	ONE(DRAIN,       "drain",       DST,  "every page is here, the traps stand") \
 	ONE(DISARMED,    "disarmed",    DST,  "the traps are removed, nobody told") \
 	ONE(RELEASE,     "release",     SRC,  "the end is on record, neither COMPLETE_ACK posted nor the VMM told") \
+	ONE(ACKED,       "acked",       SRC,  "COMPLETE_ACK is posted, the VMM not told") \
 	ONE(GOODBYE,     "goodbye",     BOTH, "the last words are sent, the peer's end awaited") \
 	FRAME(HELLO,          "hello",        SRC,  DST) \
 	FRAME(WELCOME,        "welcome",      DST,  SRC) \

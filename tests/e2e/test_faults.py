@@ -55,7 +55,7 @@ def test_stop_between_offered_and_commit(migration):
 def test_a_source_whose_main_thread_stands_still_answers_a_goodbye(migration):
     """It has sent its last word, and the destination parts: from each connection it waits for the answer, for
     2 s at most.  Those threads are not main's."""
-    migration.start("16M", 1, source={"fault": "release=hang"})
+    migration.start("16M", 1, source={"fault": "acked=hang"})
     migration.source.control.command("switchover")
     migration.destination_guest.wait_word("complete")
     assert migration.destination.wait() == 0

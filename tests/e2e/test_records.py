@@ -32,6 +32,7 @@ STOPS = [
     Stop("source", "push", "word resumed", "GONE RUN", STANDS, ENTERED),
     Stop("source", "complete-heard", "word complete", "GONE RUN", STANDS, MOVES),
     Stop("source", "release", "word complete", "GONE RUN", STANDS, MOVES),
+    Stop("source", "acked", "word complete", "GONE RUN", STANDS, MOVES),
     Stop("source", "complete-ack-sent", "state completed", "GONE RUN", STANDS, MOVES),
     Stop("destination", "paused-heard", AT_REST, "NONE NONE", STANDS, STANDS),
     Stop("destination", "device-heard", AT_REST, "NONE NONE", STANDS, STANDS),
