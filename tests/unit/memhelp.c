@@ -379,9 +379,10 @@ int tmpfs_file(const char *options)
 
 #define HUGE (UINT64_C(2) << 20)
 
-/* errno, 0 */
+/* errno, 0.  EAGAIN and EBUSY are for the moment: somebody else holds a page, or has not let go of it yet. */
 static int collapse_here(int fd, uint64_t offset)
 {
+	uint64_t deadline = wait_deadline();
 	uint8_t *room = mmap(NULL, 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at;
 
 	if (room == MAP_FAILED)
@@ -389,7 +390,12 @@ static int collapse_here(int fd, uint64_t offset)
 	at = (uint8_t *)(((uintptr_t)room + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
 	if (mmap(at, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED)
 		return errno;
-	return madvise(at, HUGE, MADV_COLLAPSE) ? errno : 0;
+	while (madvise(at, HUGE, MADV_COLLAPSE) != 0) {
+		if ((errno != EAGAIN && errno != EBUSY) || pf_now_ns() > deadline)
+			return errno;
+		(void)poll(NULL, 0, 1);
+	}
+	return 0;
 }
 
 bool collapse(int fd, uint64_t offset)
