@@ -19,7 +19,6 @@
 static void on_received(struct source *source)
 {
 	source->map_known = true;
-	source->in_vain = 0;
 	pf_source_wake_pushers(source);
 }
 

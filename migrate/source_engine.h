@@ -34,7 +34,8 @@ struct source {
 	json_t *names;		/* of --connect, and where they have led; NULL: there are none */
 	uint8_t secret[PF_SECRET_BYTES];
 	bool map_known; /* what the destination has: all may be pushed but that */
-	unsigned in_vain; /* links in a row that were gone before that was known */
+	unsigned in_vain; /* links in a row that were of no use: see judge_link() */
+	uint64_t answered_before; /* pages, when this one was taken up */
 	char tried[sizeof(((struct pf_err *)0)->text)]; /* why the last attempt failed */
 	char refused[sizeof(((struct pf_err *)0)->text)]; /* what PEER_REFUSED has said last */
 	struct pf_ration refusals;

@@ -168,6 +168,7 @@ static int take_up(struct source *source, struct pf_met *met, struct pf_err *err
 	source->told = 0;
 	source->stranger = false;
 	source->map_known = false;
+	source->answered_before = atomic_load(&source->service.count.answered);
 	agent->epoch = met->welcome.epoch;
 	if (pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, err) ||
 	    pf_source_start_urgent(source, pf_steal(&met->channel), true, err))

@@ -196,10 +196,19 @@ void pf_source_down(struct source *source, const struct pf_err *err)
 	pf_source_drop_link(source, err);
 }
 
+/* Of use is what the destination has, or a page for somebody who waits: the next link is not to wait then. */
+static void judge_link(struct source *source)
+{
+	bool of_use = source->map_known ||
+		      atomic_load(&source->service.count.answered) > source->answered_before;
+
+	source->in_vain = of_use ? 0 : source->in_vain + 1;
+}
+
 void pf_source_drop_link(struct source *source, const struct pf_err *err)
 {
-	source->in_vain += !source->map_known;
 	pf_source_part(source, false);
+	judge_link(source);
 	pf_paths_part(source->agent.paths);
 	pf_agent_lost_link(&source->agent);
 	take_last_words(source);

@@ -5,6 +5,7 @@ Every migration here ends with every byte identical, and nothing that had been r
 """
 import os
 import random
+import signal
 
 import pytest
 
@@ -111,12 +112,30 @@ def test_links_that_are_of_no_use_have_time_between_them(migration):
     """Urgent stands, and whatever comes beside it is shut out: that is no reason to fill the log, nor to compute."""
     migration.start_serving()
     migration.source.control.command("set-parameters", {"push": False})
+    migration.destination_guest.signal(signal.SIGSTOP)  # nobody asks for a page
     migration.relay.most = 1
     migration.relay.snap()
     migration.relay.release()
     outages = [migration.source.control.wait_event("OUTAGE") for _ in range(12)]
     first, last = (outage["data"]["since"]["seconds"] for outage in (outages[0], outages[-1]))
     assert last - first >= 2  # 50 ms behind the fourth, then twice as much each time, up to a second: 3.5 s in all
+    migration.relay.most = None
+    migration.destination_guest.signal(signal.SIGCONT)
+    migration.source.control.command("set-parameters", {"push": True})
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    check_ends(migration)
+
+
+def test_links_that_serve_the_guest_are_begun_anew_at_once(migration):
+    """The same, but that each has brought the guest a page: to wait before the next would hold it up."""
+    migration.start_serving()
+    migration.source.control.command("set-parameters", {"push": False})
+    migration.relay.most = 1
+    migration.relay.snap()
+    migration.relay.release()
+    took = [migration.destination.control.wait_event("RECOVERED")["data"]["ms"] for _ in range(12)]
+    assert min(took[6:]) < 150, took  # 200 and more, if these were in vain
     migration.relay.most = None
     migration.source.control.command("set-parameters", {"push": True})
     migration.destination_guest.wait_word("complete")
