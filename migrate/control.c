@@ -127,7 +127,7 @@ static void flush(struct client *client)
 			client->out_sent += (size_t)sent;
 		else if (errno == EAGAIN)
 			return;
-		else if (errno == ENOBUFS || errno == ENOMEM)
+		else if (pf_unix_no_memory(errno))
 			starve(client);
 		else if (errno != EINTR)
 			mark_dead(client);

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/unixsock.h"
 #include "memory/trap.h"
 #include "migrate/destination_pager.h"
 #include "wire/vmm_msg.h"
@@ -55,7 +56,7 @@ static bool send_answer(const struct pf_guest *guest, uint32_t vcpu, uint64_t gp
 		sent = send(guest->fault_fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
 	/* Any other error: nobody is there, which main hears of on the other socket. */
-	return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM);
+	return sent >= 0 || (errno != EAGAIN && !pf_unix_no_memory(errno));
 }
 
 /* Sent, then forgotten: told twice is better than never, and passed over. */

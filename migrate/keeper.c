@@ -300,14 +300,8 @@ static void note_why(struct keeper *keeper, int how)
 
 static uint64_t pause_ns(struct keeper *keeper)
 {
-	uint64_t pause = PAUSE_NS;
-
 	keeper->hasty++;
-	if (keeper->hasty < 3)
-		return 0;
-	for (unsigned i = 3; i < keeper->hasty && pause < PAUSE_MAX_NS; i++)
-		pause *= 2;
-	return pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS;
+	return keeper->hasty < 3 ? 0 : pf_doubled_ns(PAUSE_NS, keeper->hasty - 3, PAUSE_MAX_NS);
 }
 
 static int try_again(struct keeper *keeper, struct pf_err *err)

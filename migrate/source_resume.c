@@ -44,13 +44,9 @@ bool pf_source_is_cut(const struct source *source)
  */
 static uint64_t pause_ns(const struct source *source)
 {
-	uint64_t pause = VAIN_PAUSE_NS;
-
 	if (source->in_vain <= VAIN_FREE)
 		return 0;
-	for (unsigned i = VAIN_FREE + 1; i < source->in_vain && pause < VAIN_PAUSE_MAX_NS; i++)
-		pause *= 2;
-	return pause < VAIN_PAUSE_MAX_NS ? pause : VAIN_PAUSE_MAX_NS;
+	return pf_doubled_ns(VAIN_PAUSE_NS, source->in_vain - VAIN_FREE - 1, VAIN_PAUSE_MAX_NS);
 }
 
 void pf_source_race(struct source *source)

@@ -15,7 +15,7 @@ static enum pf_vmm_sent send_now(int socket, const void *bytes, size_t length, i
 
 	if (pf_unix_send(socket, bytes, length, &fd, fd < 0 ? 0 : 1, &err) == 0)
 		return PF_VMM_SENT;
-	return err.sys == ENOBUFS || err.sys == ENOMEM ? PF_VMM_WAITS : PF_VMM_UNSENT;
+	return pf_unix_no_memory(err.sys) ? PF_VMM_WAITS : PF_VMM_UNSENT;
 }
 
 static enum pf_vmm_sent keep(struct pf_vmm_outbox *outbox, const void *bytes, size_t length, int fd)

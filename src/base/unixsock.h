@@ -7,6 +7,8 @@
 #ifndef PF_BASE_UNIXSOCK_H
 #define PF_BASE_UNIXSOCK_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -23,6 +25,12 @@ PF_MUST_USE int pf_unix_listen(const char *path, int type, struct pf_err *err);
 PF_MUST_USE int pf_unix_connect(const char *path, int type, struct pf_err *err);
 /* The peer's credentials by SO_PEERCRED; refuses (PF_ERR_SYSTEM) any user but ours and root. */
 PF_MUST_USE int pf_unix_check_peer(int fd, pid_t *out_pid, struct pf_err *err);
+
+/* An errno of send(2): at the limit of the control group there is no memory for a message.  That passes. */
+static inline bool pf_unix_no_memory(int sys)
+{
+	return sys == ENOBUFS || sys == ENOMEM;
+}
 
 /* One message with its descriptors (borrowed); -1 with PF_ERR_UNREACHABLE if the peer is gone. */
 PF_MUST_USE int pf_unix_send(int fd, const void *data, size_t length, const int *fds,

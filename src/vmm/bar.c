@@ -131,6 +131,15 @@ static int read_piece(const struct bars *bars, uint64_t first, uint8_t bits[PIEC
 	return got < 0 ? pf_err_sys(err, "reading its bitmap of lost pages") : 0;
 }
 
+static int look_at(struct bars *bars, uint64_t page, bool lost, struct pf_err *err)
+{
+	if (!lost)
+		return end_run(bars, err);
+	if (bars->count++ == 0)
+		bars->first = page;
+	return 0;
+}
+
 static int bar_region(struct bars *bars, struct pf_err *err)
 {
 	static const uint8_t none[PIECE_BYTES];
@@ -142,15 +151,9 @@ static int bar_region(struct bars *bars, struct pf_err *err)
 			return -1;
 		if (bars->count == 0 && memcmp(bits, none, sizeof(bits)) == 0)
 			continue;
-		for (uint64_t i = 0; i < PIECE_PAGES && first + i < pages; i++) {
-			if (!(bits[i / 8] >> i % 8 & 1)) {
-				if (end_run(bars, err))
-					return -1;
-				continue;
-			}
-			if (bars->count++ == 0)
-				bars->first = first + i;
-		}
+		for (uint64_t i = 0; i < PIECE_PAGES && first + i < pages; i++)
+			if (look_at(bars, first + i, bits[i / 8] >> i % 8 & 1, err))
+				return -1;
 	}
 	return end_run(bars, err);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/unixsock.h"
 
 #define OPEN UINT64_C(1)
 #define PAGE_MASK (~UINT64_C(4095))
@@ -70,12 +71,6 @@ int pf_vmm_faults_reopen(struct pf_vmm_faults *faults, int *out_agents, struct p
 	return 0;
 }
 
-/* unix(7) has no such words: sockets take their memory within the limit of the control group. */
-static bool has_no_memory(int sys)
-{
-	return sys == ENOBUFS || sys == ENOMEM;
-}
-
 /* false: there is no room.  An agent that is gone is followed by another one, which is told from the start. */
 static bool send_again(struct pf_vmm_faults *faults, uint32_t vcpu)
 {
@@ -86,7 +81,7 @@ static bool send_again(struct pf_vmm_faults *faults, uint32_t vcpu)
 	return !waits ||
 	       send(faults->fd, bytes, pf_vmm_fault_pack(PF_VMM_FAULT, &fault, bytes),
 		    MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
-	       (errno != EAGAIN && !has_no_memory(errno));
+	       (errno != EAGAIN && !pf_unix_no_memory(errno));
 }
 
 bool pf_vmm_faults_unsent(const struct pf_vmm_faults *faults)
@@ -152,7 +147,7 @@ static int tell(const struct pf_vmm_faults *faults, const struct pf_vmm_fault *f
 		/* Its last word, which may not have been read yet, can be COMPLETE: that answers this fault too. */
 		if (errno == EPIPE || errno == ECONNRESET)
 			return 0;
-		if (!has_no_memory(errno) || poll(NULL, 0, AGAIN_MS) < 0)
+		if (!pf_unix_no_memory(errno) || poll(NULL, 0, AGAIN_MS) < 0)
 			return -1;
 		if (atomic_load(&faults->complete)) /* it answers all who wait, this one among them */
 			return 0;
