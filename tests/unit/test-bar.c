@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "memhelp.h"
 #include "memory/uffd.h"
 #include "tests/unit/vmm_scene.h"
@@ -74,10 +75,23 @@ static int new_uffd(void)
 	return fd;
 }
 
+/* AGAIN while khugepaged has the page table in hand. */
+static void place(const struct memory *memory, uint32_t m, uint64_t page)
+{
+	uint64_t deadline = wait_deadline(), at = address(memory, m, page), mapped;
+	enum pf_map_result result;
+
+	do {
+		assert_true(pf_now_ns() < deadline);
+		result = is_lost(page) ? pf_uffd_poison(memory->uffd[m], at, PAGE)
+				       : pf_uffd_continue(memory->uffd[m], at, PAGE, &mapped);
+	} while (result == PF_MAP_AGAIN);
+	assert_int_equal(result, PF_MAP_DONE);
+}
+
 static void map(struct memory *memory, uint32_t m)
 {
 	struct pf_err err = {0};
-	uint64_t mapped;
 
 	memory->base[m] = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd, 0);
 	assert_true(memory->base[m] != MAP_FAILED);
@@ -88,12 +102,7 @@ static void map(struct memory *memory, uint32_t m)
 				 UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, 0, &err))
 		fail_msg("%s", err.text);
 	for (uint64_t page = 0; page < PAGES; page++)
-		if (is_lost(page))
-			assert_int_equal(pf_uffd_poison(memory->uffd[m], address(memory, m, page), PAGE),
-					 PF_MAP_DONE);
-		else
-			assert_int_equal(pf_uffd_continue(memory->uffd[m], address(memory, m, page), PAGE,
-							  &mapped), PF_MAP_DONE);
+		place(memory, m, page);
 }
 
 static void need_poison(void)
