@@ -34,9 +34,9 @@
 /* The guest visits so many pages before the switch-over, and again after completion: about a
  * second's work where KVM itself is emulated. */
 #define WALK_VISITS 4096
-/* With --outage push alone would take so many seconds: else every page were there before the last
+/* With --outage push alone would take so many seconds, so that the guest still asks for pages at each
  * mishap.  An option, and not `set`: so it holds from the first page on. */
-#define MISHAPS_S 8
+#define MISHAPS_S 128
 
 struct demo {
 	struct pf_demo_options options;

@@ -13,11 +13,13 @@
 #define LOOK_CLOSELY_NS (1 * PF_NS_PER_MS)
 #define LOOK_NS (5 * PF_NS_PER_MS)
 
+/* Early: the guest walks with a stride, and where push has followed its requests for long enough it asks
+ * for nothing any more, so that there would be no first page to measure to. */
 const struct pf_mishap pf_mishap_table[PF_MISHAPS] = {
-	{"the link is cut for 5 s", "cut-healed-to-page-ms", 250, 1, 3, PF_MISHAP_CUT, 0},
-	{"the source's worker is killed", "source-killed-to-page-ms", 100, 1, 2, PF_MISHAP_KILL,
+	{"the link is cut for 5 s", "cut-healed-to-page-ms", 250, 1, 64, PF_MISHAP_CUT, 0},
+	{"the source's worker is killed", "source-killed-to-page-ms", 100, 2, 64, PF_MISHAP_KILL,
 	 PF_SOURCE},
-	{"the destination's worker is killed", "destination-killed-to-page-ms", 100, 3, 4,
+	{"the destination's worker is killed", "destination-killed-to-page-ms", 100, 3, 64,
 	 PF_MISHAP_KILL, PF_DESTINATION},
 };
 

@@ -16,7 +16,7 @@
 #include "migrate/demo/mishaps.h"
 #include "migrate/demo/tally.h"
 
-#define TOTAL 1200u
+#define TOTAL 6400u
 #define T(ms) (1000 * PF_NS_PER_S + (ms)*PF_NS_PER_MS)
 
 /* A migration as the orchestrator sees it. */
@@ -51,7 +51,7 @@ static struct play begin(uint64_t filled)
 /* The link is cut at T(0), and both have noticed. */
 static struct play cut_off(void)
 {
-	struct play play = begin(TOTAL / 3);
+	struct play play = begin(TOTAL / 64);
 
 	expect(&play, PF_DUE_CUT, T(0));
 	both_say(&play, "OUTAGE");
@@ -68,7 +68,7 @@ static void recover(struct play *play, uint64_t now_ns)
 
 static void test_nothing_happens_before_its_part_of_the_pages_is_there(void **state)
 {
-	struct play play = begin(TOTAL / 3 - 1);
+	struct play play = begin(TOTAL / 64 - 1);
 
 	(void)state;
 	assert_int_equal(look(&play, T(0)), PF_DUE_NOTHING);
@@ -81,7 +81,7 @@ static void test_nothing_happens_before_its_part_of_the_pages_is_there(void **st
 
 static void test_the_link_is_down_for_five_seconds_and_until_both_have_noticed(void **state)
 {
-	struct play play = begin(TOTAL / 3);
+	struct play play = begin(TOTAL / 64);
 
 	(void)state;
 	expect(&play, PF_DUE_CUT, T(0));
@@ -135,7 +135,7 @@ static void test_a_killed_worker_is_back_when_it_says_recovered_after_its_restar
 	(void)state;
 	expect(&play, PF_DUE_HEAL, T(5000));
 	recover(&play, T(5040));
-	play.pages.filled = TOTAL / 2;
+	play.pages.filled = TOTAL * 2 / 64;
 	expect(&play, PF_DUE_KILL, T(6000));
 	assert_int_equal(pf_mishap_table[play.mishaps.turn].victim, PF_SOURCE);
 	both_say(&play, "RECOVERED"); /* of before: nobody has been hit */
@@ -158,12 +158,12 @@ static void test_a_destinations_new_worker_counts_from_zero(void **state)
 	(void)state;
 	expect(&play, PF_DUE_HEAL, T(5000));
 	recover(&play, T(5040));
-	play.pages.filled = TOTAL / 2;
+	play.pages.filled = TOTAL * 2 / 64;
 	expect(&play, PF_DUE_KILL, T(6000));
 	both_say(&play, "OUTAGE");
 	assert_int_equal(look(&play, T(6001)), PF_DUE_NOTHING);
 	recover(&play, T(6060));
-	play.pages.filled = TOTAL * 3 / 4;
+	play.pages.filled = TOTAL * 3 / 64;
 	expect(&play, PF_DUE_KILL, T(7000));
 	assert_int_equal(pf_mishap_table[play.mishaps.turn].victim, PF_DESTINATION);
 	assert_int_equal(look(&play, T(7001)), PF_DUE_NOTHING); /* the old one's words count no more */
