@@ -10,8 +10,18 @@
 #include "base/fault.h"
 #include "net/tcp.h"
 
-int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **out,
-		 struct pf_err *err)
+int pf_call_connect(const struct pf_call *call, bool urgent, int *out_fd, struct pf_err *err)
+{
+	if (pf_tcp_connect(call->endpoint, call->greet.deadline_ns, call->greet.cancel_fd, out_fd,
+			   err))
+		return -1;
+	pf_tcp_tune(*out_fd, urgent);
+	pf_fault(PF_FAULT_CONNECT);
+	return 0;
+}
+
+int pf_call_secure(const struct pf_call *call, bool urgent, int fd, struct pf_channel **out,
+		   struct pf_err *err)
 {
 	const struct pf_options *options = call->options;
 	struct pf_handshake how = {
@@ -22,16 +32,21 @@ int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **ou
 		.cancel_fd = call->greet.cancel_fd,
 	};
 	struct pf_conn *conn = NULL;
-	int fd = -1;
 
-	if (pf_tcp_connect(call->endpoint, how.deadline_ns, how.cancel_fd, &fd, err))
-		return -1;
-	pf_tcp_tune(fd, urgent);
-	pf_fault(PF_FAULT_CONNECT);
 	if (pf_conn_handshake(fd, &how, &conn, err))
 		return -1;
 	pf_fault(PF_FAULT_TLS);
 	return pf_channel_new(conn, PF_SOURCE, urgent, out, err);
+}
+
+int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **out,
+		 struct pf_err *err)
+{
+	int fd = -1;
+
+	return pf_call_connect(call, urgent, &fd, err) || pf_call_secure(call, urgent, fd, out, err)
+		       ? -1
+		       : 0;
 }
 
 int pf_call_hello(const struct pf_call *call, struct pf_channel *channel,

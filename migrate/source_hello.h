@@ -20,7 +20,13 @@ struct pf_call {
 	struct pf_greet greet;
 };
 
-/* TCP, and TLS with the names checked; certificates are read anew. */
+/* TCP; the descriptor is the caller's. */
+PF_MUST_USE int pf_call_connect(const struct pf_call *call, bool urgent, int *out_fd,
+				struct pf_err *err);
+/* TLS over it with the names checked; certificates are read anew.  fd is taken over in any case. */
+PF_MUST_USE int pf_call_secure(const struct pf_call *call, bool urgent, int fd,
+			       struct pf_channel **out, struct pf_err *err);
+/* Both. */
 PF_MUST_USE int pf_call_open(const struct pf_call *call, bool urgent, struct pf_channel **out,
 			     struct pf_err *err);
 /* HELLO for this channel: protocol, id, software and channels are filled in; secret: what a hello with

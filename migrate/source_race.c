@@ -38,15 +38,16 @@ struct entrant {
 	struct pf_msg_welcome welcome;
 	struct pf_err err;
 	/* Under the racer's lock: */
-	bool ready, over; /* TLS stands; it has ended */
-	bool welcomed;	  /* and WELCOME is good; else err says why not */
+	bool connected, ready; /* TCP stands; TLS stands */
+	bool over;	       /* it has ended */
+	bool welcomed;	       /* and WELCOME is good; else err says why not */
 };
 
 struct pf_racer {
 	struct pf_race_how how;
 	pthread_t thread;
 	int cancel_fd; /* readable: main wants it to end */
-	int news_fd;   /* readable: an attempt is ready, or over */
+	int news_fd;   /* readable: an attempt is connected, ready, or over */
 	pthread_mutex_t lock;
 	struct pf_race race; /* the race thread's */
 	struct pf_term term;
@@ -84,12 +85,12 @@ static int check_welcome(struct entrant *entrant, struct pf_err *err)
 				PF_DESTINATION, welcome->proof, err);
 }
 
-static void say_ready(struct entrant *entrant)
+static void say(struct entrant *entrant, bool *word)
 {
 	struct pf_racer *racer = entrant->racer;
 
 	pthread_mutex_lock(&racer->lock);
-	entrant->ready = true;
+	*word = true;
 	pthread_mutex_unlock(&racer->lock);
 	(void)eventfd_write(racer->news_fd, 1);
 }
@@ -98,10 +99,14 @@ static int call(struct entrant *entrant, struct pf_err *err)
 {
 	const struct pf_race_how *how = &entrant->racer->how;
 	struct pf_msg_hello hello = {.epoch = how->epoch, .record = how->record};
+	int fd = -1;
 
-	if (pf_call_open(&entrant->call, true, &entrant->channel, err))
+	if (pf_call_connect(&entrant->call, true, &fd, err))
 		return -1;
-	say_ready(entrant);
+	say(entrant, &entrant->connected);
+	if (pf_call_secure(&entrant->call, true, fd, &entrant->channel, err))
+		return -1;
+	say(entrant, &entrant->ready);
 	if (!wait_turn(entrant, err) ||
 	    pf_call_hello(&entrant->call, entrant->channel, &hello, how->secret, err) ||
 	    pf_call_welcome(&entrant->call, entrant->channel, &entrant->welcome, err))
@@ -112,7 +117,6 @@ static int call(struct entrant *entrant, struct pf_err *err)
 static void *entrant_thread(void *opaque)
 {
 	struct entrant *entrant = opaque;
-	struct pf_racer *racer = entrant->racer;
 	bool welcomed;
 
 	(void)pthread_setname_np(pthread_self(), "attempt");
@@ -122,11 +126,8 @@ static void *entrant_thread(void *opaque)
 		entrant->channel = NULL;
 	}
 	pf_term_set(&entrant->term, 0);
-	pthread_mutex_lock(&racer->lock);
 	entrant->welcomed = welcomed;
-	entrant->over = true;
-	pthread_mutex_unlock(&racer->lock);
-	(void)eventfd_write(racer->news_fd, 1);
+	say(entrant, &entrant->over);
 	return NULL;
 }
 
@@ -140,7 +141,7 @@ static void begin_attempt(struct pf_racer *racer, uint32_t slot, uint32_t addres
 	(void)eventfd_read(entrant->leave_fd, &ignored);
 	(void)eventfd_read(entrant->go_fd, &ignored);
 	entrant->began_ns = now;
-	entrant->ready = entrant->over = entrant->welcomed = false;
+	entrant->connected = entrant->ready = entrant->over = entrant->welcomed = false;
 	entrant->channel = NULL;
 	memset(&entrant->err, 0, sizeof(entrant->err));
 	entrant->call = (struct pf_call){
@@ -221,13 +222,16 @@ static int take_news(struct pf_racer *racer, uint64_t now)
 
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
 		struct entrant *entrant = &racer->entrant[i];
-		bool ready, over;
+		bool connected, ready, over;
 
 		pthread_mutex_lock(&racer->lock);
+		connected = entrant->started && entrant->connected;
 		ready = entrant->started && entrant->ready;
 		over = entrant->started && entrant->over;
 		pthread_mutex_unlock(&racer->lock);
-		if (ready && !over)
+		if (connected)
+			pf_race_connected(&racer->race, i, now);
+		if (ready)
 			pf_race_ready(&racer->race, i);
 		if (!over)
 			continue;

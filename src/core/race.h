@@ -5,9 +5,15 @@
  * A new attempt at each address every 100 ms, or with back-off to 1 s where nobody waits for a page; at
  * most 8 are open.  A SYN that was dropped is sent again after a second and then three (RFC 6298), so that
  * what helps when a network heals is a fresh attempt: while all 8 are open the oldest makes room, once it
- * has had its time.  One says HELLO at a time, since each that the destination hears takes the session
- * from the one before; the next may when that one has been silent for a second.  Pure; time is the
- * caller's.
+ * has had its time.
+ *
+ * Where TCP stands a fresh attempt helps nobody: TLS takes what it takes, and on a host without processor
+ * time eight beside each other would each take eight times as long and none end.  So such an address is
+ * left alone for a second, for twice as long after each handshake that ran out of time, and what is under
+ * way keeps its place unless its address holds two and another one's turn needs it.
+ *
+ * One says HELLO at a time, since each that the destination hears takes the session from the one before;
+ * the next may when that one has been silent for a second.  Pure; time is the caller's.
  */
 #ifndef PF_CORE_RACE_H
 #define PF_CORE_RACE_H
@@ -21,11 +27,14 @@
 #define PF_RACE_BACKOFF_NS UINT64_C(1000000000)
 #define PF_RACE_LIFE_NS UINT64_C(5000000000)   /* of an attempt */
 #define PF_RACE_TIME_NS UINT64_C(1500000000)   /* that it has before another may want its place */
+#define PF_RACE_TLS_NS UINT64_C(1000000000)    /* that it has for TLS before another is begun beside it */
+#define PF_RACE_TLS_MAX_NS UINT64_C(4000000000) /* where it ran out of time again and again */
 #define PF_RACE_SPEECH_NS UINT64_C(1000000000) /* from HELLO to WELCOME, before another may try */
 
 enum pf_race_state {
 	PF_RACE_FREE,
-	PF_RACE_CONNECTING, /* TCP and TLS */
+	PF_RACE_CONNECTING, /* a SYN is under way */
+	PF_RACE_SECURING,   /* TCP stands, TLS does not yet */
 	PF_RACE_READY,	    /* TLS stands: it could say HELLO */
 	PF_RACE_SPEAKING,
 	PF_RACE_LEAVING, /* was told to end */
@@ -34,7 +43,7 @@ enum pf_race_state {
 struct pf_race {
 	uint32_t addresses;
 	bool eager; /* no back-off */
-	uint64_t next_ns[PF_RACE_ADDRESSES], every_ns[PF_RACE_ADDRESSES];
+	uint64_t next_ns[PF_RACE_ADDRESSES], every_ns[PF_RACE_ADDRESSES], tls_ns[PF_RACE_ADDRESSES];
 	struct {
 		enum pf_race_state state;
 		uint32_t address;
@@ -50,7 +59,9 @@ bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, ui
 bool pf_race_evict(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
 /* Who may say HELLO now: SPEAKING from now on. */
 bool pf_race_speaker(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
-/* TLS stands.  Of one that is LEAVING: nothing. */
+/* TCP stands.  Said again, or of one that is LEAVING: nothing. */
+void pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns);
+/* TLS stands.  Likewise. */
 void pf_race_ready(struct pf_race *race, uint32_t slot);
 /* It has ended, however; refused: the address answered, and would say the same again at once. */
 void pf_race_over(struct pf_race *race, uint32_t slot, bool refused, uint64_t now_ns);

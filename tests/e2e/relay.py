@@ -9,8 +9,10 @@ import select
 import socket
 import struct
 import threading
+import time
 
 CHUNK = 65536
+TURN = 0.1  # seconds
 SO_ATTACH_FILTER = 26
 # socket(7): struct sock_fprog with a program of one instruction, BPF_RET | BPF_K: none of the packet is kept.
 DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
@@ -24,6 +26,8 @@ class Relay:
         self.budget = budget  # bytes towards the destination; None: no limit
         self.most = None  # so many connections at a time, and who comes besides is closed; None: no limit
         self.back = True  # bytes pass towards the source
+        self.share = None  # bytes towards the destination in a turn, shared by all connections; None: no limit
+        self.turn = (0.0, {})  # when the next one begins, and what is left of this one by connection
         self.stalled = threading.Event()  # the budget is used up, down to its last byte
         self.pairs = []  # (from the source, to the destination)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -117,14 +121,35 @@ class Relay:
         except OSError:
             here.close()
 
+    def deal(self):
+        """Begins a turn when it is time to, and says how long this one still is."""
+        now = time.monotonic()
+        if self.share is None:
+            self.turn = (0.0, {})
+            return None
+        if now >= self.turn[0]:
+            each = max(1, self.share // max(1, len(self.pairs)))
+            self.turn = (now + TURN, dict.fromkeys(self.pairs, each))
+        return self.turn[0] - now
+
+    def room(self, pair):
+        """So many bytes may pass towards the destination now."""
+        limits = [CHUNK]
+        if self.budget is not None:
+            limits.append(self.budget)
+        if self.share is not None:
+            limits.append(self.turn[1].get(pair, 0))
+        return min(limits)
+
     def forward(self, pair, readable):
         """Passes what came; False when one end is gone.  Blocks while the other end is full."""
         source, destination = pair
         try:
             if source in readable:
-                room = CHUNK if self.budget is None else min(CHUNK, self.budget)
-                data = source.recv(room)
+                data = source.recv(self.room(pair))
                 destination.sendall(data)
+                if pair in self.turn[1]:
+                    self.turn[1][pair] -= len(data)
                 if self.budget is not None:
                     self.budget -= len(data)
                     if self.budget == 0:
@@ -143,12 +168,13 @@ class Relay:
     def run(self):
         while True:
             inputs = [self.wake, self.listener] if self.listener.fileno() >= 0 else [self.wake]
-            for source, destination in self.pairs:
+            left = self.deal()
+            for pair in self.pairs:
                 if self.back:
-                    inputs.append(destination)
-                if self.budget is None or self.budget > 0:
-                    inputs.append(source)
-            readable = select.select(inputs, [], [])[0]
+                    inputs.append(pair[1])
+                if self.room(pair) > 0:
+                    inputs.append(pair[0])
+            readable = select.select(inputs, [], [], left)[0]
             if self.wake in readable:
                 self.wake.recv(1)
                 order, self.order = self.order, None

@@ -127,6 +127,18 @@ def test_links_that_are_of_no_use_have_time_between_them(migration):
     check_ends(migration)
 
 
+def test_handshakes_that_are_slow_do_not_drown_each_other(migration):
+    """Little passes, and all connections share it: eight at once, each evicted by the next, would never end."""
+    migration.start_serving()
+    migration.relay.share = 128
+    migration.relay.snap()
+    migration.relay.release()
+    for agent in (migration.source, migration.destination):
+        check_recovered(agent, 2)
+    migration.relay.share = None
+    check_arrives(migration)
+
+
 def test_links_that_serve_the_guest_are_begun_anew_at_once(migration):
     """The same, but that each has brought the guest a page: to wait before the next would hold it up."""
     migration.start_serving()

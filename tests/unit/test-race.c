@@ -107,6 +107,116 @@ static void who_has_tls_does_not_make_room(void **state)
 	assert_false(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
 }
 
+/* Where TCP stands, and a handshake takes what it takes: eight beside each other would never end. */
+static void where_tcp_stands_the_next_one_begins_a_second_later(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	assert_int_equal(start_until(&race, &ms, 40, &last), 1);
+	pf_race_connected(&race, 0, BEGIN + 40 * MS);
+	pf_race_connected(&race, 0, BEGIN + 90 * MS); /* it was known */
+	assert_int_equal(start_until(&race, &ms, 1030, &last), 0);
+	assert_int_equal(start_until(&race, &ms, 1040, &last), 1);
+	/* A second one whose SYN is lost: that is no news of a handshake. */
+	assert_int_equal(start_until(&race, &ms, 1340, &last), 3);
+}
+
+static void each_handshake_that_runs_out_of_time_doubles_that(void **state)
+{
+	static const uint64_t pause_ms[] = {1000, 2000, 4000, 4000};
+	struct pf_race race;
+	uint64_t now = BEGIN;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, now);
+	for (unsigned i = 0; i < sizeof(pause_ms) / sizeof(pause_ms[0]); i++) {
+		uint32_t slot, address;
+
+		assert_true(pf_race_start(&race, now, &slot, &address));
+		pf_race_connected(&race, slot, now);
+		assert_int_equal(race.next_ns[0], now + pause_ms[i] * MS);
+		now += 5000 * MS;
+		pf_race_over(&race, slot, false, now);
+		assert_true(race.next_ns[0] <= now);
+	}
+}
+
+/* A worker is killed while somebody shakes hands with it: the next one stands ready at once. */
+static void a_connection_that_breaks_is_not_waited_for(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 0, &last);
+	pf_race_connected(&race, 0, BEGIN);
+	pf_race_over(&race, 0, false, BEGIN + 20 * MS);
+	assert_int_equal(start_until(&race, &ms, 110, &last), 0);
+	assert_int_equal(start_until(&race, &ms, 120, &last), 1);
+
+	pf_race_connected(&race, 1, BEGIN + 120 * MS);
+	pf_race_ready(&race, 1);
+	assert_true(pf_race_speaker(&race, BEGIN + 130 * MS, &slot));
+	pf_race_over(&race, 1, false, BEGIN + 140 * MS);
+	assert_int_equal(start_until(&race, &ms, 240, &last), 1);
+}
+
+static void a_handshake_keeps_its_place(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 700, &last);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		pf_race_connected(&race, i, BEGIN + 700 * MS);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 800 * MS), BEGIN + 1700 * MS);
+	assert_false(pf_race_evict(&race, BEGIN + 4000 * MS, &slot));
+	pf_race_ready(&race, 3);
+	assert_int_equal(race.attempt[3].state, PF_RACE_READY);
+}
+
+static void an_address_without_an_attempt_gets_the_place_of_one_that_holds_two(void **state)
+{
+	struct pf_race race;
+	uint32_t slot, address;
+
+	(void)state;
+	pf_race_begin(&race, 2, true, BEGIN);
+	race.next_ns[1] = BEGIN + 3000 * MS;
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		assert_true(pf_race_start(&race, BEGIN + i * 100 * MS, &slot, &address));
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		pf_race_connected(&race, i, BEGIN + 700 * MS);
+	assert_false(pf_race_evict(&race, BEGIN + 1800 * MS, &slot)); /* the first one's turn: it has some */
+	race.next_ns[0] = BEGIN + 4000 * MS;
+	assert_true(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
+	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
+	pf_race_over(&race, slot, false, BEGIN + 3010 * MS);
+	assert_true(pf_race_start(&race, BEGIN + 3010 * MS, &slot, &address));
+	assert_int_equal(address, 1);
+}
+
+/* Nothing is due, and one could be evicted: to ask again at once would be to spin. */
+static void with_all_places_taken_it_sleeps_until_the_next_is_due(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 700, &last);
+	pf_race_connected(&race, 7, BEGIN + 1400 * MS);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 1600 * MS), BEGIN + 2400 * MS);
+}
+
 static void one_speaks_at_a_time_and_the_next_when_it_is_silent(void **state)
 {
 	struct pf_race race;
@@ -154,6 +264,12 @@ int main(void)
 		cmocka_unit_test(the_oldest_makes_room_once_it_has_had_its_time),
 		cmocka_unit_test(with_many_addresses_each_attempt_has_its_time),
 		cmocka_unit_test(who_has_tls_does_not_make_room),
+		cmocka_unit_test(where_tcp_stands_the_next_one_begins_a_second_later),
+		cmocka_unit_test(each_handshake_that_runs_out_of_time_doubles_that),
+		cmocka_unit_test(a_connection_that_breaks_is_not_waited_for),
+		cmocka_unit_test(a_handshake_keeps_its_place),
+		cmocka_unit_test(an_address_without_an_attempt_gets_the_place_of_one_that_holds_two),
+		cmocka_unit_test(with_all_places_taken_it_sleeps_until_the_next_is_due),
 		cmocka_unit_test(one_speaks_at_a_time_and_the_next_when_it_is_silent),
 		cmocka_unit_test(an_address_that_refuses_is_asked_again_after_a_second),
 	};
