@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "memhelp.h"
 #include "memory/guest.h"
 #include "memory/place.h"
@@ -448,21 +449,30 @@ static void start_again_on_tmpfs(void)
 	skip();
 }
 
+/* As often as the kernel asks for, while khugepaged has the page table in hand. */
+static void lose_or_place(uint64_t page)
+{
+	const struct pf_run run = {.first = page, .count = 1};
+	uint64_t deadline = wait_deadline();
+	enum pf_place_result result;
+	struct pf_err err = {0};
+	uint32_t placed;
+	bool lost = true;
+
+	do
+		result = page == LOST ? pf_lose_page(&guest, 0, page, &lost, &err)
+				      : pf_place_run(&guest, &run, NULL, &placed, &err);
+	while (result == PF_PLACE_BUSY && pf_now_ns() < deadline);
+	while (result == PF_PLACE_AGAIN && pf_now_ns() < deadline)
+		result = pf_map_run(&guest, &run, &err);
+	assert_int_equal(result, PF_PLACE_OK);
+	assert_true(lost);
+}
+
 static void lose_one_and_place_the_others(void)
 {
-	struct pf_err err = {0};
-	bool lost;
-
-	for (uint64_t page = 0; page < FILE_PAGES; page++) {
-		const struct pf_run run = {.first = page, .count = 1};
-		uint32_t placed;
-
-		if (page == LOST)
-			assert_int_equal(pf_lose_page(&guest, 0, page, &lost, &err), PF_PLACE_OK);
-		else
-			assert_int_equal(pf_place_run(&guest, &run, NULL, &placed, &err), PF_PLACE_OK);
-	}
-	assert_true(lost);
+	for (uint64_t page = 0; page < FILE_PAGES; page++)
+		lose_or_place(page);
 	break_up(vmm.memfd, 5);
 	break_up(vmm.memfd, LOST + 5);
 }
