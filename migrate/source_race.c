@@ -37,10 +37,11 @@ struct entrant {
 	struct pf_channel *channel;
 	struct pf_msg_welcome welcome;
 	struct pf_err err;
+	bool welcomed; /* WELCOME is good; else err says why not */
+	bool late;     /* its time was over */
 	/* Under the racer's lock: */
 	bool connected, ready; /* TCP stands; TLS stands */
-	bool over;	       /* it has ended */
-	bool welcomed;	       /* and WELCOME is good; else err says why not */
+	bool over;	       /* it has ended, and what is above is the racer's */
 };
 
 struct pf_racer {
@@ -127,6 +128,7 @@ static void *entrant_thread(void *opaque)
 	}
 	pf_term_set(&entrant->term, 0);
 	entrant->welcomed = welcomed;
+	entrant->late = pf_now_ns() >= entrant->call.greet.deadline_ns;
 	say(entrant, &entrant->over);
 	return NULL;
 }
@@ -155,7 +157,8 @@ static void begin_attempt(struct pf_racer *racer, uint32_t slot, uint32_t addres
 	if (entrant->started)
 		return;
 	pf_term_set(&entrant->term, 0);
-	pf_race_over(&racer->race, slot, true, now); /* out of threads: a little later there may be one */
+	/* Out of threads: a little later there may be one. */
+	pf_race_over(&racer->race, slot, PF_RACE_REFUSED, now);
 }
 
 static void join(struct entrant *entrant)
@@ -215,11 +218,40 @@ static bool tell_met(struct pf_racer *racer, struct entrant *entrant)
 	return links;
 }
 
-/* Those that are over; the slot of one whose WELCOME leads to a link, or -1. */
+static void tell_to_leave(struct pf_racer *racer, uint32_t slots)
+{
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if (slots & (1u << i))
+			(void)eventfd_write(racer->entrant[i].leave_fd, 1);
+}
+
+static enum pf_race_end end_of(const struct entrant *entrant)
+{
+	if (entrant->welcomed || entrant->err.class != PF_ERR_UNREACHABLE)
+		return PF_RACE_REFUSED;
+	return entrant->late ? PF_RACE_LATE : PF_RACE_BROKE;
+}
+
+/* It is over; true: its WELCOME leads to a link. */
+static bool take_end(struct pf_racer *racer, uint32_t slot, uint64_t now)
+{
+	struct entrant *entrant = &racer->entrant[slot];
+	bool won = false;
+
+	join(entrant);
+	if (racer->race.attempt[slot].state == PF_RACE_LEAVING)
+		pf_err_set(&entrant->err, PF_ERR_UNREACHABLE, "nobody has answered");
+	if (entrant->welcomed)
+		won = tell_met(racer, entrant);
+	else
+		tell_tried(racer, entrant);
+	pf_race_over(&racer->race, slot, end_of(entrant), now);
+	return won;
+}
+
+/* What the attempts have to say; the slot of one whose WELCOME leads to a link, or -1. */
 static int take_news(struct pf_racer *racer, uint64_t now)
 {
-	int winner = -1;
-
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
 		struct entrant *entrant = &racer->entrant[i];
 		bool connected, ready, over;
@@ -230,24 +262,13 @@ static int take_news(struct pf_racer *racer, uint64_t now)
 		over = entrant->started && entrant->over;
 		pthread_mutex_unlock(&racer->lock);
 		if (connected)
-			pf_race_connected(&racer->race, i, now);
+			tell_to_leave(racer, pf_race_connected(&racer->race, i, now));
 		if (ready)
 			pf_race_ready(&racer->race, i);
-		if (!over)
-			continue;
-		join(entrant);
-		if (racer->race.attempt[i].state == PF_RACE_LEAVING)
-			pf_err_set(&entrant->err, PF_ERR_UNREACHABLE, "nobody has answered");
-		if (!entrant->welcomed)
-			tell_tried(racer, entrant);
-		else if (tell_met(racer, entrant))
-			winner = (int)i;
-		pf_race_over(&racer->race, i,
-			     entrant->welcomed || entrant->err.class != PF_ERR_UNREACHABLE, now);
-		if (winner >= 0)
-			break;
+		if (over && take_end(racer, i, now))
+			return (int)i;
 	}
-	return winner;
+	return -1;
 }
 
 static void make_progress(struct pf_racer *racer, uint64_t now)
@@ -257,7 +278,7 @@ static void make_progress(struct pf_racer *racer, uint64_t now)
 	while (pf_race_start(&racer->race, now, &slot, &address))
 		begin_attempt(racer, slot, address, now);
 	if (pf_race_evict(&racer->race, now, &slot))
-		(void)eventfd_write(racer->entrant[slot].leave_fd, 1);
+		tell_to_leave(racer, 1u << slot);
 	if (pf_race_speaker(&racer->race, now, &slot))
 		(void)eventfd_write(racer->entrant[slot].go_fd, 1);
 }

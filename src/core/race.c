@@ -6,22 +6,28 @@ void pf_race_begin(struct pf_race *race, uint32_t addresses, bool eager, uint64_
 {
 	*race = (struct pf_race){.addresses = addresses, .eager = eager};
 	for (uint32_t i = 0; i < addresses; i++) {
-		race->next_ns[i] = now_ns;
-		race->every_ns[i] = PF_RACE_EVERY_NS;
-		race->tls_ns[i] = PF_RACE_TLS_NS;
+		race->at[i].next_ns = now_ns;
+		race->at[i].every_ns = PF_RACE_EVERY_NS;
+		race->at[i].tls_ns = PF_RACE_TLS_NS;
 	}
 }
 
-static uint32_t earliest(const struct pf_race *race)
+static bool is_open(const struct pf_race *race, uint32_t slot)
 {
-	uint32_t best = 0;
-
-	for (uint32_t i = 1; i < race->addresses; i++)
-		if (race->next_ns[i] < race->next_ns[best])
-			best = i;
-	return best;
+	return race->attempt[slot].state != PF_RACE_FREE &&
+	       race->attempt[slot].state != PF_RACE_LEAVING;
 }
 
+static unsigned open_at(const struct pf_race *race, uint32_t address)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		count += is_open(race, i) && race->attempt[i].address == address;
+	return count;
+}
+
+/* The oldest in that state. */
 static bool find(const struct pf_race *race, enum pf_race_state state, uint32_t *out_slot)
 {
 	bool found = false;
@@ -36,42 +42,60 @@ static bool find(const struct pf_race *race, enum pf_race_state state, uint32_t 
 	return found;
 }
 
+/* Whose turn it is: an address without an attempt comes before all that have one. */
+static bool find_due(const struct pf_race *race, uint64_t now_ns, uint32_t *out_address)
+{
+	bool found = false, best_has = false;
+
+	for (uint32_t i = 0; i < race->addresses; i++) {
+		bool has = open_at(race, i) > 0;
+
+		if (race->at[i].next_ns > now_ns)
+			continue;
+		if (found && (has != best_has
+				      ? has
+				      : race->at[i].next_ns >= race->at[*out_address].next_ns))
+			continue;
+		*out_address = i;
+		best_has = has;
+		found = true;
+	}
+	return found;
+}
+
 bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, uint32_t *out_address)
 {
-	uint32_t address = earliest(race);
+	uint64_t every_ns;
 
-	if (race->next_ns[address] > now_ns || !find(race, PF_RACE_FREE, out_slot))
+	if (!find_due(race, now_ns, out_address) || !find(race, PF_RACE_FREE, out_slot))
 		return false;
 	race->attempt[*out_slot].state = PF_RACE_CONNECTING;
-	race->attempt[*out_slot].address = *out_address = address;
-	race->attempt[*out_slot].since_ns = now_ns;
-	race->next_ns[address] = now_ns + race->every_ns[address];
-	if (!race->eager && race->every_ns[address] * 2 <= PF_RACE_BACKOFF_NS)
-		race->every_ns[address] *= 2;
-	else if (!race->eager)
-		race->every_ns[address] = PF_RACE_BACKOFF_NS;
+	race->attempt[*out_slot].address = *out_address;
+	race->attempt[*out_slot].since_ns = race->at[*out_address].began_ns = now_ns;
+	every_ns = race->at[*out_address].every_ns;
+	race->at[*out_address].next_ns = now_ns + every_ns;
+	if (!race->eager)
+		race->at[*out_address].every_ns = every_ns * 2 <= PF_RACE_BACKOFF_NS
+							  ? every_ns * 2
+							  : PF_RACE_BACKOFF_NS;
 	return true;
 }
 
-static unsigned open_at(const struct pf_race *race, uint32_t address)
-{
-	unsigned count = 0;
-
-	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		count += race->attempt[i].state != PF_RACE_FREE &&
-			 race->attempt[i].address == address;
-	return count;
-}
-
-/* For an address that has none: the oldest whose address has another one. */
-static bool find_one_of_two(const struct pf_race *race, uint32_t *out_slot)
+/* Of an address that has two: a SYN before a handshake, and of those the one with the least done. */
+static bool find_spare(const struct pf_race *race, uint32_t *out_slot)
 {
 	bool found = false;
 
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
-		if (race->attempt[i].state != PF_RACE_SECURING ||
-		    open_at(race, race->attempt[i].address) < 2 ||
-		    (found && race->attempt[i].since_ns >= race->attempt[*out_slot].since_ns))
+		enum pf_race_state state = race->attempt[i].state;
+
+		if ((state != PF_RACE_CONNECTING && state != PF_RACE_SECURING) ||
+		    open_at(race, race->attempt[i].address) < 2)
+			continue;
+		if (found && (state != race->attempt[*out_slot].state
+				      ? state == PF_RACE_SECURING
+				      : race->attempt[i].since_ns <=
+						race->attempt[*out_slot].since_ns))
 			continue;
 		*out_slot = i;
 		found = true;
@@ -79,17 +103,26 @@ static bool find_one_of_two(const struct pf_race *race, uint32_t *out_slot)
 	return found;
 }
 
+/* When somebody can make room for that address, and who; all places are taken. */
+static uint64_t room_ns(const struct pf_race *race, uint32_t address, uint64_t now_ns,
+			uint32_t *out_slot)
+{
+	if (find(race, PF_RACE_LEAVING, out_slot))
+		return now_ns + PF_RACE_EVERY_NS; /* he does; his end is news before that */
+	if (open_at(race, address) == 0 && find_spare(race, out_slot))
+		return now_ns;
+	/* Who has TCP is not a SYN that was lost, and keeps its place. */
+	return find(race, PF_RACE_CONNECTING, out_slot)
+		       ? race->attempt[*out_slot].since_ns + PF_RACE_TIME_NS
+		       : now_ns + PF_RACE_EVERY_NS;
+}
+
 bool pf_race_evict(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot)
 {
-	uint32_t address = earliest(race), ignored;
+	uint32_t address;
 
-	if (race->next_ns[address] > now_ns || find(race, PF_RACE_FREE, &ignored) ||
-	    find(race, PF_RACE_LEAVING, &ignored))
-		return false;
-	/* Who has TCP is not a SYN that was lost, and who has TLS keeps its life. */
-	if ((!find(race, PF_RACE_CONNECTING, out_slot) ||
-	     now_ns - race->attempt[*out_slot].since_ns < PF_RACE_TIME_NS) &&
-	    (open_at(race, address) > 0 || !find_one_of_two(race, out_slot)))
+	if (find(race, PF_RACE_FREE, out_slot) || !find_due(race, now_ns, &address) ||
+	    room_ns(race, address, now_ns, out_slot) > now_ns)
 		return false;
 	race->attempt[*out_slot].state = PF_RACE_LEAVING;
 	return true;
@@ -108,69 +141,72 @@ bool pf_race_speaker(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot)
 	return true;
 }
 
-static void leave_alone(struct pf_race *race, uint32_t address, uint64_t until_ns)
+uint32_t pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns)
 {
-	if (race->next_ns[address] < until_ns)
-		race->next_ns[address] = until_ns;
-}
-
-void pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns)
-{
-	uint32_t address = race->attempt[slot].address;
+	uint32_t address = race->attempt[slot].address, leave = 0;
+	bool beside = false;
 
 	if (race->attempt[slot].state != PF_RACE_CONNECTING)
-		return;
+		return 0;
 	race->attempt[slot].state = PF_RACE_SECURING;
-	leave_alone(race, address, now_ns + race->tls_ns[address]);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		enum pf_race_state *state = &race->attempt[i].state;
+
+		if (i == slot || race->attempt[i].address != address)
+			continue;
+		beside = beside || *state == PF_RACE_SECURING;
+		if (*state == PF_RACE_CONNECTING) {
+			*state = PF_RACE_LEAVING;
+			leave |= 1u << i;
+		}
+	}
+	if (beside && race->at[address].tls_ns < PF_RACE_TLS_MAX_NS)
+		race->at[address].tls_ns *= 2;
+	race->at[address].next_ns = now_ns + race->at[address].tls_ns;
+	return leave;
 }
 
 void pf_race_ready(struct pf_race *race, uint32_t slot)
 {
-	if (race->attempt[slot].state == PF_RACE_CONNECTING ||
-	    race->attempt[slot].state == PF_RACE_SECURING)
-		race->attempt[slot].state = PF_RACE_READY;
+	if (race->attempt[slot].state != PF_RACE_SECURING)
+		return;
+	race->attempt[slot].state = PF_RACE_READY;
+	race->at[race->attempt[slot].address].tls_ns = PF_RACE_TLS_NS;
 }
 
-/* It had TCP: it ran out of time, or its connection broke and there is nothing to wait for. */
-static void lost_connection(struct pf_race *race, uint32_t slot, uint64_t now_ns)
+void pf_race_over(struct pf_race *race, uint32_t slot, enum pf_race_end how, uint64_t now_ns)
 {
 	uint32_t address = race->attempt[slot].address;
-	uint64_t again_ns = now_ns + race->every_ns[address];
-	bool late = now_ns - race->attempt[slot].since_ns >= PF_RACE_LIFE_NS;
+	enum pf_race_state was = race->attempt[slot].state;
+	uint64_t again_ns = race->at[address].began_ns + PF_RACE_EVERY_NS;
 
-	if (late && race->attempt[slot].state == PF_RACE_SECURING &&
-	    race->tls_ns[address] < PF_RACE_TLS_MAX_NS)
-		race->tls_ns[address] *= 2;
-	else if (!late && race->next_ns[address] > again_ns)
-		race->next_ns[address] = again_ns;
-}
-
-void pf_race_over(struct pf_race *race, uint32_t slot, bool refused, uint64_t now_ns)
-{
-	enum pf_race_state state = race->attempt[slot].state;
-
-	if (refused)
-		leave_alone(race, race->attempt[slot].address, now_ns + PF_RACE_BACKOFF_NS);
-	else if (state != PF_RACE_CONNECTING && state != PF_RACE_LEAVING)
-		lost_connection(race, slot, now_ns);
 	race->attempt[slot].state = PF_RACE_FREE;
+	if (how == PF_RACE_REFUSED) {
+		race->at[address].next_ns = now_ns + PF_RACE_BACKOFF_NS;
+		race->at[address].tls_ns = PF_RACE_TLS_NS;
+	} else if (how == PF_RACE_BROKE && was >= PF_RACE_SECURING && was <= PF_RACE_SPEAKING &&
+		   race->at[address].next_ns > again_ns) {
+		race->at[address].next_ns = again_ns;
+	}
 }
 
 uint64_t pf_race_wake_ns(const struct pf_race *race, uint64_t now_ns)
 {
-	uint64_t wake = race->next_ns[earliest(race)], room = now_ns + PF_RACE_EVERY_NS;
+	uint64_t wake = UINT64_MAX;
 	uint32_t slot = 0;
+	bool full = !find(race, PF_RACE_FREE, &slot);
 
-	/* All places taken: until one is wanted back, and can be. */
-	if (!find(race, PF_RACE_FREE, &slot)) {
-		if (find(race, PF_RACE_CONNECTING, &slot))
-			room = race->attempt[slot].since_ns + PF_RACE_TIME_NS;
-		wake = wake > room ? wake : room;
+	for (uint32_t i = 0; i < race->addresses; i++) {
+		uint64_t due = race->at[i].next_ns, room = full ? room_ns(race, i, now_ns, &slot) : 0;
+
+		due = due > room ? due : room;
+		wake = due < wake ? due : wake;
 	}
-	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		if (race->attempt[i].state == PF_RACE_SPEAKING &&
-		    race->attempt[i].spoke_ns + PF_RACE_SPEECH_NS < wake &&
-		    race->attempt[i].spoke_ns + PF_RACE_SPEECH_NS > now_ns)
-			wake = race->attempt[i].spoke_ns + PF_RACE_SPEECH_NS;
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		uint64_t heard = race->attempt[i].spoke_ns + PF_RACE_SPEECH_NS;
+
+		if (race->attempt[i].state == PF_RACE_SPEAKING && heard > now_ns && heard < wake)
+			wake = heard;
+	}
 	return wake;
 }

@@ -7,10 +7,12 @@
  * what helps when a network heals is a fresh attempt: while all 8 are open the oldest makes room, once it
  * has had its time.
  *
- * Where TCP stands a fresh attempt helps nobody: TLS takes what it takes, and on a host without processor
- * time eight beside each other would each take eight times as long and none end.  So such an address is
- * left alone for a second, for twice as long after each handshake that ran out of time, and what is under
- * way keeps its place unless its address holds two and another one's turn needs it.
+ * Where TCP stands a fresh attempt helps little: TLS takes what it takes, and on a host without processor
+ * time eight beside each other would each take eight times as long and none end.  So the others that still
+ * wait for TCP there must leave, and the next is begun after 250 ms, which are doubled, up to 2 s, each time
+ * that another one is still at its TLS then.  It may be begun all the same, for a packet that was lost is
+ * sent again later and later.  A handshake keeps its place, unless its address has two attempts and another
+ * address none.
  *
  * One says HELLO at a time, since each that the destination hears takes the session from the one before;
  * the next may when that one has been silent for a second.  Pure; time is the caller's.
@@ -26,24 +28,34 @@
 #define PF_RACE_EVERY_NS UINT64_C(100000000)
 #define PF_RACE_BACKOFF_NS UINT64_C(1000000000)
 #define PF_RACE_LIFE_NS UINT64_C(5000000000)   /* of an attempt */
-#define PF_RACE_TIME_NS UINT64_C(1500000000)   /* that it has before another may want its place */
-#define PF_RACE_TLS_NS UINT64_C(1000000000)    /* that it has for TLS before another is begun beside it */
-#define PF_RACE_TLS_MAX_NS UINT64_C(4000000000) /* where it ran out of time again and again */
+#define PF_RACE_TIME_NS UINT64_C(1500000000)   /* that it has for TCP before another may want its place */
+#define PF_RACE_TLS_NS UINT64_C(250000000)     /* and for TLS before another is begun beside it */
+#define PF_RACE_TLS_MAX_NS UINT64_C(2000000000)
 #define PF_RACE_SPEECH_NS UINT64_C(1000000000) /* from HELLO to WELCOME, before another may try */
 
 enum pf_race_state {
 	PF_RACE_FREE,
-	PF_RACE_CONNECTING, /* a SYN is under way */
+	PF_RACE_CONNECTING, /* a name is looked up, or a SYN is under way */
 	PF_RACE_SECURING,   /* TCP stands, TLS does not yet */
 	PF_RACE_READY,	    /* TLS stands: it could say HELLO */
 	PF_RACE_SPEAKING,
 	PF_RACE_LEAVING, /* was told to end */
 };
 
+/* How an attempt ended that did not win. */
+enum pf_race_end {
+	PF_RACE_BROKE,	 /* no connection came about, or it is gone */
+	PF_RACE_LATE,	 /* its life is over, or it was told to leave */
+	PF_RACE_REFUSED, /* the address answered, and would say the same again at once */
+};
+
 struct pf_race {
 	uint32_t addresses;
 	bool eager; /* no back-off */
-	uint64_t next_ns[PF_RACE_ADDRESSES], every_ns[PF_RACE_ADDRESSES], tls_ns[PF_RACE_ADDRESSES];
+	struct {
+		uint64_t began_ns, next_ns; /* the latest attempt; not before that another one */
+		uint64_t every_ns, tls_ns;
+	} at[PF_RACE_ADDRESSES];
 	struct {
 		enum pf_race_state state;
 		uint32_t address;
@@ -59,12 +71,12 @@ bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, ui
 bool pf_race_evict(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
 /* Who may say HELLO now: SPEAKING from now on. */
 bool pf_race_speaker(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot);
-/* TCP stands.  Said again, or of one that is LEAVING: nothing. */
-void pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns);
+/* TCP stands.  A bit for each slot that must leave, LEAVING from now on.  Said again, or of one that is
+ * LEAVING: nothing. */
+uint32_t pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns);
 /* TLS stands.  Likewise. */
 void pf_race_ready(struct pf_race *race, uint32_t slot);
-/* It has ended, however; refused: the address answered, and would say the same again at once. */
-void pf_race_over(struct pf_race *race, uint32_t slot, bool refused, uint64_t now_ns);
+void pf_race_over(struct pf_race *race, uint32_t slot, enum pf_race_end how, uint64_t now_ns);
 /* When to ask again at the latest, if nothing ends before. */
 uint64_t pf_race_wake_ns(const struct pf_race *race, uint64_t now_ns);
 

@@ -145,7 +145,7 @@ class Relay:
         """Passes what came; False when one end is gone.  Blocks while the other end is full."""
         source, destination = pair
         try:
-            if source in readable:
+            if source in readable and self.room(pair) > 0:
                 data = source.recv(self.room(pair))
                 destination.sendall(data)
                 if pair in self.turn[1]:

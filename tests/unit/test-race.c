@@ -74,9 +74,11 @@ static void the_oldest_makes_room_once_it_has_had_its_time(void **state)
 	assert_true(pf_race_evict(&race, BEGIN + 1600 * MS, &slot));
 	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
 	assert_false(pf_race_evict(&race, BEGIN + 1600 * MS, &address)); /* one leaves already */
-	pf_race_ready(&race, slot); /* too late */
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 1600 * MS), BEGIN + 1700 * MS); /* and no spinning */
+	assert_int_equal(pf_race_connected(&race, slot, BEGIN + 1605 * MS), 0); /* too late */
+	pf_race_ready(&race, slot);
 	assert_int_equal(race.attempt[slot].state, PF_RACE_LEAVING);
-	pf_race_over(&race, slot, false, BEGIN + 1610 * MS);
+	pf_race_over(&race, slot, PF_RACE_BROKE, BEGIN + 1610 * MS);
 	assert_true(pf_race_start(&race, BEGIN + 1610 * MS, &slot, &address));
 }
 
@@ -93,6 +95,14 @@ static void with_many_addresses_each_attempt_has_its_time(void **state)
 	assert_true(pf_race_evict(&race, BEGIN + 1500 * MS, &slot));
 }
 
+/* As if TLS stood in all of them at once, TCP having come one by one. */
+static void secure(struct pf_race *race, uint32_t slot)
+{
+	race->attempt[slot].state = PF_RACE_SECURING;
+	pf_race_ready(race, slot);
+	assert_int_equal(race->attempt[slot].state, PF_RACE_READY);
+}
+
 static void who_has_tls_does_not_make_room(void **state)
 {
 	struct pf_race race;
@@ -103,49 +113,60 @@ static void who_has_tls_does_not_make_room(void **state)
 	pf_race_begin(&race, 1, true, BEGIN);
 	(void)start_until(&race, &ms, 1400, &last);
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		pf_race_ready(&race, i);
+		secure(&race, i);
 	assert_false(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
 }
 
-/* Where TCP stands, and a handshake takes what it takes: eight beside each other would never end. */
-static void where_tcp_stands_the_next_one_begins_a_second_later(void **state)
+/* A network heals: seven SYNs would be sent again within the next second, and share what the eighth needs. */
+static void where_tcp_stands_all_others_that_wait_for_it_must_leave(void **state)
 {
 	struct pf_race race;
 	uint64_t ms = 0, last;
+	uint32_t leave;
+
+	(void)state;
+	pf_race_begin(&race, 2, true, BEGIN);
+	race.at[1].next_ns = BEGIN + 300 * MS;
+	(void)start_until(&race, &ms, 500, &last);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		assert_int_equal(race.attempt[i].state, PF_RACE_CONNECTING);
+	leave = pf_race_connected(&race, 4, BEGIN + 510 * MS);
+	assert_int_equal(race.attempt[4].state, PF_RACE_SECURING);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		bool must = i != 4 && race.attempt[i].address == race.attempt[4].address;
+
+		assert_int_equal(!!(leave & (1u << i)), must);
+		assert_int_equal(race.attempt[i].state == PF_RACE_LEAVING, must);
+	}
+	assert_int_equal(pf_race_connected(&race, 4, BEGIN + 520 * MS), 0); /* it was known */
+}
+
+/* One alone would hang on a lost packet; each further one slows down those that are under way. */
+static void beside_a_handshake_others_begin_later_and_later(void **state)
+{
+	static const uint64_t begin_ms[] = {0, 250, 750, 1750, 3750, 5750};
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
 
 	(void)state;
 	pf_race_begin(&race, 1, true, BEGIN);
-	assert_int_equal(start_until(&race, &ms, 40, &last), 1);
-	pf_race_connected(&race, 0, BEGIN + 40 * MS);
-	pf_race_connected(&race, 0, BEGIN + 90 * MS); /* it was known */
-	assert_int_equal(start_until(&race, &ms, 1030, &last), 0);
-	assert_int_equal(start_until(&race, &ms, 1040, &last), 1);
-	/* A second one whose SYN is lost: that is no news of a handshake. */
-	assert_int_equal(start_until(&race, &ms, 1340, &last), 3);
-}
-
-static void each_handshake_that_runs_out_of_time_doubles_that(void **state)
-{
-	static const uint64_t pause_ms[] = {1000, 2000, 4000, 4000};
-	struct pf_race race;
-	uint64_t now = BEGIN;
-
-	(void)state;
-	pf_race_begin(&race, 1, true, now);
-	for (unsigned i = 0; i < sizeof(pause_ms) / sizeof(pause_ms[0]); i++) {
-		uint32_t slot, address;
-
-		assert_true(pf_race_start(&race, now, &slot, &address));
-		pf_race_connected(&race, slot, now);
-		assert_int_equal(race.next_ns[0], now + pause_ms[i] * MS);
-		now += 5000 * MS;
-		pf_race_over(&race, slot, false, now);
-		assert_true(race.next_ns[0] <= now);
+	for (unsigned i = 0; i < sizeof(begin_ms) / sizeof(begin_ms[0]); i++) {
+		assert_int_equal(start_until(&race, &ms, begin_ms[i], &last), 1);
+		assert_int_equal(last, begin_ms[i]);
+		for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
+			slot++;
+		assert_int_equal(pf_race_connected(&race, slot, BEGIN + begin_ms[i] * MS), 0);
 	}
+	/* Whose time is over is no reason for another one, and TLS that stands is the end of it. */
+	pf_race_over(&race, 0, PF_RACE_LATE, BEGIN + 5760 * MS);
+	assert_int_equal(race.at[0].next_ns, BEGIN + 7750 * MS);
+	pf_race_ready(&race, slot);
+	assert_int_equal(race.at[0].tls_ns, PF_RACE_TLS_NS);
 }
 
 /* A worker is killed while somebody shakes hands with it: the next one stands ready at once. */
-static void a_connection_that_breaks_is_not_waited_for(void **state)
+static void a_connection_that_breaks_is_made_anew_when_an_attempt_may_be(void **state)
 {
 	struct pf_race race;
 	uint64_t ms = 0, last;
@@ -154,16 +175,34 @@ static void a_connection_that_breaks_is_not_waited_for(void **state)
 	(void)state;
 	pf_race_begin(&race, 1, true, BEGIN);
 	(void)start_until(&race, &ms, 0, &last);
-	pf_race_connected(&race, 0, BEGIN);
-	pf_race_over(&race, 0, false, BEGIN + 20 * MS);
-	assert_int_equal(start_until(&race, &ms, 110, &last), 0);
-	assert_int_equal(start_until(&race, &ms, 120, &last), 1);
+	(void)pf_race_connected(&race, 0, BEGIN + 10 * MS);
+	pf_race_over(&race, 0, PF_RACE_BROKE, BEGIN + 90 * MS);
+	assert_int_equal(start_until(&race, &ms, 90, &last), 0);
+	assert_int_equal(start_until(&race, &ms, 100, &last), 1);
 
-	pf_race_connected(&race, 1, BEGIN + 120 * MS);
-	pf_race_ready(&race, 1);
-	assert_true(pf_race_speaker(&race, BEGIN + 130 * MS, &slot));
-	pf_race_over(&race, 1, false, BEGIN + 140 * MS);
-	assert_int_equal(start_until(&race, &ms, 240, &last), 1);
+	for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
+		slot++;
+	(void)pf_race_connected(&race, slot, BEGIN + 110 * MS);
+	pf_race_ready(&race, slot);
+	assert_true(pf_race_speaker(&race, BEGIN + 210 * MS, &slot));
+	pf_race_over(&race, slot, PF_RACE_BROKE, BEGIN + 220 * MS);
+	assert_int_equal(start_until(&race, &ms, 220, &last), 1);
+}
+
+/* Also where the next attempt would have been later, or earlier. */
+static void who_refuses_in_a_handshake_is_asked_again_after_a_second(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 0, &last);
+	race.at[0].tls_ns = PF_RACE_TLS_MAX_NS;
+	(void)pf_race_connected(&race, 0, BEGIN);
+	pf_race_over(&race, 0, PF_RACE_REFUSED, BEGIN + 20 * MS);
+	assert_int_equal(race.at[0].next_ns, BEGIN + 1020 * MS);
+	assert_int_equal(race.at[0].tls_ns, PF_RACE_TLS_NS);
 }
 
 static void a_handshake_keeps_its_place(void **state)
@@ -176,32 +215,50 @@ static void a_handshake_keeps_its_place(void **state)
 	pf_race_begin(&race, 1, true, BEGIN);
 	(void)start_until(&race, &ms, 700, &last);
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		pf_race_connected(&race, i, BEGIN + 700 * MS);
-	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 800 * MS), BEGIN + 1700 * MS);
+		race.attempt[i].state = PF_RACE_SECURING;
 	assert_false(pf_race_evict(&race, BEGIN + 4000 * MS, &slot));
-	pf_race_ready(&race, 3);
-	assert_int_equal(race.attempt[3].state, PF_RACE_READY);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 4000 * MS), BEGIN + 4100 * MS);
 }
 
-static void an_address_without_an_attempt_gets_the_place_of_one_that_holds_two(void **state)
+/* Three that take TCP and are silent then must not hide one that can be reached meanwhile. */
+static void an_address_without_an_attempt_comes_first(void **state)
 {
 	struct pf_race race;
 	uint32_t slot, address;
 
 	(void)state;
-	pf_race_begin(&race, 2, true, BEGIN);
-	race.next_ns[1] = BEGIN + 3000 * MS;
-	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		assert_true(pf_race_start(&race, BEGIN + i * 100 * MS, &slot, &address));
-	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
-		pf_race_connected(&race, i, BEGIN + 700 * MS);
-	assert_false(pf_race_evict(&race, BEGIN + 1800 * MS, &slot)); /* the first one's turn: it has some */
-	race.next_ns[0] = BEGIN + 4000 * MS;
-	assert_true(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
-	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
-	pf_race_over(&race, slot, false, BEGIN + 3010 * MS);
-	assert_true(pf_race_start(&race, BEGIN + 3010 * MS, &slot, &address));
-	assert_int_equal(address, 1);
+	pf_race_begin(&race, 4, true, BEGIN);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		race.attempt[i].state = PF_RACE_SECURING;
+		race.attempt[i].address = i % 3;
+		race.attempt[i].since_ns = BEGIN + i * 100 * MS;
+	}
+	race.at[3].next_ns = BEGIN + 2100 * MS; /* the others have long been due */
+	assert_false(pf_race_evict(&race, BEGIN + 2000 * MS, &slot));
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 2000 * MS), BEGIN + 2100 * MS);
+	assert_true(pf_race_evict(&race, BEGIN + 2100 * MS, &slot));
+	assert_int_equal(slot, 7); /* the one that has done least */
+	pf_race_over(&race, slot, PF_RACE_LATE, BEGIN + 2110 * MS);
+	assert_true(pf_race_start(&race, BEGIN + 2110 * MS, &slot, &address));
+	assert_int_equal(address, 3);
+	/* And there is no place for anybody who has one. */
+	assert_false(pf_race_evict(&race, BEGIN + 2120 * MS, &slot));
+}
+
+static void a_syn_goes_before_a_handshake_of_the_same_address(void **state)
+{
+	struct pf_race race;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 8, true, BEGIN);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		race.attempt[i].state = i == 2 ? PF_RACE_CONNECTING : PF_RACE_SECURING;
+		race.attempt[i].address = i == 7 ? 2 : i;
+		race.attempt[i].since_ns = BEGIN + i * 100 * MS;
+	}
+	assert_true(pf_race_evict(&race, BEGIN + 800 * MS, &slot));
+	assert_int_equal(slot, 2);
 }
 
 /* Nothing is due, and one could be evicted: to ask again at once would be to spin. */
@@ -213,7 +270,7 @@ static void with_all_places_taken_it_sleeps_until_the_next_is_due(void **state)
 	(void)state;
 	pf_race_begin(&race, 1, true, BEGIN);
 	(void)start_until(&race, &ms, 700, &last);
-	pf_race_connected(&race, 7, BEGIN + 1400 * MS);
+	race.at[0].next_ns = BEGIN + 2400 * MS;
 	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 1600 * MS), BEGIN + 2400 * MS);
 }
 
@@ -227,16 +284,16 @@ static void one_speaks_at_a_time_and_the_next_when_it_is_silent(void **state)
 	pf_race_begin(&race, 1, true, BEGIN);
 	(void)start_until(&race, &ms, 200, &last);
 	assert_false(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
-	pf_race_ready(&race, 1);
-	pf_race_ready(&race, 2);
+	secure(&race, 1);
+	secure(&race, 2);
 	assert_true(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
 	assert_int_equal(race.attempt[first].since_ns, BEGIN + 100 * MS);
 	assert_false(pf_race_speaker(&race, BEGIN + 1390 * MS, &second));
 	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 290 * MS), BEGIN + 300 * MS);
 	assert_true(pf_race_speaker(&race, BEGIN + 1400 * MS, &second));
 	assert_int_not_equal(first, second);
-	pf_race_over(&race, second, false, BEGIN + 1410 * MS);
-	pf_race_ready(&race, 0);
+	pf_race_over(&race, second, PF_RACE_BROKE, BEGIN + 1410 * MS);
+	secure(&race, 0);
 	assert_true(pf_race_speaker(&race, BEGIN + 1410 * MS, &second)); /* the first one's time is over too */
 }
 
@@ -248,12 +305,12 @@ static void an_address_that_refuses_is_asked_again_after_a_second(void **state)
 	(void)state;
 	pf_race_begin(&race, 2, true, BEGIN);
 	assert_int_equal(start_until(&race, &ms, 0, &last), 2);
-	pf_race_over(&race, 0, true, BEGIN + 10 * MS);
-	pf_race_over(&race, 1, false, BEGIN + 10 * MS);
+	pf_race_over(&race, 0, PF_RACE_REFUSED, BEGIN + 10 * MS);
+	pf_race_over(&race, 1, PF_RACE_BROKE, BEGIN + 10 * MS);
 	assert_int_equal(start_until(&race, &ms, 600, &last), 6); /* the other one's */
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
 		assert_true(race.attempt[i].state == PF_RACE_FREE || race.attempt[i].address == 1);
-	assert_int_equal(race.next_ns[0], BEGIN + 1010 * MS);
+	assert_int_equal(race.at[0].next_ns, BEGIN + 1010 * MS);
 }
 
 int main(void)
@@ -264,11 +321,13 @@ int main(void)
 		cmocka_unit_test(the_oldest_makes_room_once_it_has_had_its_time),
 		cmocka_unit_test(with_many_addresses_each_attempt_has_its_time),
 		cmocka_unit_test(who_has_tls_does_not_make_room),
-		cmocka_unit_test(where_tcp_stands_the_next_one_begins_a_second_later),
-		cmocka_unit_test(each_handshake_that_runs_out_of_time_doubles_that),
-		cmocka_unit_test(a_connection_that_breaks_is_not_waited_for),
+		cmocka_unit_test(where_tcp_stands_all_others_that_wait_for_it_must_leave),
+		cmocka_unit_test(beside_a_handshake_others_begin_later_and_later),
+		cmocka_unit_test(a_connection_that_breaks_is_made_anew_when_an_attempt_may_be),
+		cmocka_unit_test(who_refuses_in_a_handshake_is_asked_again_after_a_second),
 		cmocka_unit_test(a_handshake_keeps_its_place),
-		cmocka_unit_test(an_address_without_an_attempt_gets_the_place_of_one_that_holds_two),
+		cmocka_unit_test(an_address_without_an_attempt_comes_first),
+		cmocka_unit_test(a_syn_goes_before_a_handshake_of_the_same_address),
 		cmocka_unit_test(with_all_places_taken_it_sleeps_until_the_next_is_due),
 		cmocka_unit_test(one_speaks_at_a_time_and_the_next_when_it_is_silent),
 		cmocka_unit_test(an_address_that_refuses_is_asked_again_after_a_second),
