@@ -73,6 +73,16 @@ static bool tcp_connected(int fd)
 	       (peer.ss_family == AF_INET || peer.ss_family == AF_INET6);
 }
 
+/* shutdown(2) leaves what has come already, which is as lost as the rest when a link is cut. */
+static void cut_one(int fd)
+{
+	char lost[4096];
+
+	(void)shutdown(fd, SHUT_RDWR);
+	while (recv(fd, lost, sizeof(lost), MSG_DONTWAIT) > 0)
+		;
+}
+
 /* opendir(3) allocates; this may be anywhere. */
 static void cut_here(void)
 {
@@ -88,7 +98,7 @@ static void cut_here(void)
 
 			at += entry->d_reclen;
 			if (end > entry->d_name && tcp_connected(fd))
-				(void)shutdown(fd, SHUT_RDWR);
+				cut_one(fd);
 		}
 	}
 }
