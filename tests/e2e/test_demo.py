@@ -214,7 +214,7 @@ def test_a_cut_and_two_dead_workers_change_no_byte(outage):
     outage.wait_said(rb"source +active")
     outage.look_at_children()
     source = outage.children[outage.pid_of("--connect")]
-    assert source[source.index("--max-bandwidth") + 1] == str(MEMORY // 8)
+    assert source[source.index("--max-bandwidth") + 1] == str(MEMORY // 128)
     status, lines = outage.wait()
     assert status == 0, outage.said
     names = [line.split(":")[0] for line in lines]
