@@ -243,54 +243,14 @@ void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *o
 	pf_agent_emit(agent, "OUTCOME", outcome_object(agent, final));
 }
 
-static int on_outage_deadline(sd_event_source *source, uint64_t usec, void *opaque)
+int pf_agent_keep(struct pf_agent *agent, const char *name, const json_t *object,
+		  struct pf_err *err)
 {
-	struct pf_agent *agent = opaque;
+	pf_auto_free char *text = json_dumps(object, JSON_COMPACT);
 
-	(void)source, (void)usec;
-	pf_agent_emit(agent, "OUTAGE_DEADLINE",
-		      json_pack("{s:I}", "blocked-ms",
-				(json_int_t)((pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS)));
-	return 0;
-}
-
-static void watch_outage(struct pf_agent *agent)
-{
-	uint64_t limit_us = agent->outage_deadline_ms * 1000;
-
-	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
-	if (limit_us && sd_event_add_time(agent->loop, &agent->outage_timer, CLOCK_MONOTONIC,
-					  agent->outage_ns / PF_NS_PER_US + limit_us, 0,
-					  on_outage_deadline, agent) < 0)
-		fprintf(stderr, "pageferry %s: no timer for --outage-deadline\n",
-			pf_agent_role(agent));
-}
-
-void pf_agent_set_outage_deadline(struct pf_agent *agent, uint64_t ms)
-{
-	agent->outage_deadline_ms = ms;
-	if (agent->outage_ns > 0 && agent->machine->phase[agent->state] == PF_PHASE_PAUSED)
-		watch_outage(agent);
-}
-
-void pf_agent_lost_link(struct pf_agent *agent)
-{
-	if (agent->outage_ns == 0)
-		agent->outage_ns = pf_now_ns();
-}
-
-void pf_agent_recovered(struct pf_agent *agent)
-{
-	uint64_t ms = (pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS;
-
-	if (agent->outage_ns == 0)
-		return;
-	agent->outage_ns = 0;
-	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
-	if (agent->outcome && strcmp(agent->outcome, "paused") == 0)
-		pf_agent_outcome(agent, NULL, "destination", false);
-	pf_agent_emit(agent, "RECOVERED",
-		      json_pack("{s:i, s:I}", "epoch", (int)agent->epoch, "ms", (json_int_t)ms));
+	if (!text)
+		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory for %s", name);
+	return pf_statedir_write(&agent->dir, name, text, strlen(text), err);
 }
 
 void pf_agent_conflict(struct pf_agent *agent, const char *peer_record, const char *what)
@@ -298,20 +258,6 @@ void pf_agent_conflict(struct pf_agent *agent, const char *peer_record, const ch
 	pf_agent_emit(agent, "RECORD_CONFLICT",
 		      json_pack("{s:s, s:s?, s:s}", "record", pf_record_name(agent->record),
 				"peer-record", peer_record, "reason", what));
-}
-
-void pf_agent_outage(struct pf_agent *agent, json_t *vcpus)
-{
-	struct timespec now;
-
-	pf_agent_lost_link(agent);
-	clock_gettime(CLOCK_REALTIME, &now);
-	pf_agent_emit(agent, "OUTAGE",
-		      json_pack("{s:o, s:{s:I, s:I}, s:s}", "vcpus", vcpus, "since", "seconds",
-				(json_int_t)now.tv_sec, "microseconds",
-				(json_int_t)(now.tv_nsec / 1000), "reason", agent->why.text));
-	pf_agent_outcome(agent, "paused", "destination", false);
-	watch_outage(agent);
 }
 
 /* Its VMM has heard all that it was told, or is gone. */

@@ -66,7 +66,8 @@ struct pf_agent {
 	sd_event_source *progress_timer, *outage_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */
-	uint64_t outage_ns;	     /* when the connection was lost */
+	uint64_t outage_ns, outage_real_us; /* migrate/outage.h: when the connection was lost; 0: it stands */
+	uint32_t outage_epoch;		    /* and of which epoch that is kept */
 	uint64_t outage_deadline_ms; /* parameter; 0: never */
 	_Atomic uint64_t link_timeout_ns; /* parameter, for the urgent thread's struct pf_pulse */
 	uint64_t spin_ns; /* parameter: how long the urgent thread looks before it sleeps */
@@ -129,15 +130,9 @@ void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_er
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);
 /* The guest's owner changed, or the outcome is known: OUTCOME and outcome.json. */
 void pf_agent_outcome(struct pf_agent *agent, const char *outcome, const char *owner, bool final);
-/* The link is lost, at this moment, if it was not before. */
-void pf_agent_lost_link(struct pf_agent *agent);
-/* The same after RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and
- * OUTAGE_DEADLINE once --outage-deadline has passed.  vcpus: who is blocked; taken over. */
-void pf_agent_outage(struct pf_agent *agent, json_t *vcpus);
-/* The parameter; in an outage too, which may be over it already. */
-void pf_agent_set_outage_deadline(struct pf_agent *agent, uint64_t ms);
-/* The session was taken up again: RECOVERED, if its loss mattered to anybody. */
-void pf_agent_recovered(struct pf_agent *agent);
+/* File `name` of the state directory, for the process that is started next. */
+PF_MUST_USE int pf_agent_keep(struct pf_agent *agent, const char *name, const json_t *object,
+			      struct pf_err *err);
 /* RECORD_CONFLICT: the other side's record is not one that can stand beside ours. */
 void pf_agent_conflict(struct pf_agent *agent, const char *peer_record, const char *what);
 /* Ends the loop with this exit code, after the final OUTCOME. */

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "migrate/orders.h"
+#include "migrate/outage.h"
 #include "migrate/report.h"
 #include "migrate/status.h"
 
@@ -149,7 +150,7 @@ static int set_one(struct pf_agent *agent, const char *name, const json_t *value
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
 		return pf_err_set(err, PF_ERR_USAGE, "'outage-deadline' must be milliseconds");
 	if (apply)
-		pf_agent_set_outage_deadline(agent, (uint64_t)json_integer_value(value));
+		pf_outage_set_deadline(agent, (uint64_t)json_integer_value(value));
 	return 0;
 }
 
@@ -166,29 +167,25 @@ static int set_all(struct pf_agent *agent, const json_t *values, struct pf_err *
 	return 0;
 }
 
-/* For the next process: what it would take from the command line is not what holds. */
-static void keep_parameters(struct pf_agent *agent, const json_t *values)
+/* It holds, and is not undone for want of room on a disk; who has ordered it must know how long it holds. */
+static json_t *not_kept(const struct pf_err *why)
 {
-	pf_auto_free char *text = NULL;
-	struct pf_err err;
-
-	if (!agent->parameters)
-		agent->parameters = json_object();
-	json_object_update(agent->parameters, (json_t *)(uintptr_t)values);
-	text = json_dumps(agent->parameters, JSON_COMPACT);
-	if (!text)
-		pf_err_set(&err, PF_ERR_SYSTEM, "out of memory for the parameters");
-	else if (pf_statedir_write(&agent->dir, PARAMETERS_FILE, text, strlen(text), &err) == 0)
-		return;
-	pf_report(pf_agent_role(agent), &err);
+	return json_pack("{s:s}", "not-kept", why->text);
 }
 
 static int set_parameters(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
-	(void)out;
-	if (set_all(opaque, args, err))
+	struct pf_agent *agent = opaque;
+	struct pf_err why;
+
+	if (set_all(agent, args, err))
 		return -1;
-	keep_parameters(opaque, args);
+	if (!agent->parameters)
+		agent->parameters = json_object();
+	json_object_update(agent->parameters, (json_t *)(uintptr_t)args);
+	/* For the next process: what it would take from the command line is not what holds. */
+	if (pf_agent_keep(agent, PARAMETERS_FILE, agent->parameters, &why))
+		*out = not_kept(&why);
 	return 0;
 }
 
@@ -226,15 +223,17 @@ static bool runs_there(const struct pf_agent *agent)
 static int pause_session(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
 {
 	struct pf_agent *agent = opaque;
+	struct pf_err why;
 
-	(void)args, (void)out;
+	(void)args;
 	if (!runs_there(agent))
 		return pf_err_set(err, PF_ERR_STATE, "not possible now (%s): the guest does not run at the "
 				  "destination",
 				  pf_phase_name(agent->machine->phase[agent->state]));
 	if (agent->ops->pause(agent->engine, err))
 		return -1;
-	pf_orders_keep(agent, true, NULL);
+	if (pf_orders_keep(agent, true, NULL, &why))
+		*out = not_kept(&why);
 	return 0;
 }
 
@@ -242,11 +241,12 @@ static int recover(void *opaque, const json_t *args, json_t **out, struct pf_err
 {
 	const json_t *connect = json_object_get(args, "connect");
 	struct pf_agent *agent = opaque;
+	struct pf_err why;
 
-	(void)out;
 	if (agent->ops->recover(agent->engine, connect, err))
 		return -1;
-	pf_orders_keep(agent, false, connect);
+	if (pf_orders_keep(agent, false, connect, &why))
+		*out = not_kept(&why);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "core/switchover.h"
 #include "migrate/destination_exits.h"
+#include "migrate/outage.h"
 #include "migrate/report.h"
 
 /* Before the source may send a page: what a thread needs for it is not made on the page's way. */
@@ -144,7 +145,7 @@ static void act_refused(struct destination *destination)
 
 static void act_outage(struct destination *destination)
 {
-	pf_agent_outage(&destination->agent, pf_destination_blocked(destination));
+	pf_outage_tell(&destination->agent, pf_destination_blocked(destination));
 }
 
 /* The urgent thread asks already; that the guest runs, the source may not have heard. */

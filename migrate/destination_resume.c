@@ -8,6 +8,7 @@
  * connection when it takes the new one, which is before WELCOME leaves this host, so before bulk 1 can ask.)
  */
 #include "migrate/destination_engine.h"
+#include "migrate/outage.h"
 
 #include "base/cleanup.h"
 #include "core/switchover.h"
@@ -114,7 +115,7 @@ static void meet(struct destination *destination, struct pf_greeting *greeting)
 	if (event < agent->machine->events)
 		pf_agent_note(agent, event);
 	if (destination->urgent_up)
-		pf_agent_recovered(agent);
+		pf_outage_end(agent);
 }
 
 void pf_resume_hello(struct destination *destination, struct pf_greeting *greeting)

@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include "migrate/destination_engine.h"
+#include "migrate/outage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	drop_links(destination);
 	pf_paths_part(destination->agent.paths);
 	if (destination->agent.record == PF_RECORD_READY || destination->agent.record == PF_RECORD_RUN)
-		pf_agent_lost_link(&destination->agent);
+		pf_outage_begin(&destination->agent);
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);

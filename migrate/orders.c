@@ -2,9 +2,6 @@
 /* migrate/orders.c - see migrate/orders.h. */
 #include "migrate/orders.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "migrate/report.h"
 
@@ -24,11 +21,8 @@ static json_t *command_line(const struct pf_agent *agent)
 	return all;
 }
 
-void pf_orders_keep(struct pf_agent *agent, bool held, const json_t *connect)
+int pf_orders_keep(struct pf_agent *agent, bool held, const json_t *connect, struct pf_err *err)
 {
-	pf_auto_free char *text = NULL;
-	struct pf_err err;
-
 	if (!agent->orders)
 		agent->orders = json_object();
 	json_object_set_new(agent->orders, "held", json_boolean(held));
@@ -36,12 +30,7 @@ void pf_orders_keep(struct pf_agent *agent, bool held, const json_t *connect)
 		json_object_set_new(agent->orders, "connect", json_deep_copy(connect));
 		json_object_set_new(agent->orders, "instead-of", command_line(agent));
 	}
-	text = json_dumps(agent->orders, JSON_COMPACT);
-	if (!text)
-		pf_err_set(&err, PF_ERR_SYSTEM, "out of memory for what was ordered");
-	else if (pf_statedir_write(&agent->dir, ORDERS_FILE, text, strlen(text), &err) == 0)
-		return;
-	pf_report(pf_agent_role(agent), &err);
+	return pf_agent_keep(agent, ORDERS_FILE, agent->orders, err);
 }
 
 /* NULL: there are none, or they stood for other addresses than this process was given. */

@@ -10,8 +10,9 @@
 
 #include "migrate/agent.h"
 
-/* connect: the new addresses; NULL: those from before.  A failure costs the next process the order, and is reported. */
-void pf_orders_keep(struct pf_agent *agent, bool held, const json_t *connect);
+/* connect: the new addresses; NULL: those from before.  A failure costs the next process the order. */
+PF_MUST_USE int pf_orders_keep(struct pf_agent *agent, bool held, const json_t *connect,
+			       struct pf_err *err);
 /* Before the start action, which connects.  A damaged file is reported, and no order. */
 void pf_orders_restore(struct pf_agent *agent);
 

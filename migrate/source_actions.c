@@ -5,6 +5,7 @@
  * Main thread; none blocks.  What the source says about the guest is its record's word: nothing here
  * resumes the guest but CONTINUE_SOURCE in KEPT, or in NONE after giving the attempt up.
  */
+#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include "base/clock.h"
@@ -163,7 +164,7 @@ static void act_withdraw(struct source *source)
 /* Who is blocked there the destination knows. */
 static void act_outage(struct source *source)
 {
-	pf_agent_outage(&source->agent, json_array());
+	pf_outage_tell(&source->agent, json_array());
 	pf_source_race(source);
 }
 
@@ -206,7 +207,7 @@ static void act_gone_cut(struct source *source)
 
 static void act_doubt(struct source *source)
 {
-	pf_agent_lost_link(&source->agent);
+	pf_outage_begin(&source->agent);
 	pf_source_race(source);
 	if (!tell_once(source, PF_SA_DOUBT))
 		return;

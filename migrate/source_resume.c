@@ -6,6 +6,7 @@
  * requests as soon as it stands; push waits for the bulk connections and for what the destination says it
  * has.  A connection that is suspected stays, and a race runs beside it: the first WELCOME takes its place.
  */
+#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include <stdio.h>
@@ -215,7 +216,7 @@ static void meet(struct source *source, struct pf_met *met)
 	source->peer_record = met->proven ? met->welcome.record : PF_RECORD_NONE;
 	pf_agent_note(agent, agent->machine->meeting_event[meeting]);
 	if (source->link_up)
-		pf_agent_recovered(agent);
+		pf_outage_end(agent);
 }
 
 static void on_bulk(struct source *source, struct pf_met_bulk *bulk)

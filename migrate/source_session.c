@@ -5,6 +5,7 @@
  * Main thread; never blocks but for joining threads that were told to end.  A session is one urgent and
  * N bulk threads of one epoch; they end together.
  */
+#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include <stdio.h>
@@ -210,7 +211,7 @@ void pf_source_drop_link(struct source *source, const struct pf_err *err)
 	pf_source_part(source, false);
 	judge_link(source);
 	pf_paths_part(source->agent.paths);
-	pf_agent_lost_link(&source->agent);
+	pf_outage_begin(&source->agent);
 	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)

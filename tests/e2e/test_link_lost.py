@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""test_link_lost.py - an agent dies: before the offer nothing is lost, after the commit all is kept.
+"""test_link_lost.py - an agent dies or the link goes: before the offer nothing is lost, after the commit all is kept.
 
-Before the offer the source connects again.  From OFFERED on that is not built yet: a lost connection
-ends in postcopy-paused or in-doubt, with its event, and the process stays.
+Who ends, with what code and outcome, and what is said; how it goes on is in test_outage.py and test_keeper.py.
 """
+import time
 
 import pytest
 
@@ -88,6 +88,29 @@ def test_outage_deadline_that_is_set_in_an_outage_counts_from_its_beginning(migr
     for limit in (100, 300):
         source.command("set-parameters", {"outage-deadline": limit})
         assert limit <= source.wait_event("OUTAGE_DEADLINE")["data"]["blocked-ms"] < 10000
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_an_outage_is_no_shorter_because_a_worker_dies_in_it(migration, side):
+    """Since when, how long it is, and the deadline are the guest's, and not of the process that tells it."""
+    migration.start_serving()
+    migration.relay.shut()
+    agent = getattr(migration, side)
+    since = agent.control.wait_event("OUTAGE")["data"]["since"]
+    agent.kill_worker()
+    assert agent.control.wait_event("OUTAGE")["data"]["since"] == since
+    passed = time.time() - since["seconds"] - since["microseconds"] / 1e6
+    agent.control.command("set-parameters", {"outage-deadline": 1})
+    assert agent.control.wait_event("OUTAGE_DEADLINE")["data"]["blocked-ms"] >= int(passed * 1000)
+    migration.relay.open()
+    migration.relay.release()
+    assert agent.control.wait_event("RECOVERED")["data"]["ms"] >= int(passed * 1000)
+    # Another outage is another one.
+    agent.kill_worker()
+    assert agent.control.wait_event("OUTAGE")["data"]["since"] != since
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
 def start_with_second_address(migration):

@@ -309,6 +309,26 @@ def test_a_state_directory_that_fills_up_under_way_ends_nothing(migration, small
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
 
 
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_an_order_that_a_full_state_directory_does_not_keep_holds_and_says_so(migration, small, side):
+    """The guest's way does not depend on room on a disk; who ordered it knows how long it holds."""
+    migration.start("64M", 1, budget=8 << 20, **{side: {"state_dir": small}})
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    fill(small)
+    control = getattr(migration, side).control
+    for command, arguments in (("set-parameters", {"spin-us": 0}), ("pause", None)):
+        assert "No space left on device" in control.command(command, arguments)["not-kept"]
+    control.wait_state("postcopy-paused")
+    assert "No space left on device" in control.command("recover")["not-kept"]
+    (small / "filler").unlink()
+    migration.relay.release()
+    assert control.command("set-parameters", {"spin-us": 0}) == {}
+    migration.destination_guest.wait_word("complete")
+    assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
+    assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
 # ---- a VMM that does not answer
 
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate/outage.h - since when there has been no connection, and who is told: OUTAGE, OUTAGE_DEADLINE, RECOVERED.
+ *
+ * Since when survives the process, in file `outage` of the state directory: who waits for a page waits no less long
+ * because a worker has died meanwhile.  It is of one epoch, and says nothing about a later one.  Main thread; file
+ * system I/O.
+ */
+#ifndef PF_MIGRATE_OUTAGE_H
+#define PF_MIGRATE_OUTAGE_H
+
+#include "migrate/agent.h"
+
+/* The link is lost, at this moment, if it was not before. */
+void pf_outage_begin(struct pf_agent *agent);
+/* The same after RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and
+ * OUTAGE_DEADLINE once --outage-deadline has passed.  vcpus: who is blocked; taken over. */
+void pf_outage_tell(struct pf_agent *agent, json_t *vcpus);
+/* The parameter; in an outage too, which may be over it already. */
+void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms);
+/* The session was taken up again: RECOVERED, if its loss mattered to anybody. */
+void pf_outage_end(struct pf_agent *agent);
+
+#endif
