@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "net/connect.h"
 #include "net/names.h"
 #include "net/wait.h"
 
@@ -112,64 +113,6 @@ int pf_tcp_listen(const struct pf_endpoint *endpoint, int *out_fd,
 	return -1;
 }
 
-/*
- * A connect to a port from which the kernel also picks ephemeral ports can meet itself when nobody
- * listens there (TCP simultaneous open, RFC 9293 section 3.5); who tries again for ever will hit
- * it.
- */
-static bool is_self_connected(int fd)
-{
-	struct sockaddr_storage mine = {0}, theirs = {0};
-	socklen_t mine_length = sizeof(mine), theirs_length = sizeof(theirs);
-
-	return getsockname(fd, (struct sockaddr *)&mine, &mine_length) == 0 &&
-	       getpeername(fd, (struct sockaddr *)&theirs, &theirs_length) == 0 &&
-	       mine_length == theirs_length && memcmp(&mine, &theirs, mine_length) == 0;
-}
-
-/* 0 or an errno: ETIMEDOUT at the deadline, ECANCELED once cancel_fd is readable. */
-static int finish_connect(int fd, uint64_t deadline_ns, int cancel_fd)
-{
-	int failure = pf_wait_fd(fd, POLLOUT, deadline_ns, cancel_fd);
-	int result = 0;
-	socklen_t length = sizeof(result);
-
-	if (failure)
-		return failure;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &length) != 0)
-		return errno;
-	if (result == 0 && is_self_connected(fd))
-		return ECONNREFUSED;
-	return result;
-}
-
-static int connect_to(const struct sockaddr_storage *at, uint64_t deadline_ns, int cancel_fd, int *out_fd)
-{
-	socklen_t length = at->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-						       sizeof(struct sockaddr_in);
-	pf_auto_fd int fd = -1;
-	int failure = 0;
-
-	fd = socket(at->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return errno;
-	if (connect(fd, (const struct sockaddr *)at, length) != 0 && errno != EINPROGRESS && errno != EINTR)
-		return errno;
-	failure = finish_connect(fd, deadline_ns, cancel_fd);
-	if (failure)
-		return failure;
-	*out_fd = pf_steal_fd(&fd);
-	return 0;
-}
-
-/* An address that swallows packets must leave time for those behind it. */
-static uint64_t fair_deadline(uint64_t deadline_ns, uint32_t left)
-{
-	uint64_t now = pf_now_ns();
-
-	return deadline_ns <= now ? deadline_ns : now + (deadline_ns - now) / left;
-}
-
 static int unreachable(struct pf_err *err, const char *text, const struct sockaddr_storage *tried, int failure)
 {
 	char number[PF_ENDPOINT_TEXT_MAX];
@@ -194,21 +137,15 @@ int pf_tcp_connect(const struct pf_endpoint *endpoint, uint64_t deadline_ns, int
 		   int *out_fd, struct pf_err *err)
 {
 	char text[PF_ENDPOINT_TEXT_MAX];
-	int failure = EHOSTUNREACH;
 	struct pf_addresses found;
-	uint32_t tried = 0;
+	uint32_t which = 0;
+	int failure;
 
 	pf_endpoint_print(endpoint, text);
 	if (pf_names_find(endpoint, deadline_ns, cancel_fd, &found, err))
 		return pf_err_prefix(err, "connecting to %s", text);
-	while (tried < found.count && failure != ECANCELED) {
-		uint64_t until = fair_deadline(deadline_ns, found.count - tried);
-
-		failure = connect_to(&found.address[tried++], until, cancel_fd, out_fd);
-		if (failure == 0)
-			return 0;
-	}
-	return unreachable(err, text, &found.address[tried - 1], failure);
+	failure = pf_connect_first(&found, deadline_ns, cancel_fd, out_fd, &which);
+	return failure ? unreachable(err, text, &found.address[which], failure) : 0;
 }
 
 int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storage *out_peer)

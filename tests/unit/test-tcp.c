@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "net/connect.h"
 #include "net/tcp.h"
 #include "net/wait.h"
 
@@ -222,6 +223,46 @@ static void a_silent_address_ends_at_the_deadline(void **state)
 	close(listener);
 }
 
+static struct sockaddr_storage number(const struct pf_endpoint *endpoint)
+{
+	struct sockaddr_storage at;
+	struct pf_err err;
+	uint32_t count;
+
+	assert_int_equal(pf_tcp_resolve(endpoint, &at, 1, &count, &err), 0);
+	return at;
+}
+
+/* A name with two numbers, of which the first swallows packets; who waited for its end, in one of many attempts that
+ * are given up after 1.5 s, never came to the second. */
+static void the_next_number_of_a_name_does_not_wait_for_the_first_ones_end(void **state)
+{
+	struct pf_endpoint silent, other;
+	int filler, fd, listener = fill_queue(&silent, &filler), there = listen_at("127.0.0.1", &other);
+	struct pf_addresses both = {2, {number(&silent), number(&other)}};
+	uint64_t start = pf_now_ns();
+	uint32_t which;
+
+	(void)state;
+	assert_int_equal(pf_connect_first(&both, start + PATIENCE_NS, -1, &fd, &which), 0);
+	assert_true(pf_now_ns() - start >= 250 * PF_NS_PER_MS);
+	assert_true(pf_now_ns() - start < 1500 * PF_NS_PER_MS);
+	close(fd);
+	close(there);
+	/* One that refuses is passed at once, and the silent one is waited for until the end. */
+	both.address[1] = both.address[0];
+	both.address[0] = number(&other);
+	start = pf_now_ns();
+	assert_int_equal(pf_connect_first(&both, start + 100 * PF_NS_PER_MS, -1, &fd, &which), ETIMEDOUT);
+	assert_int_equal(which, 1);
+	/* Nobody is there: the last word is the last one's. */
+	both.address[1] = both.address[0];
+	assert_int_equal(pf_connect_first(&both, start + PATIENCE_NS, -1, &fd, &which), ECONNREFUSED);
+	assert_int_equal(which, 1);
+	close(filler);
+	close(listener);
+}
+
 static void *cancel_main(void *fd)
 {
 	uint64_t one = 1;
@@ -371,6 +412,7 @@ int main(void)
 		cmocka_unit_test(a_port_in_use_is_named),
 		cmocka_unit_test(nobody_listening_is_unreachable_with_the_address),
 		cmocka_unit_test(a_silent_address_ends_at_the_deadline),
+		cmocka_unit_test(the_next_number_of_a_name_does_not_wait_for_the_first_ones_end),
 		cmocka_unit_test(a_connect_ends_at_once_when_it_is_cancelled),
 		cmocka_unit_test(a_name_that_cannot_be_resolved_is_unreachable),
 		cmocka_unit_test(the_urgent_socket_goes_first),
