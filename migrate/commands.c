@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "migrate/control_line.h"
 #include "migrate/orders.h"
 #include "migrate/outage.h"
 #include "migrate/report.h"
@@ -168,9 +169,10 @@ static int set_all(struct pf_agent *agent, const json_t *values, struct pf_err *
 }
 
 /* It holds, and is not undone for want of room on a disk; who has ordered it must know how long it holds. */
-static json_t *not_kept(const struct pf_err *why)
+static json_t *not_kept(const struct pf_agent *agent, const struct pf_err *why)
 {
-	return json_pack("{s:s}", "not-kept", why->text);
+	pf_report(pf_agent_role(agent), why);
+	return json_pack("{s:o}", "not-kept", pf_control_text(why->text));
 }
 
 static int set_parameters(void *opaque, const json_t *args, json_t **out, struct pf_err *err)
@@ -185,7 +187,7 @@ static int set_parameters(void *opaque, const json_t *args, json_t **out, struct
 	json_object_update(agent->parameters, (json_t *)(uintptr_t)args);
 	/* For the next process: what it would take from the command line is not what holds. */
 	if (pf_agent_keep(agent, PARAMETERS_FILE, agent->parameters, &why))
-		*out = not_kept(&why);
+		*out = not_kept(agent, &why);
 	return 0;
 }
 
@@ -233,7 +235,7 @@ static int pause_session(void *opaque, const json_t *args, json_t **out, struct 
 	if (agent->ops->pause(agent->engine, err))
 		return -1;
 	if (pf_orders_keep(agent, true, NULL, &why))
-		*out = not_kept(&why);
+		*out = not_kept(agent, &why);
 	return 0;
 }
 
@@ -246,7 +248,7 @@ static int recover(void *opaque, const json_t *args, json_t **out, struct pf_err
 	if (agent->ops->recover(agent->engine, connect, err))
 		return -1;
 	if (pf_orders_keep(agent, false, connect, &why))
-		*out = not_kept(&why);
+		*out = not_kept(agent, &why);
 	return 0;
 }
 

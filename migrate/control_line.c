@@ -157,15 +157,18 @@ char *pf_control_return(json_t *value, json_t *id)
 	return to_line(json_pack("{s:o, s:O*}", "return", value ? value : json_object(), "id", id));
 }
 
-/* A text may quote a file name or end in half a character: then '?' stands for its odd bytes. */
-static json_t *text_object(char *text)
+json_t *pf_control_text(const char *text)
 {
+	char plain[sizeof(((struct pf_err *)0)->text) + sizeof(((struct pf_err *)0)->hint) + 2];
 	json_t *string = json_string(text);
 
-	for (char *at = text; !string && *at; at++)
+	if (string)
+		return string;
+	snprintf(plain, sizeof(plain), "%s", text);
+	for (char *at = plain; *at; at++)
 		if ((unsigned char)*at >= 0x80)
 			*at = '?';
-	return string ? string : json_string(text);
+	return json_string(plain);
 }
 
 char *pf_control_error(const char *class, const struct pf_err *err, json_t *id)
@@ -174,5 +177,5 @@ char *pf_control_error(const char *class, const struct pf_err *err, json_t *id)
 
 	snprintf(desc, sizeof(desc), "%s%s%s", err->text, err->hint[0] ? "; " : "", err->hint);
 	return to_line(json_pack("{s:{s:s, s:o}, s:O*}", "error", "class", class, "desc",
-				 text_object(desc), "id", id));
+				 pf_control_text(desc), "id", id));
 }

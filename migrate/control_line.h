@@ -33,6 +33,8 @@ PF_MUST_USE int pf_control_parse(const char *line, size_t length, struct pf_cont
 				 struct pf_err *err);
 void pf_control_line_free(struct pf_control_line *line);
 
+/* A text of an error may quote a file name or end in half a character: then '?' stands for its odd bytes. */
+json_t *pf_control_text(const char *text);
 /*
  * The command's row, if this side has it and all arguments are known to it.  NULL: *out_class is
  * "CommandNotFound" or "InvalidArgument" and err says why.

@@ -245,6 +245,7 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	    pf_statedir_write_record(&agent->dir, agent->record, agent->epoch + 1, err))
 		return -1;
 	agent->epoch++;
+	pf_outage_forget(agent);
 	destination->session_known = true;
 	destination->resuming = false;
 	return pf_session_attach(destination, greeting, err);

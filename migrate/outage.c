@@ -44,7 +44,9 @@ static void keep(struct pf_agent *agent)
 	const struct kept kept = {agent->epoch, agent->outage_ns, agent->outage_real_us};
 	struct pf_err err;
 
-	if (pf_statedir_write(&agent->dir, OUTAGE_FILE, &kept, sizeof(kept), &err))
+	if (pf_statedir_write(&agent->dir, OUTAGE_FILE, &kept, sizeof(kept), &err) == 0)
+		agent->outage_epoch = agent->epoch;
+	else
 		pf_report(pf_agent_role(agent), &err);
 }
 
@@ -60,7 +62,6 @@ void pf_outage_begin(struct pf_agent *agent)
 		return;
 	}
 	/* A link that goes again before it has served is the same outage in another epoch. */
-	agent->outage_epoch = agent->epoch;
 	keep(agent);
 }
 
@@ -106,14 +107,24 @@ void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms)
 		watch(agent);
 }
 
+void pf_outage_forget(struct pf_agent *agent)
+{
+	struct pf_err err;
+
+	agent->outage_ns = 0;
+	agent->outage_epoch = 0;
+	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+	if (pf_statedir_remove(&agent->dir, OUTAGE_FILE, &err))
+		pf_report(pf_agent_role(agent), &err);
+}
+
 void pf_outage_end(struct pf_agent *agent)
 {
 	uint64_t ms = (pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS;
 
 	if (agent->outage_ns == 0)
 		return;
-	agent->outage_ns = 0;
-	agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+	pf_outage_forget(agent);
 	if (agent->outcome && strcmp(agent->outcome, "paused") == 0)
 		pf_agent_outcome(agent, NULL, "destination", false);
 	pf_agent_emit(agent, "RECOVERED",

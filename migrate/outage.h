@@ -3,8 +3,8 @@
  * migrate/outage.h - since when there has been no connection, and who is told: OUTAGE, OUTAGE_DEADLINE, RECOVERED.
  *
  * Since when survives the process, in file `outage` of the state directory: who waits for a page waits no less long
- * because a worker has died meanwhile.  It is of one epoch, and says nothing about a later one.  Main thread; file
- * system I/O.
+ * because a worker has died meanwhile.  It is of one epoch, and says nothing about a later one: who died between the
+ * end of an outage and the file's has left it.  Main thread; file system I/O.
  */
 #ifndef PF_MIGRATE_OUTAGE_H
 #define PF_MIGRATE_OUTAGE_H
@@ -20,5 +20,7 @@ void pf_outage_tell(struct pf_agent *agent, json_t *vcpus);
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms);
 /* The session was taken up again: RECOVERED, if its loss mattered to anybody. */
 void pf_outage_end(struct pf_agent *agent);
+/* A session has begun, and not been taken up: what was lost before it is over, and of no state directory's later. */
+void pf_outage_forget(struct pf_agent *agent);
 
 #endif

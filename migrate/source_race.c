@@ -240,7 +240,7 @@ static bool take_end(struct pf_racer *racer, uint32_t slot, uint64_t now)
 
 	join(entrant);
 	if (racer->race.attempt[slot].state == PF_RACE_LEAVING)
-		pf_err_set(&entrant->err, PF_ERR_UNREACHABLE, "nobody has answered");
+		pf_err_set(&entrant->err, PF_ERR_UNREACHABLE, "nobody has answered, or another attempt there has got further");
 	if (entrant->welcomed)
 		won = tell_met(racer, entrant);
 	else
@@ -249,25 +249,50 @@ static bool take_end(struct pf_racer *racer, uint32_t slot, uint64_t now)
 	return won;
 }
 
-/* What the attempts have to say; the slot of one whose WELCOME leads to a link, or -1. */
+struct news {
+	uint32_t connected, ready, over; /* a bit for each slot */
+};
+
+static struct news listen_to_all(struct pf_racer *racer)
+{
+	struct news news = {0};
+
+	pthread_mutex_lock(&racer->lock);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
+		const struct entrant *entrant = &racer->entrant[i];
+		uint32_t bit = entrant->started ? 1u << i : 0;
+
+		news.over |= entrant->over ? bit : 0;
+		news.ready |= entrant->ready && !entrant->over ? bit : 0;
+		news.connected |= entrant->connected && !entrant->over ? bit : 0;
+	}
+	pthread_mutex_unlock(&racer->lock);
+	return news;
+}
+
+static void take_connected(struct pf_racer *racer, uint32_t slots, uint64_t now)
+{
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if (slots & (1u << i))
+			tell_to_leave(racer, pf_race_connected(&racer->race, i, now));
+}
+
+/*
+ * What the attempts have to say; the slot of one whose WELCOME leads to a link, or -1.  Whoever has got furthest comes
+ * first: of those that have TCP at one look the others must leave, and who has ended is nobody to leave for.
+ */
 static int take_news(struct pf_racer *racer, uint64_t now)
 {
-	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
-		struct entrant *entrant = &racer->entrant[i];
-		bool connected, ready, over;
+	struct news news = listen_to_all(racer);
 
-		pthread_mutex_lock(&racer->lock);
-		connected = entrant->started && entrant->connected;
-		ready = entrant->started && entrant->ready;
-		over = entrant->started && entrant->over;
-		pthread_mutex_unlock(&racer->lock);
-		if (connected)
-			tell_to_leave(racer, pf_race_connected(&racer->race, i, now));
-		if (ready)
-			pf_race_ready(&racer->race, i);
-		if (over && take_end(racer, i, now))
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if ((news.over & (1u << i)) && take_end(racer, i, now))
 			return (int)i;
-	}
+	take_connected(racer, news.ready, now);
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if (news.ready & (1u << i))
+			pf_race_ready(&racer->race, i);
+	take_connected(racer, news.connected, now);
 	return -1;
 }
 

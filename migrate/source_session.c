@@ -138,6 +138,7 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 	struct pf_err err;
 
 	pf_connector_stop(&source->connector);
+	pf_outage_forget(agent);
 	snprintf(source->address, sizeof(source->address), "%s", connected->address);
 	snprintf(source->cipher, sizeof(source->cipher), "%s",
 		 pf_conn_cipher(pf_channel_conn(connected->channel[0])));
@@ -211,7 +212,8 @@ void pf_source_drop_link(struct source *source, const struct pf_err *err)
 	pf_source_part(source, false);
 	judge_link(source);
 	pf_paths_part(source->agent.paths);
-	pf_outage_begin(&source->agent);
+	if (source->agent.record != PF_RECORD_NONE)
+		pf_outage_begin(&source->agent);
 	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)

@@ -240,6 +240,15 @@ int pf_statedir_write(struct pf_statedir *dir, const char *name, const void *dat
 	return -1;
 }
 
+int pf_statedir_remove(struct pf_statedir *dir, const char *name, struct pf_err *err)
+{
+	if (check_name(name, err))
+		return -1;
+	if (unlinkat(dir->fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	return pf_err_sys(err, "removing %s/%s", dir->path, name);
+}
+
 /* The file has between `least` and `most` bytes; 1: there is none. */
 static int read_between(struct pf_statedir *dir, const char *name, void *out, size_t least, size_t most,
 			size_t *out_length, struct pf_err *err)

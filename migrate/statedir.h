@@ -42,6 +42,8 @@ PF_MUST_USE int pf_statedir_read_record(struct pf_statedir *dir, enum pf_record 
 /* Any small file, 0600, replaced atomically. */
 PF_MUST_USE int pf_statedir_write(struct pf_statedir *dir, const char *name, const void *data,
 				  size_t length, struct pf_err *err);
+/* 0 also where there is none. */
+PF_MUST_USE int pf_statedir_remove(struct pf_statedir *dir, const char *name, struct pf_err *err);
 /* Exactly length bytes; 1 if the file is not there, -1 with PF_ERR_CONFIG if its size differs. */
 PF_MUST_USE int pf_statedir_read(struct pf_statedir *dir, const char *name, void *out,
 				 size_t length, struct pf_err *err);

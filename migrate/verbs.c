@@ -208,12 +208,17 @@ static int exit_code(const struct pf_err *err)
 
 static void print_answer(const struct request *request, const json_t *answer)
 {
+	const char *not_kept = json_string_value(json_object_get(answer, "not-kept"));
+
 	if (request->json)
 		pf_print_json(stdout, answer);
 	else if (verb_is(request, "status"))
 		pf_print_status(stdout, answer);
 	else if (verb_is(request, "metrics"))
 		pf_openmetrics_print(stdout, answer);
+	else if (not_kept)
+		fprintf(stderr, "pageferry %s: it holds for this process, and the next one will not know: %s\n",
+			request->verb->name, not_kept);
 }
 
 static int talk(struct request *request, struct pf_err *err)

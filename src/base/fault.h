@@ -10,7 +10,8 @@
  *   stop  SIGSTOP of the whole process; the thread that hit the point is stopped in it
  *   kill  SIGKILL
  *   hang  the thread that hit the point does nothing any more
- *   cut   every connected TCP socket is shut down; what it had been given still arrives
+ *   cut   every connected TCP socket is shut down; what it had been given still arrives, what had
+ *         come and was not read is lost
  *
  * Armed once, before threads are started.  From then on any thread and any signal handler: hits are
  * counted with atomics, and nothing here allocates or takes a lock.

@@ -102,7 +102,7 @@ static const struct pf_transition rows[] = {
 	ON(AWAY_RUN, VMM_REGIONS,  FAILED,        LOST,    "nobody knows whether a vCPU had entered"),
 	ON(AWAY_RUN, VMM_LOST,     FAILED,        LOST,    "it died while its agent was away"),
 	ON(AWAY_RUN, LOSE,         FAILED,        LOST,    "given up on purpose"),
-	ON(AWAY_RUN_UP, LINK_DOWN, AWAY_RUN,      NONE,    "the VMM has not come back, nor has the source"),
+	ON(AWAY_RUN_UP, LINK_DOWN, AWAY_RUN,      OUTAGE,  "the VMM has not come back, nor has the source"),
 	ON(AWAY_RUN_UP, VMM_LOADED, GRANTED,      RESUME,  "RUN is on record, and it had not heard RESUME"),
 	ON(AWAY_RUN_UP, VMM_RUNS,  SERVING,       RESUMED, "the guest runs here"),
 	ON(AWAY_RUN_UP, VMM_REFUSED, FAILED,      REFUSED, "no vCPU entered: the source may keep it"),

@@ -42,6 +42,15 @@ static bool find(const struct pf_race *race, enum pf_race_state state, uint32_t 
 	return found;
 }
 
+/* One that only waits for its turn to say HELLO: there is no need for another there. */
+static bool has_ready(const struct pf_race *race, uint32_t address)
+{
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if (race->attempt[i].state == PF_RACE_READY && race->attempt[i].address == address)
+			return true;
+	return false;
+}
+
 /* Whose turn it is: an address without an attempt comes before all that have one. */
 static bool find_due(const struct pf_race *race, uint64_t now_ns, uint32_t *out_address)
 {
@@ -50,7 +59,7 @@ static bool find_due(const struct pf_race *race, uint64_t now_ns, uint32_t *out_
 	for (uint32_t i = 0; i < race->addresses; i++) {
 		bool has = open_at(race, i) > 0;
 
-		if (race->at[i].next_ns > now_ns)
+		if (race->at[i].next_ns > now_ns || has_ready(race, i))
 			continue;
 		if (found && (has != best_has
 				      ? has
@@ -71,9 +80,9 @@ bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, ui
 		return false;
 	race->attempt[*out_slot].state = PF_RACE_CONNECTING;
 	race->attempt[*out_slot].address = *out_address;
-	race->attempt[*out_slot].since_ns = race->at[*out_address].began_ns = now_ns;
+	race->attempt[*out_slot].since_ns = now_ns;
 	every_ns = race->at[*out_address].every_ns;
-	race->at[*out_address].next_ns = now_ns + every_ns;
+	race->at[*out_address].next_ns = race->at[*out_address].soon_ns = now_ns + every_ns;
 	if (!race->eager)
 		race->at[*out_address].every_ns = every_ns * 2 <= PF_RACE_BACKOFF_NS
 							  ? every_ns * 2
@@ -81,7 +90,19 @@ bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, ui
 	return true;
 }
 
-/* Of an address that has two: a SYN before a handshake, and of those the one with the least done. */
+/* The first of the two rather than the second. */
+static bool spares_rather(const struct pf_race *race, uint32_t a, uint32_t b)
+{
+	enum pf_race_state state = race->attempt[a].state;
+	uint64_t since_a = race->attempt[a].since_ns, since_b = race->attempt[b].since_ns;
+
+	if (state != race->attempt[b].state)
+		return state == PF_RACE_CONNECTING;
+	return state == PF_RACE_CONNECTING ? since_a < since_b : since_a > since_b;
+}
+
+/* Of an address that has two: a SYN before a handshake; the oldest SYN, since a fresh one helps, and the handshake with
+ * the least done. */
 static bool find_spare(const struct pf_race *race, uint32_t *out_slot)
 {
 	bool found = false;
@@ -92,10 +113,7 @@ static bool find_spare(const struct pf_race *race, uint32_t *out_slot)
 		if ((state != PF_RACE_CONNECTING && state != PF_RACE_SECURING) ||
 		    open_at(race, race->attempt[i].address) < 2)
 			continue;
-		if (found && (state != race->attempt[*out_slot].state
-				      ? state == PF_RACE_SECURING
-				      : race->attempt[i].since_ns <=
-						race->attempt[*out_slot].since_ns))
+		if (found && !spares_rather(race, i, *out_slot))
 			continue;
 		*out_slot = i;
 		found = true;
@@ -160,7 +178,9 @@ uint32_t pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns)
 			leave |= 1u << i;
 		}
 	}
-	if (beside && race->at[address].tls_ns < PF_RACE_TLS_MAX_NS)
+	if (!beside)
+		race->at[address].tls_ns = PF_RACE_TLS_NS;
+	else if (race->at[address].tls_ns < PF_RACE_TLS_MAX_NS)
 		race->at[address].tls_ns *= 2;
 	race->at[address].next_ns = now_ns + race->at[address].tls_ns;
 	return leave;
@@ -178,15 +198,14 @@ void pf_race_over(struct pf_race *race, uint32_t slot, enum pf_race_end how, uin
 {
 	uint32_t address = race->attempt[slot].address;
 	enum pf_race_state was = race->attempt[slot].state;
-	uint64_t again_ns = race->at[address].began_ns + PF_RACE_EVERY_NS;
 
 	race->attempt[slot].state = PF_RACE_FREE;
 	if (how == PF_RACE_REFUSED) {
 		race->at[address].next_ns = now_ns + PF_RACE_BACKOFF_NS;
 		race->at[address].tls_ns = PF_RACE_TLS_NS;
 	} else if (how == PF_RACE_BROKE && was >= PF_RACE_SECURING && was <= PF_RACE_SPEAKING &&
-		   race->at[address].next_ns > again_ns) {
-		race->at[address].next_ns = again_ns;
+		   race->at[address].next_ns > race->at[address].soon_ns) {
+		race->at[address].next_ns = race->at[address].soon_ns;
 	}
 }
 
@@ -200,7 +219,8 @@ uint64_t pf_race_wake_ns(const struct pf_race *race, uint64_t now_ns)
 		uint64_t due = race->at[i].next_ns, room = full ? room_ns(race, i, now_ns, &slot) : 0;
 
 		due = due > room ? due : room;
-		wake = due < wake ? due : wake;
+		if (due < wake && !has_ready(race, i))
+			wake = due;
 	}
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++) {
 		uint64_t heard = race->attempt[i].spoke_ns + PF_RACE_SPEECH_NS;

@@ -12,7 +12,7 @@
  * wait for TCP there must leave, and the next is begun after 250 ms, which are doubled, up to 2 s, each time
  * that another one is still at its TLS then.  It may be begun all the same, for a packet that was lost is
  * sent again later and later.  A handshake keeps its place, unless its address has two attempts and another
- * address none.
+ * address none.  Where one is ready no further one is begun.
  *
  * One says HELLO at a time, since each that the destination hears takes the session from the one before;
  * the next may when that one has been silent for a second.  Pure; time is the caller's.
@@ -53,7 +53,8 @@ struct pf_race {
 	uint32_t addresses;
 	bool eager; /* no back-off */
 	struct {
-		uint64_t began_ns, next_ns; /* the latest attempt; not before that another one */
+		uint64_t next_ns; /* not before that another attempt */
+		uint64_t soon_ns; /* nor before that where the latest one's connection breaks */
 		uint64_t every_ns, tls_ns;
 	} at[PF_RACE_ADDRESSES];
 	struct {

@@ -93,7 +93,7 @@ def test_outage_deadline_that_is_set_in_an_outage_counts_from_its_beginning(migr
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_an_outage_is_no_shorter_because_a_worker_dies_in_it(migration, side):
     """Since when, how long it is, and the deadline are the guest's, and not of the process that tells it."""
-    migration.start_serving()
+    migration.start_serving(source={"max_bandwidth": 1 << 20})
     migration.relay.shut()
     agent = getattr(migration, side)
     since = agent.control.wait_event("OUTAGE")["data"]["since"]
@@ -108,9 +108,29 @@ def test_an_outage_is_no_shorter_because_a_worker_dies_in_it(migration, side):
     # Another outage is another one.
     agent.kill_worker()
     assert agent.control.wait_event("OUTAGE")["data"]["since"] != since
+    migration.source.connect().command("set-parameters", {"max-bandwidth": 0})
     migration.destination_guest.wait_word("complete")
     assert (migration.source.wait(), migration.destination.wait()) == (0, 0)
     assert migration.destination_guest.finish()["verdict"].startswith("identical")
+
+
+def test_what_was_lost_in_set_up_makes_no_later_outage_longer(migration):
+    migration.start("64M", 1, budget=8 << 20)
+    migration.relay.snap()
+    migration.wait_status(migration.source, lambda status: status["epoch"] == 2 and status["state"] == "active")
+    begin = time.time()
+    migration.source.control.command("switchover")
+    migration.wait_state("postcopy-active")
+    migration.relay.shut()
+    for agent in (migration.source, migration.destination):
+        since = agent.control.wait_event("OUTAGE")["data"]["since"]
+        assert since["seconds"] + since["microseconds"] / 1e6 >= begin
+    migration.relay.open()
+    migration.relay.release()
+    migration.destination_guest.wait_word("complete")
+    for agent in (migration.source, migration.destination):
+        assert agent.control.wait_event("RECOVERED")["data"]["ms"] <= (time.time() - begin) * 1000
+        assert agent.wait() == 0
 
 
 def start_with_second_address(migration):

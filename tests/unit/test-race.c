@@ -103,6 +103,7 @@ static void secure(struct pf_race *race, uint32_t slot)
 	assert_int_equal(race->attempt[slot].state, PF_RACE_READY);
 }
 
+/* All eight are one address's: the other one has none, and gets none. */
 static void who_has_tls_does_not_make_room(void **state)
 {
 	struct pf_race race;
@@ -110,11 +111,32 @@ static void who_has_tls_does_not_make_room(void **state)
 	uint32_t slot;
 
 	(void)state;
-	pf_race_begin(&race, 1, true, BEGIN);
-	(void)start_until(&race, &ms, 1400, &last);
+	pf_race_begin(&race, 2, true, BEGIN);
+	race.at[1].next_ns = BEGIN + 1000 * MS;
+	(void)start_until(&race, &ms, 900, &last);
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
 		secure(&race, i);
 	assert_false(pf_race_evict(&race, BEGIN + 3000 * MS, &slot));
+}
+
+/* It could speak at once when the one before is silent: more of them would only take places. */
+static void where_one_is_ready_no_further_one_is_begun(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 1, true, BEGIN);
+	(void)start_until(&race, &ms, 100, &last);
+	secure(&race, 0);
+	assert_true(pf_race_speaker(&race, BEGIN + 100 * MS, &slot));
+	secure(&race, 1);
+	assert_int_equal(start_until(&race, &ms, 900, &last), 0);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 900 * MS), BEGIN + 1100 * MS);
+	assert_true(pf_race_speaker(&race, BEGIN + 1100 * MS, &slot));
+	ms = 1100;
+	assert_int_equal(start_until(&race, &ms, 1100, &last), 1);
 }
 
 /* A network heals: seven SYNs would be sent again within the next second, and share what the eighth needs. */
@@ -163,6 +185,15 @@ static void beside_a_handshake_others_begin_later_and_later(void **state)
 	assert_int_equal(race.at[0].next_ns, BEGIN + 7750 * MS);
 	pf_race_ready(&race, slot);
 	assert_int_equal(race.at[0].tls_ns, PF_RACE_TLS_NS);
+	/* Nor is one that is alone slowed down by what was. */
+	race.at[0].tls_ns = PF_RACE_TLS_MAX_NS;
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		race.attempt[i].state = PF_RACE_FREE;
+	assert_int_equal(start_until(&race, &ms, 7750, &last), 1);
+	for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
+		slot++;
+	(void)pf_race_connected(&race, slot, BEGIN + 7750 * MS);
+	assert_int_equal(race.at[0].next_ns, BEGIN + 8000 * MS);
 }
 
 /* A worker is killed while somebody shakes hands with it: the next one stands ready at once. */
@@ -187,6 +218,20 @@ static void a_connection_that_breaks_is_made_anew_when_an_attempt_may_be(void **
 	assert_true(pf_race_speaker(&race, BEGIN + 210 * MS, &slot));
 	pf_race_over(&race, slot, PF_RACE_BROKE, BEGIN + 220 * MS);
 	assert_int_equal(start_until(&race, &ms, 220, &last), 1);
+}
+
+static void where_nobody_waits_one_that_breaks_is_made_anew_no_sooner_than_others(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+
+	(void)state;
+	pf_race_begin(&race, 1, false, BEGIN);
+	(void)start_until(&race, &ms, 0, &last);
+	race.at[0].soon_ns = BEGIN + 1000 * MS; /* as behind the fourth */
+	(void)pf_race_connected(&race, 0, BEGIN + 900 * MS);
+	pf_race_over(&race, 0, PF_RACE_BROKE, BEGIN + 910 * MS);
+	assert_int_equal(race.at[0].next_ns, BEGIN + 1000 * MS);
 }
 
 /* Also where the next attempt would have been later, or earlier. */
@@ -245,6 +290,21 @@ static void an_address_without_an_attempt_comes_first(void **state)
 	assert_false(pf_race_evict(&race, BEGIN + 2120 * MS, &slot));
 }
 
+/* An address that fails at once must not cost a black hole beside it every SYN as soon as it is out. */
+static void of_several_syns_the_oldest_makes_room(void **state)
+{
+	struct pf_race race;
+	uint64_t ms = 0, last;
+	uint32_t slot;
+
+	(void)state;
+	pf_race_begin(&race, 2, true, BEGIN);
+	race.at[1].next_ns = BEGIN + 800 * MS;
+	assert_int_equal(start_until(&race, &ms, 700, &last), 8);
+	assert_true(pf_race_evict(&race, BEGIN + 800 * MS, &slot));
+	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
+}
+
 static void a_syn_goes_before_a_handshake_of_the_same_address(void **state)
 {
 	struct pf_race race;
@@ -289,7 +349,7 @@ static void one_speaks_at_a_time_and_the_next_when_it_is_silent(void **state)
 	assert_true(pf_race_speaker(&race, BEGIN + 400 * MS, &first));
 	assert_int_equal(race.attempt[first].since_ns, BEGIN + 100 * MS);
 	assert_false(pf_race_speaker(&race, BEGIN + 1390 * MS, &second));
-	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 290 * MS), BEGIN + 300 * MS);
+	assert_int_equal(pf_race_wake_ns(&race, BEGIN + 410 * MS), BEGIN + 1400 * MS);
 	assert_true(pf_race_speaker(&race, BEGIN + 1400 * MS, &second));
 	assert_int_not_equal(first, second);
 	pf_race_over(&race, second, PF_RACE_BROKE, BEGIN + 1410 * MS);
@@ -329,6 +389,9 @@ int main(void)
 		cmocka_unit_test(an_address_without_an_attempt_comes_first),
 		cmocka_unit_test(a_syn_goes_before_a_handshake_of_the_same_address),
 		cmocka_unit_test(with_all_places_taken_it_sleeps_until_the_next_is_due),
+		cmocka_unit_test(where_one_is_ready_no_further_one_is_begun),
+		cmocka_unit_test(where_nobody_waits_one_that_breaks_is_made_anew_no_sooner_than_others),
+		cmocka_unit_test(of_several_syns_the_oldest_makes_room),
 		cmocka_unit_test(one_speaks_at_a_time_and_the_next_when_it_is_silent),
 		cmocka_unit_test(an_address_that_refuses_is_asked_again_after_a_second),
 	};
