@@ -12,25 +12,24 @@ TYPE_A, CLASS_IN, TTL = 1, 1, 1
 POINTER_TO_QUESTION = 0xC00C
 
 
-def answer(query, address):
-    """To one question: the address if it is for one of IPv4, else that there is none."""
+def answer(query, addresses):
+    """To one question: the addresses if it is for some of IPv4, else that there is none."""
     end = query.index(b"\0", HEADER) + 5  # the name's end, type and class
     kind, = struct.unpack(">H", query[end - 4:end - 2])
-    record = b""
-    if kind == TYPE_A:
-        record = struct.pack(">HHHIH", POINTER_TO_QUESTION, TYPE_A, CLASS_IN, TTL, 4) + socket.inet_aton(address)
-    head = query[:2] + struct.pack(">HHHHH", 0x8180, 1, bool(record), 0, 0)
-    return head + query[HEADER:end] + record
+    records = [struct.pack(">HHHIH", POINTER_TO_QUESTION, TYPE_A, CLASS_IN, TTL, 4) + socket.inet_aton(address)
+               for address in addresses if kind == TYPE_A]
+    head = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(records), 0, 0)
+    return head + query[HEADER:end] + b"".join(records)
 
 
 class NameServer:
-    """Answers every name with one address, in a namespace of pageferry-netfault's, where port 53 is nobody's."""
+    """Answers every name with the same addresses, in a namespace of pageferry-netfault's, where port 53 is nobody's."""
 
-    def __init__(self, folder, network, space, at, address):
+    def __init__(self, folder, network, space, at, *addresses):
         self.socket = network.socket(space, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         with network.inside(space):
             self.socket.bind((at, 53))
-        self.address, self.silent, self.asked = address, False, 0
+        self.addresses, self.silent, self.asked = addresses, False, 0
         self.over, self.tell_over = os.pipe()
         self.config = pathlib.Path(folder, "resolv.conf")
         self.config.write_text(f"nameserver {at}\n")
@@ -45,7 +44,7 @@ class NameServer:
             query, peer = self.socket.recvfrom(512)
             self.asked += 1
             if not self.silent:
-                self.socket.sendto(answer(query, self.address), peer)
+                self.socket.sendto(answer(query, self.addresses), peer)
 
     def prefix(self):
         """In front of a command, whose /etc/resolv.conf then names this server alone; the pid stays."""

@@ -79,6 +79,18 @@ def test_a_name_that_nobody_resolves_keeps_no_other_address_waiting(migration, h
     finish(migration)
 
 
+def test_the_first_of_two_numbers_swallows_what_comes(migration, hosts, server):
+    """Nobody has 192.0.2.3: what is sent there waits for the 3 s that the kernel asks for it.  Both are as near to 192.0.2.1 (RFC 6724,
+    section 6, rule 9), so that they stay in this order."""
+    start_serving(migration, hosts, server)
+    server.addresses = ("192.0.2.3", "192.0.2.2")
+    hosts.tell("reset a")
+    since = time.monotonic()
+    migration.source.control.wait_event("RECOVERED")
+    assert time.monotonic() - since < 2
+    finish(migration)
+
+
 def test_a_worker_that_dies_meanwhile_has_told_the_next_one(migration, hosts, server):
     start_serving(migration, hosts, server)
     server.silent = True
