@@ -119,7 +119,7 @@ class Speaker(Child):
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         if not poll.poll(left(until) * 1000):
-            raise Late(f"{self.name} said nothing more in time; it said {self.lines}")
+            raise Late(f"{self.name} said nothing more in time; the last of {len(self.lines)} lines: {self.lines[-8:]}")
         data = os.read(fd, 65536)
         with open(self.log, "ab") as log:
             log.write(data)
