@@ -166,9 +166,10 @@ static int take_up(struct source *source, struct pf_met *met, struct pf_err *err
 	source->stranger = false;
 	source->map_known = false;
 	source->answered_before = atomic_load(&source->service.count.answered);
+	if (pf_statedir_write_record(&agent->dir, agent->record, met->welcome.epoch, err))
+		return -1;
 	agent->epoch = met->welcome.epoch;
-	if (pf_statedir_write_record(&agent->dir, agent->record, agent->epoch, err) ||
-	    pf_source_start_urgent(source, pf_steal(&met->channel), true, err))
+	if (pf_source_start_urgent(source, pf_steal(&met->channel), true, err))
 		return -1;
 	pf_link_agree(&source->urgent, &source->service.reader.table);
 	pf_link_tell(&source->urgent, PF_MAIL_SERVE, NULL, 0);
@@ -207,6 +208,7 @@ static void meet(struct source *source, struct pf_met *met)
 	}
 	if (met->channel && take_up(source, met, &err)) {
 		source->in_vain++;
+		pf_outage_begin(agent); /* the same one, in another epoch */
 		pf_source_part(source, false);
 		try_later(source, &err);
 		race_again(source);

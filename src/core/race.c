@@ -101,9 +101,24 @@ static bool spares_rather(const struct pf_race *race, uint32_t a, uint32_t b)
 	return state == PF_RACE_CONNECTING ? since_a < since_b : since_a > since_b;
 }
 
-/* Of an address that has two: a SYN before a handshake; the oldest SYN, since a fresh one helps, and the handshake with
- * the least done. */
-static bool find_spare(const struct pf_race *race, uint32_t *out_slot)
+/* The SYN that has waited longest at an address where nobody has got further: its answer may be on the way. */
+static bool is_awaited(const struct pf_race *race, uint32_t slot, uint64_t now_ns)
+{
+	if (race->attempt[slot].state != PF_RACE_CONNECTING ||
+	    now_ns - race->attempt[slot].since_ns >= PF_RACE_TIME_NS)
+		return false;
+	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
+		if (i != slot && is_open(race, i) &&
+		    race->attempt[i].address == race->attempt[slot].address &&
+		    (race->attempt[i].state != PF_RACE_CONNECTING ||
+		     race->attempt[i].since_ns < race->attempt[slot].since_ns))
+			return false;
+	return true;
+}
+
+/* Of an address that has two: a SYN before a handshake; the oldest SYN that is not awaited, since a fresh one helps, and
+ * the handshake with the least done. */
+static bool find_spare(const struct pf_race *race, uint64_t now_ns, uint32_t *out_slot)
 {
 	bool found = false;
 
@@ -111,7 +126,7 @@ static bool find_spare(const struct pf_race *race, uint32_t *out_slot)
 		enum pf_race_state state = race->attempt[i].state;
 
 		if ((state != PF_RACE_CONNECTING && state != PF_RACE_SECURING) ||
-		    open_at(race, race->attempt[i].address) < 2)
+		    open_at(race, race->attempt[i].address) < 2 || is_awaited(race, i, now_ns))
 			continue;
 		if (found && !spares_rather(race, i, *out_slot))
 			continue;
@@ -127,7 +142,7 @@ static uint64_t room_ns(const struct pf_race *race, uint32_t address, uint64_t n
 {
 	if (find(race, PF_RACE_LEAVING, out_slot))
 		return now_ns + PF_RACE_EVERY_NS; /* he does; his end is news before that */
-	if (open_at(race, address) == 0 && find_spare(race, out_slot))
+	if (open_at(race, address) == 0 && find_spare(race, now_ns, out_slot))
 		return now_ns;
 	/* Who has TCP is not a SYN that was lost, and keeps its place. */
 	return find(race, PF_RACE_CONNECTING, out_slot)

@@ -12,7 +12,8 @@
 
 #include "base/clock.h"
 
-#define NEXT_NS (250 * PF_NS_PER_MS)
+#define APART_NS (250 * PF_NS_PER_MS)
+#define ALL_BEGUN_NS PF_NS_PER_S
 
 struct running {
 	int fd[PF_NAMES_ADDRESSES]; /* -1: it has failed */
@@ -67,7 +68,7 @@ static void begin_next(struct running *running, const struct pf_addresses *addre
 	socklen_t length = at->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
 						       sizeof(struct sockaddr_in);
 
-	running->next_ns = now + NEXT_NS;
+	running->next_ns = now + pf_sooner_ns(APART_NS, ALL_BEGUN_NS / addresses->count);
 	running->fd[i] = socket(at->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (running->fd[i] < 0) {
 		fail(running, i, errno);

@@ -2,9 +2,10 @@
 /*
  * net/connect.h - TCP to the first of a host's addresses that answers.
  *
- * One after the other, 250 ms apart (RFC 8305, section 5) or as soon as one has failed, and all of them stay in the
- * running: an address that swallows packets must not cost those behind it their time.  Any thread; waits until the
- * deadline, or until cancel_fd (or -1) is readable.
+ * One after the other, 250 ms apart (RFC 8305, section 5; of more than four as far apart that the last begins within a
+ * second, for an attempt may be given up after 1.5 s) or as soon as one has failed, and all of them stay in the running:
+ * an address that swallows packets must not cost those behind it their time.  Any thread; waits until the deadline, or
+ * until cancel_fd (or -1) is readable.
  */
 #ifndef PF_NET_CONNECT_H
 #define PF_NET_CONNECT_H

@@ -8,7 +8,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +17,6 @@
 #include "base/clock.h"
 #include "net/connect.h"
 #include "net/names.h"
-#include "net/wait.h"
 
 #define BACKLOG 16
 /* 6 is the highest that needs no CAP_NET_ADMIN, socket(7). */

@@ -290,8 +290,8 @@ static void an_address_without_an_attempt_comes_first(void **state)
 	assert_false(pf_race_evict(&race, BEGIN + 2120 * MS, &slot));
 }
 
-/* An address that fails at once must not cost a black hole beside it every SYN as soon as it is out. */
-static void of_several_syns_the_oldest_makes_room(void **state)
+/* Addresses that fail at once must not cost another one every SYN before its answer can be there. */
+static void of_several_syns_the_oldest_but_one_makes_room(void **state)
 {
 	struct pf_race race;
 	uint64_t ms = 0, last;
@@ -302,6 +302,11 @@ static void of_several_syns_the_oldest_makes_room(void **state)
 	race.at[1].next_ns = BEGIN + 800 * MS;
 	assert_int_equal(start_until(&race, &ms, 700, &last), 8);
 	assert_true(pf_race_evict(&race, BEGIN + 800 * MS, &slot));
+	assert_int_equal(race.attempt[slot].since_ns, BEGIN + 100 * MS);
+	pf_race_over(&race, slot, PF_RACE_LATE, BEGIN + 810 * MS);
+	race.attempt[slot].state = PF_RACE_CONNECTING;
+	race.attempt[slot].since_ns = BEGIN + 810 * MS;
+	assert_true(pf_race_evict(&race, BEGIN + 1500 * MS, &slot)); /* it has had its time */
 	assert_int_equal(race.attempt[slot].since_ns, BEGIN);
 }
 
@@ -391,7 +396,7 @@ int main(void)
 		cmocka_unit_test(with_all_places_taken_it_sleeps_until_the_next_is_due),
 		cmocka_unit_test(where_one_is_ready_no_further_one_is_begun),
 		cmocka_unit_test(where_nobody_waits_one_that_breaks_is_made_anew_no_sooner_than_others),
-		cmocka_unit_test(of_several_syns_the_oldest_makes_room),
+		cmocka_unit_test(of_several_syns_the_oldest_but_one_makes_room),
 		cmocka_unit_test(one_speaks_at_a_time_and_the_next_when_it_is_silent),
 		cmocka_unit_test(an_address_that_refuses_is_asked_again_after_a_second),
 	};
