@@ -8,10 +8,10 @@
  * connection when it takes the new one, which is before WELCOME leaves this host, so before bulk 1 can ask.)
  */
 #include "migrate/destination_engine.h"
-#include "migrate/outage.h"
 
 #include "base/cleanup.h"
 #include "core/switchover.h"
+#include "migrate/outage.h"
 
 /* true: the source knows the session's secret.  *err: why not. */
 static bool proves(const struct destination *destination, const struct pf_greeting *greeting,

@@ -10,7 +10,6 @@
 #include "config.h"
 
 #include "migrate/destination_engine.h"
-#include "migrate/outage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "core/switchover.h"
+#include "migrate/outage.h"
 #include "net/tcp.h"
 
 static void stop_bulk(struct destination *destination, uint32_t i, bool goodbye)

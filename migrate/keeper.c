@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/pause.h"
 #include "base/size.h"
 #include "base/unixsock.h"
 #include "migrate/faults.h"

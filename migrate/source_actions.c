@@ -5,12 +5,12 @@
  * Main thread; none blocks.  What the source says about the guest is its record's word: nothing here
  * resumes the guest but CONTINUE_SOURCE in KEPT, or in NONE after giving the attempt up.
  */
-#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "core/switchover.h"
+#include "migrate/outage.h"
 #include "migrate/report.h"
 
 bool pf_source_continue_guest(struct source *source)

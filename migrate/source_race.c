@@ -241,7 +241,8 @@ static bool take_end(struct pf_racer *racer, uint32_t slot, uint64_t now)
 	join(entrant);
 	if (racer->race.attempt[slot].state == PF_RACE_LEAVING &&
 	    entrant->err.class == PF_ERR_UNREACHABLE)
-		pf_err_set(&entrant->err, PF_ERR_UNREACHABLE, "nobody has answered, or another attempt there has got further");
+		pf_err_set(&entrant->err, PF_ERR_UNREACHABLE,
+			   "nobody has answered, or another attempt there has got further");
 	if (entrant->welcomed)
 		won = tell_met(racer, entrant);
 	else

@@ -6,7 +6,6 @@
  * requests as soon as it stands; push waits for the bulk connections and for what the destination says it
  * has.  A connection that is suspected stays, and a race runs beside it: the first WELCOME takes its place.
  */
-#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include <stdio.h>
@@ -15,7 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/pause.h"
 #include "core/switchover.h"
+#include "migrate/outage.h"
 #include "migrate/report.h"
 
 #define VAIN_FREE 3u			   /* links in vain that a bad moment may cost */

@@ -5,7 +5,6 @@
  * Main thread; never blocks but for joining threads that were told to end.  A session is one urgent and
  * N bulk threads of one epoch; they end together.
  */
-#include "migrate/outage.h"
 #include "migrate/source_engine.h"
 
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "migrate/outage.h"
 
 #define STOOD_NS (5 * PF_NS_PER_S) /* a link that stood so long was a good one */
 

@@ -24,14 +24,6 @@ static inline uint64_t pf_sooner_ns(uint64_t a, uint64_t b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* The pause before trying again, doubled each time, up to the longest. */
-static inline uint64_t pf_doubled_ns(uint64_t first_ns, unsigned times, uint64_t longest_ns)
-{
-	while (times-- > 0 && first_ns < longest_ns)
-		first_ns *= 2;
-	return first_ns < longest_ns ? first_ns : longest_ns;
-}
-
 /* For ppoll(2): none once it is past. */
 static inline struct timespec pf_left_until(uint64_t moment_ns, uint64_t now_ns)
 {

@@ -2,6 +2,8 @@
 /* core/race.c - see core/race.h. */
 #include "core/race.h"
 
+#include "base/pause.h"
+
 void pf_race_begin(struct pf_race *race, uint32_t addresses, bool eager, uint64_t now_ns)
 {
 	*race = (struct pf_race){.addresses = addresses, .eager = eager};
@@ -84,9 +86,7 @@ bool pf_race_start(struct pf_race *race, uint64_t now_ns, uint32_t *out_slot, ui
 	every_ns = race->at[*out_address].every_ns;
 	race->at[*out_address].next_ns = race->at[*out_address].soon_ns = now_ns + every_ns;
 	if (!race->eager)
-		race->at[*out_address].every_ns = every_ns * 2 <= PF_RACE_BACKOFF_NS
-							  ? every_ns * 2
-							  : PF_RACE_BACKOFF_NS;
+		race->at[*out_address].every_ns = pf_doubled_ns(every_ns, 1, PF_RACE_BACKOFF_NS);
 	return true;
 }
 
@@ -193,10 +193,8 @@ uint32_t pf_race_connected(struct pf_race *race, uint32_t slot, uint64_t now_ns)
 			leave |= 1u << i;
 		}
 	}
-	if (!beside)
-		race->at[address].tls_ns = PF_RACE_TLS_NS;
-	else if (race->at[address].tls_ns < PF_RACE_TLS_MAX_NS)
-		race->at[address].tls_ns *= 2;
+	race->at[address].tls_ns =
+		beside ? pf_doubled_ns(race->at[address].tls_ns, 1, PF_RACE_TLS_MAX_NS) : PF_RACE_TLS_NS;
 	race->at[address].next_ns = now_ns + race->at[address].tls_ns;
 	return leave;
 }

@@ -5,7 +5,8 @@
  * A new attempt at each address every 100 ms, or with back-off to 1 s where nobody waits for a page; at
  * most 8 are open.  A SYN that was dropped is sent again after a second and then three (RFC 6298), so that
  * what helps when a network heals is a fresh attempt: while all 8 are open the oldest makes room, once it
- * has had its time.
+ * has had its time.  For an address that has none a place is made at once where another one has two; the SYN
+ * that has waited longest there is not the one that goes.
  *
  * Where TCP stands a fresh attempt helps little: TLS takes what it takes, and on a host without processor
  * time eight beside each other would each take eight times as long and none end.  So the others that still
@@ -45,7 +46,7 @@ enum pf_race_state {
 /* How an attempt ended that did not win. */
 enum pf_race_end {
 	PF_RACE_BROKE,	 /* no connection came about, or it is gone */
-	PF_RACE_LATE,	 /* its life is over, or it was told to leave */
+	PF_RACE_LATE,	 /* its life is over */
 	PF_RACE_REFUSED, /* the address answered, and would say the same again at once */
 };
 

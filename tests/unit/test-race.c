@@ -95,6 +95,18 @@ static void with_many_addresses_each_attempt_has_its_time(void **state)
 	assert_true(pf_race_evict(&race, BEGIN + 1500 * MS, &slot));
 }
 
+/* The only one that waits for TCP. */
+static uint32_t connecting(const struct pf_race *race)
+{
+	uint32_t slot = 0;
+
+	while (race->attempt[slot].state != PF_RACE_CONNECTING) {
+		slot++;
+		assert_true(slot < PF_RACE_TRIES);
+	}
+	return slot;
+}
+
 /* As if TLS stood in all of them at once, TCP having come one by one. */
 static void secure(struct pf_race *race, uint32_t slot)
 {
@@ -176,8 +188,7 @@ static void beside_a_handshake_others_begin_later_and_later(void **state)
 	for (unsigned i = 0; i < sizeof(begin_ms) / sizeof(begin_ms[0]); i++) {
 		assert_int_equal(start_until(&race, &ms, begin_ms[i], &last), 1);
 		assert_int_equal(last, begin_ms[i]);
-		for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
-			slot++;
+		slot = connecting(&race);
 		assert_int_equal(pf_race_connected(&race, slot, BEGIN + begin_ms[i] * MS), 0);
 	}
 	/* Whose time is over is no reason for another one, and TLS that stands is the end of it. */
@@ -190,8 +201,7 @@ static void beside_a_handshake_others_begin_later_and_later(void **state)
 	for (uint32_t i = 0; i < PF_RACE_TRIES; i++)
 		race.attempt[i].state = PF_RACE_FREE;
 	assert_int_equal(start_until(&race, &ms, 7750, &last), 1);
-	for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
-		slot++;
+	slot = connecting(&race);
 	(void)pf_race_connected(&race, slot, BEGIN + 7750 * MS);
 	assert_int_equal(race.at[0].next_ns, BEGIN + 8000 * MS);
 }
@@ -211,8 +221,7 @@ static void a_connection_that_breaks_is_made_anew_when_an_attempt_may_be(void **
 	assert_int_equal(start_until(&race, &ms, 90, &last), 0);
 	assert_int_equal(start_until(&race, &ms, 100, &last), 1);
 
-	for (slot = 0; race.attempt[slot].state != PF_RACE_CONNECTING;)
-		slot++;
+	slot = connecting(&race);
 	(void)pf_race_connected(&race, slot, BEGIN + 110 * MS);
 	pf_race_ready(&race, slot);
 	assert_true(pf_race_speaker(&race, BEGIN + 210 * MS, &slot));
