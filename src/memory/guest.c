@@ -643,7 +643,6 @@ int pf_guest_take_up(struct pf_guest *guest, int dirfd, struct pf_err *err)
 	 * What was asked for died with the process before, and an event is out of the ring as soon as
 	 * it is asked for: so everybody faults again.  The ring's own events come first, as they did.
 	 */
-	guest->taken_up = true;
 	replay_discards(guest);
 	if (attach_all(guest, err) || pf_guest_wake_all(guest, err)) {
 		close_state(guest);

@@ -77,7 +77,6 @@ struct pf_guest {
 	 */
 	bool tells_discards;
 	pthread_rwlock_t discards;
-	bool taken_up;		     /* pages that are there can be a dead process's work */
 	_Atomic uint64_t unexpected; /* the last one that nobody has taken: packed, 0: none */
 	struct {
 		_Atomic uint64_t duplicates; /* pages that arrived and were here already */
@@ -89,7 +88,6 @@ struct pf_guest {
 		_Atomic uint64_t unasked;
 		_Atomic uint64_t holes;	     /* FILLED pages that were punched and came as zeros */
 		_Atomic uint64_t unmapped;   /* pages that a mapping no longer has, each counts */
-		_Atomic uint64_t unclaimed;  /* pages that could not be written, each time */
 		_Atomic uint64_t discarded;  /* REMOVE events of private memory */
 		_Atomic uint64_t unexpected; /* pages that were there and nobody declared */
 	} count;

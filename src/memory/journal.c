@@ -15,7 +15,7 @@
 #include "memory/statefile.h"
 
 #define JOURNAL_NAME "journal"
-#define JOURNAL_MAGIC UINT64_C(0x31304c4e524a4650) /* "PFJRNL01" */
+#define JOURNAL_MAGIC UINT64_C(0x32304c4e524a4650) /* "PFJRNL02" */
 #define HEADER_BYTES UINT64_C(4096)
 #define LINE_BYTES UINT64_C(64)
 
@@ -24,8 +24,8 @@
 #define STATE_BITS UINT64_C(3)
 #define REQUESTED_SHIFT 2u
 #define REQUESTED_BIT (UINT64_C(1) << REQUESTED_SHIFT)
-#define LOST_SHIFT 3u
-#define LOST_BIT (UINT64_C(1) << LOST_SHIFT)
+#define MARK_SHIFT 3u
+#define MARK_BIT (UINT64_C(1) << MARK_SHIFT) /* FILLED: LOST; else: TRIED */
 #define ALL_LANES UINT64_C(0x1111111111111111)
 
 struct journal_header {
@@ -137,7 +137,7 @@ static uint64_t lanes_filled(uint64_t word)
 
 /*
  * FILLED stays, LOST or not; everything else starts again as ABSENT and not REQUESTED.  A page that was FILLING
- * was seen by nobody; and whoever waits asks again after the crash, a blocked thread because it is
+ * was seen by nobody, and is TRIED; and whoever waits asks again after the crash, a blocked thread because it is
  * woken and faults again, so a REQUESTED that stayed would keep it from being asked for.
  */
 static int recover_region(struct pf_journal *journal, uint32_t region, struct pf_err *err)
@@ -149,18 +149,19 @@ static int recover_region(struct pf_journal *journal, uint32_t region, struct pf
 		uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
 		uint64_t left = pages - first, keep = lanes_filled(word);
 		uint64_t beyond = left < PAGES_PER_WORD ? word >> (left * BITS_PER_PAGE) : 0;
+		uint64_t marked = word >> MARK_SHIFT & ALL_LANES;
+		uint64_t tried = (marked & ~keep) | lanes_filling(word);
 
-		uint64_t gone = word >> LOST_SHIFT & ALL_LANES;
-
-		if (word & (word >> 1) & ALL_LANES || gone & ~keep || beyond)
+		if (word & (word >> 1) & ALL_LANES || beyond)
 			return pf_err_set(err, PF_ERR_CONFIG,
 					  "the page journal in the state "
 					  "directory is damaged at region %" PRIu32
 					  ", page %" PRIu64 ": 0x%016" PRIx64,
 					  region, first, word);
-		atomic_store_explicit(slot, word & (keep * UINT64_C(0xf)), memory_order_relaxed);
+		atomic_store_explicit(slot, (word & (keep * UINT64_C(0xf))) | tried * MARK_BIT,
+				      memory_order_relaxed);
 		filled += (uint64_t)__builtin_popcountll(keep);
-		lost += (uint64_t)__builtin_popcountll(gone);
+		lost += (uint64_t)__builtin_popcountll(marked & keep);
 	}
 	atomic_fetch_add_explicit(&journal->lost, lost, memory_order_relaxed);
 	atomic_fetch_add_explicit(&journal->filled, filled, memory_order_release);
@@ -234,30 +235,43 @@ static uint32_t gather(uint64_t lanes)
 	return (uint32_t)((lanes | lanes >> 24) & UINT64_C(0xffff));
 }
 
-/* Pages that left state `from` for `to` by this call, and which of them were REQUESTED. */
+/* A step of a page's life: from where, which bits of the state turn over, and what becomes of the mark. */
+struct step {
+	uint64_t (*from)(uint64_t);
+	uint64_t flip, unmark, mark;
+};
+
+static const struct step claim = {lanes_absent, PF_PAGE_ABSENT ^ PF_PAGE_FILLING, 0, 0};
+static const struct step unclaim = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_ABSENT, 0, MARK_BIT};
+static const struct step fill = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_FILLED, MARK_BIT, 0};
+static const struct step lose = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_FILLED, 0, MARK_BIT};
+static const struct step discard = {lanes_absent, PF_PAGE_ABSENT ^ PF_PAGE_FILLED, MARK_BIT, 0};
+
+/* Pages that have taken the step by this call, and which of them were REQUESTED. */
 struct moved {
 	uint32_t pages;
 	uint32_t requested;
 };
 
-static struct moved move_word(_Atomic uint64_t *word, uint32_t mask, uint64_t (*from)(uint64_t),
-			      uint64_t flip)
+static struct moved move_word(_Atomic uint64_t *word, uint32_t mask, const struct step *step)
 {
-	uint64_t lanes = spread(mask), old = atomic_load_explicit(word, memory_order_acquire), won;
+	uint64_t lanes = spread(mask), old = atomic_load_explicit(word, memory_order_acquire);
+	uint64_t won, new;
 
 	do {
-		won = lanes & from(old);
+		won = lanes & step->from(old);
 		if (!won)
 			return (struct moved){0, 0};
-		/* flip is below a lane's four bits: the product stays within each lane. */
-	} while (!atomic_compare_exchange_weak_explicit(
-		word, &old, old ^ won * flip, memory_order_acq_rel, memory_order_acquire));
+		/* Factors of four bits at most: the products stay within each lane. */
+		new = ((old ^ won * step->flip) & ~(won * step->unmark)) | won * step->mark;
+	} while (!atomic_compare_exchange_weak_explicit(word, &old, new, memory_order_acq_rel,
+							memory_order_acquire));
 	return (struct moved){gather(won), gather(won & old >> REQUESTED_SHIFT)};
 }
 
 /* The same for a run: mask is relative to first, and spans two words if first is not aligned. */
 static struct moved move_run(struct pf_journal *journal, uint32_t region, uint64_t first,
-			     uint32_t mask, uint64_t (*from)(uint64_t), uint64_t flip)
+			     uint32_t mask, const struct step *step)
 {
 	_Atomic uint64_t *word = &journal->region[region].word[first / PAGES_PER_WORD];
 	unsigned skip = (unsigned)(first % PAGES_PER_WORD);
@@ -265,9 +279,9 @@ static struct moved move_run(struct pf_journal *journal, uint32_t region, uint64
 	struct moved moved = {0, 0}, more = {0, 0};
 
 	if (low)
-		moved = move_word(word, low, from, flip);
+		moved = move_word(word, low, step);
 	if (high)
-		more = move_word(word + 1, high, from, flip);
+		more = move_word(word + 1, high, step);
 	moved.pages = (moved.pages | more.pages << PAGES_PER_WORD) >> skip;
 	moved.requested = (moved.requested | more.requested << PAGES_PER_WORD) >> skip;
 	return moved;
@@ -278,15 +292,12 @@ uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t 
 {
 	uint32_t mask = (UINT32_C(1) << count) - 1;
 
-	return move_run(journal, region, first, mask, lanes_absent,
-			PF_PAGE_ABSENT ^ PF_PAGE_FILLING)
-		.pages;
+	return move_run(journal, region, first, mask, &claim).pages;
 }
 
 uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t first, uint32_t mask)
 {
-	struct moved moved = move_run(journal, region, first, mask, lanes_filling,
-				      PF_PAGE_FILLING ^ PF_PAGE_FILLED);
+	struct moved moved = move_run(journal, region, first, mask, &fill);
 
 	/* After the words, so that whoever sees the last count sees every page FILLED. */
 	atomic_fetch_add_explicit(&journal->filled, (uint64_t)__builtin_popcount(moved.pages),
@@ -294,17 +305,28 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
 	return moved.requested;
 }
 
-bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page)
+/* One load: what the mark means is the state's to say. */
+static bool marked_and(const struct pf_journal *journal, uint32_t region, uint64_t page, bool filled)
 {
 	const _Atomic uint64_t *word = &journal->region[region].word[page / PAGES_PER_WORD];
+	uint64_t value = atomic_load_explicit(word, memory_order_acquire) >> page_shift(page);
 
-	return atomic_load_explicit(word, memory_order_acquire) >> page_shift(page) & LOST_BIT;
+	return value & MARK_BIT && filled == ((value & STATE_BITS) == PF_PAGE_FILLED);
+}
+
+bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page)
+{
+	return marked_and(journal, region, page, true);
+}
+
+bool pf_journal_tried(const struct pf_journal *journal, uint32_t region, uint64_t page)
+{
+	return marked_and(journal, region, page, false);
 }
 
 bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page)
 {
-	struct moved moved = move_run(journal, region, page, 1, lanes_filling,
-				      (PF_PAGE_FILLING ^ PF_PAGE_FILLED) | LOST_BIT);
+	struct moved moved = move_run(journal, region, page, 1, &lose);
 	uint64_t count = (uint64_t)__builtin_popcount(moved.pages);
 
 	/* Before the count that completes: whoever sees that sees what is lost. */
@@ -316,9 +338,7 @@ bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page)
 uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
 			    uint32_t mask)
 {
-	return move_run(journal, region, first, mask, lanes_filling,
-			PF_PAGE_FILLING ^ PF_PAGE_ABSENT)
-		.requested;
+	return move_run(journal, region, first, mask, &unclaim).requested;
 }
 
 bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first, uint64_t count)
@@ -334,8 +354,7 @@ bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t fi
 		if (here > count)
 			here = (uint32_t)count;
 		moved = move_word(&journal->region[region].word[first / PAGES_PER_WORD],
-				  ((UINT32_C(1) << here) - 1) << skip, lanes_absent,
-				  PF_PAGE_ABSENT ^ PF_PAGE_FILLED);
+				  ((UINT32_C(1) << here) - 1) << skip, &discard);
 		filled += (uint64_t)__builtin_popcount(moved.pages);
 		requested = requested || moved.requested;
 		first += here;

@@ -2,11 +2,14 @@
 /*
  * memory/journal.h - the life of every page: ABSENT, FILLING, FILLED, and who waits for it.
  *
- * Four bits a page (state 2, REQUESTED 1, LOST 1) in a shared file mapping under the state
+ * Four bits a page (state 2, REQUESTED 1, a mark 1) in a shared file mapping under the state
  * directory, allocated up front, since running out of tmpfs later would be a SIGBUS; it survives
  * the process that writes it.  REQUESTED is in the same word as the state, so that "set REQUESTED,
- * read state" and "set FILLED, read REQUESTED" cannot miss each other (DESIGN.md section 3.2).  LOST is a FILLED page's: it can never
- * come, and an access to it is an error.
+ * read state" and "set FILLED, read REQUESTED" cannot miss each other (DESIGN.md section 3.2).
+ *
+ * The mark of a FILLED page is LOST: it can never come, and an access to it is an error.  That of any
+ * other is TRIED: a write of ours, or of a process before, may have reached it, so that its being there
+ * is no news.
  *
  * Any thread, lock free; only create and open do I/O and can fail.
  */
@@ -59,6 +62,8 @@ enum pf_page_state pf_journal_request(struct pf_journal *journal, uint32_t regio
 uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t first,
 			  uint32_t count);
 bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page);
+/* A claim that was given back, or died, may have left something in this page, which is not FILLED. */
+bool pf_journal_tried(const struct pf_journal *journal, uint32_t region, uint64_t page);
 /* FILLING -> FILLED and LOST for a claimed page.  true: it was REQUESTED. */
 PF_MUST_USE bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page);
 /* FILLING -> FILLED for the claimed pages in mask (release order: the bytes are complete before).
@@ -66,7 +71,7 @@ PF_MUST_USE bool pf_journal_lose(struct pf_journal *journal, uint32_t region, ui
 uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t first,
 			 uint32_t mask);
 /*
- * FILLING -> ABSENT for claimed pages that could not be written.  Bit i of the result: page first +
+ * FILLING -> ABSENT and TRIED for claimed pages that could not be written.  Bit i of the result: page first +
  * i is REQUESTED, perhaps by a trap that met FILLING (PF_TRAP_WAIT), so that nobody asks for it.
  */
 PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,

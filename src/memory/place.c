@@ -243,7 +243,7 @@ static enum pf_place_result map_mask(struct pf_guest *guest, const struct pf_run
  */
 static void found_there(struct pf_guest *guest, uint32_t region, uint64_t page)
 {
-	if (!guest->taken_up && atomic_load(&guest->count.unclaimed) == 0)
+	if (!pf_journal_tried(&guest->journal, region, page))
 		pf_guest_note_unexpected(guest, region, page);
 }
 
@@ -282,13 +282,10 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
 static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_run *run,
 				      uint32_t mine, struct pf_err *err)
 {
-	uint32_t waited;
+	uint32_t waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t at, count;
 
-	/* Counted first: a page that is absent again, and there, is then known to be our own doing. */
-	count_up(&guest->count.unclaimed, (uint64_t)__builtin_popcount(mine));
-	waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
 	while (next_stretch(&waited, &at, &count)) {
 		struct pf_run stretch = {
 			.region = run->region, .first = run->first + at, .count = count};
@@ -363,8 +360,7 @@ static enum pf_place_result visible_stopped(struct pf_guest *guest, const struct
 
 	switch (sys) {
 	case EEXIST: /* never overwritten: whoever put it there may have run on with it */
-		if (!guest->taken_up) /* else this very page may have been copied before */
-			pf_guest_note_unexpected(guest, page->region, page->first);
+		found_there(guest, page->region, page->first);
 		pf_journal_fill(&guest->journal, page->region, page->first, 1);
 		return wake_mapped(guest, page, 0, err);
 	case ENOENT:

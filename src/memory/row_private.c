@@ -45,7 +45,8 @@ static int private_populate(const struct pf_guest *guest, uint32_t region, uint6
 	} while (result == PF_MAP_UNMAPPED && placed == 0 && count > 0);
 	/* Poison, perhaps, of a process that died before its page was LOST: COPY takes its place, and
 	 * ZEROPAGE does not.  A page that is there is EEXIST for both. */
-	if (result == PF_MAP_EXISTS && placed == 0 && !bytes && guest->taken_up)
+	if (result == PF_MAP_EXISTS && placed == 0 && !bytes &&
+	    pf_journal_tried(&guest->journal, region, first))
 		(void)pf_uffd_place(region_uffd(guest, region), page_address(guest, region, first),
 				    page_size, pf_row_zeros, &placed);
 	return placed > 0 ? (int)(placed / page_size) : -1;

@@ -191,6 +191,13 @@ int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err 
 	return check_unlisted(guest, region, err);
 }
 
+/* The state first: a claim that is given back between the two leaves its mark. */
+static bool can_be_ours(const struct pf_guest *guest, uint32_t region, uint64_t page)
+{
+	return pf_journal_state(&guest->journal, region, page) != PF_PAGE_ABSENT ||
+	       pf_journal_tried(&guest->journal, region, page);
+}
+
 /* Any of the file's pages [first, first + FOLIO_PAGES) that are in this region has come. */
 static bool any_came(const struct pf_guest *guest, uint32_t region, uint64_t first)
 {
@@ -199,7 +206,7 @@ static bool any_came(const struct pf_guest *guest, uint32_t region, uint64_t fir
 	uint64_t page = first > begin ? first - begin : 0;
 
 	for (; page < pages && begin + page < first + FOLIO_PAGES; page++)
-		if (pf_journal_state(&guest->journal, region, page) != PF_PAGE_ABSENT)
+		if (can_be_ours(guest, region, page))
 			return true;
 	return false;
 }
@@ -209,14 +216,12 @@ bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t
 	const struct pf_guest_region *at = &guest->region[region];
 	uint64_t first = at->offset / 4096 + page;
 
-	/* Preallocated, or written by us and given back since the write failed half way. */
-	if (guest->taken_up ||
-	    (at->kind != PF_MEMORY_MEMFD && at->kind != PF_MEMORY_GUEST_MEMFD) ||
-	    at->populated == PF_POPULATED_PREALLOCATED || atomic_load(&guest->count.unclaimed) > 0)
+	if ((at->kind != PF_MEMORY_MEMFD && at->kind != PF_MEMORY_GUEST_MEMFD) ||
+	    at->populated == PF_POPULATED_PREALLOCATED)
 		return false;
 	/* What comes with a neighbour comes on tmpfs: guest_memfd allocates page by page. */
 	if (at->kind == PF_MEMORY_GUEST_MEMFD)
-		return true;
+		return !can_be_ours(guest, region, page);
 	first -= first % FOLIO_PAGES;
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		if (guest->region[r].file == at->file && guest->region[r].kind == at->kind &&

@@ -21,9 +21,9 @@ PF_MUST_USE int pf_stock_declared(const struct pf_guest *guest, uint32_t region,
 PF_MUST_USE int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err *err);
 /*
  * A page that is absent by the journal, and there (it has trapped MINOR): is that somebody else's
- * doing?  No where everything was preallocated, and where it can be our own: on tmpfs with huge=always
- * a write makes the neighbours present, in other regions of the file too.  So there it is asked of a page
- * whose whole neighbourhood is absent.
+ * doing?  No where everything was preallocated, and where it can be our own, or a dead process's: it was
+ * TRIED; and on tmpfs with huge=always a write makes the neighbours present, in other regions of the
+ * file too.  So there it is said of a page in whose whole neighbourhood nothing was written.
  */
 bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t page);
 /* Drops the pages that were listed, from all mappings. */

@@ -263,7 +263,8 @@ static void what_shows_without_an_event_is_written_once(void **state)
 	open_row(&gmem, 2, 1);
 	gmem_write_page(&gmem, 31, 0x33);
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 31), UINT64_C(0x3333333333333333));
-	gmem.bench.guest.taken_up = true;
+	assert_int_equal(pf_journal_claim(&gmem.bench.guest.journal, REGION, 31, 1), 1);
+	assert_int_equal(pf_journal_unclaim(&gmem.bench.guest.journal, REGION, 31, 1), 0);
 	place_own(&gmem.bench, 30, 4);
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 31), UINT64_C(0x3333333333333333));
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 30), page_word(30));

@@ -11,11 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "bench.h"
+#include "memory/stock.h"
 
 static struct bench bench;
 
@@ -31,7 +33,6 @@ static void take_up(void)
 
 	if (pf_guest_take_up(&bench.guest, bench.dirfd, &err))
 		fail_msg("%s", err.text);
-	assert_true(bench.guest.taken_up);
 }
 
 static enum pf_page_state state_of(uint64_t page)
@@ -108,6 +109,44 @@ static void what_was_in_the_ring_comes_first(void **state)
 	bench_close(&bench);
 }
 
+/* A crash explains what the dead one was writing, and no other page's being there. */
+static void what_none_of_us_has_written_is_news_after_a_crash_too(void **state)
+{
+	struct uffdio_zeropage zero = {.range = {.len = PAGE}};
+	uint8_t bytes[PAGE];
+	uint32_t placed;
+
+	(void)state;
+	bench_open(&bench, 1, 0, VMM_PRIVATE);
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 20, 1), 1);
+	die();
+	take_up();
+	for (uint64_t page = 20; page < 22; page++) {
+		zero.range.start = bench.vmm.base[0] + page * PAGE;
+		assert_int_equal(ioctl(bench.vmm.uffd[0], UFFDIO_ZEROPAGE, &zero), 0);
+		page_fill(bytes, page, 1);
+		assert_int_equal(place(&bench, page, 1, bytes, &placed), PF_PLACE_OK);
+		assert_int_equal(bench.guest.count.unexpected, page - 20);
+	}
+	bench_close(&bench);
+}
+
+/* Of a file's pages too; there with the neighbours of what was tried, which a huge page brings. */
+static void a_file_is_judged_after_a_crash_as_before(void **state)
+{
+	(void)state;
+	bench_open(&bench, 1, 0, -1);
+	die();
+	take_up();
+	assert_true(pf_stock_unexpected(&bench.guest, REGION, 5));
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 7, 1), 1);
+	die();
+	take_up();
+	assert_false(pf_stock_unexpected(&bench.guest, REGION, 7));
+	assert_false(pf_stock_unexpected(&bench.guest, REGION, 5));
+	bench_close(&bench);
+}
+
 /* Died between the read and the journal: the event cannot be read again. */
 static void a_discard_that_was_read_and_not_heeded_is_heeded(void **state)
 {
@@ -176,6 +215,8 @@ int main(void)
 		cmocka_unit_test(what_has_come_stays_and_the_rest_is_absent_again),
 		cmocka_unit_test(whoever_waited_traps_again_in_every_mapping),
 		cmocka_unit_test(what_was_in_the_ring_comes_first),
+		cmocka_unit_test(what_none_of_us_has_written_is_news_after_a_crash_too),
+		cmocka_unit_test(a_file_is_judged_after_a_crash_as_before),
 		cmocka_unit_test(a_discard_that_was_read_and_not_heeded_is_heeded),
 		cmocka_unit_test(copied_and_not_filled_is_no_surprise_the_next_time),
 		cmocka_unit_test(a_state_directory_of_other_regions_is_refused_and_the_traps_stand),
