@@ -109,7 +109,7 @@ static void meet(struct destination *destination, struct pf_greeting *greeting)
 	if (!pf_meeting_links(meeting)) {
 		answer_only(destination, greeting, true);
 	} else if (take_up(destination, greeting, &err)) {
-		pf_outage_begin(agent); /* the same one, in another epoch */
+		pf_outage_begin(agent, false); /* the same one, in another epoch */
 		pf_session_refuse(destination, greeting, &err);
 		return;
 	}

@@ -64,6 +64,20 @@ static void drop_links(struct destination *destination)
 	pf_pager_tell(&destination->pager, PF_MAIL_DETACH, NULL, 0);
 }
 
+/* A vCPU waits since before the link that is lost was taken up. */
+static bool was_in_vain(const struct destination *destination)
+{
+	uint64_t over_ns = destination->agent.outage_before.over_ns;
+
+	for (uint32_t i = 0; destination->armed && i < PF_SLOTS; i++) {
+		uint64_t since = pf_pager_blocked(&destination->pager, &destination->guest, i);
+
+		if (since > 0 && since < over_ns)
+			return true;
+	}
+	return false;
+}
+
 void pf_session_down(struct destination *destination, const struct pf_err *err)
 {
 	if (!destination->urgent_up)
@@ -71,7 +85,7 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	drop_links(destination);
 	pf_paths_part(destination->agent.paths);
 	if (destination->agent.record == PF_RECORD_READY || destination->agent.record == PF_RECORD_RUN)
-		pf_outage_begin(&destination->agent);
+		pf_outage_begin(&destination->agent, was_in_vain(destination));
 	if (err->class == PF_ERR_PROTOCOL)
 		pf_session_stranger(destination, destination->address, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);

@@ -26,8 +26,8 @@ static uint64_t now_real_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* A process before may have lost the same link. */
-static struct kept recall(struct pf_agent *agent)
+/* A process before may have lost the same link; or nobody has got anything since the outage before. */
+static struct kept recall(struct pf_agent *agent, bool in_vain)
 {
 	struct kept kept, now = {agent->epoch, pf_now_ns(), now_real_us()};
 	struct pf_err err;
@@ -35,8 +35,12 @@ static struct kept recall(struct pf_agent *agent)
 
 	if (found < 0)
 		pf_report(pf_agent_role(agent), &err);
-	return found == 0 && kept.epoch == agent->epoch && kept.since_ns <= now.since_ns ? kept
-											 : now;
+	if (found == 0 && kept.epoch == agent->epoch && kept.since_ns <= now.since_ns)
+		return kept;
+	if (in_vain && agent->outage_before.over_ns > 0)
+		return (struct kept){agent->epoch, agent->outage_before.ns,
+				     agent->outage_before.real_us};
+	return now;
 }
 
 static void keep(struct pf_agent *agent)
@@ -50,12 +54,12 @@ static void keep(struct pf_agent *agent)
 		pf_report(pf_agent_role(agent), &err);
 }
 
-void pf_outage_begin(struct pf_agent *agent)
+void pf_outage_begin(struct pf_agent *agent, bool in_vain)
 {
 	struct kept kept;
 
 	if (agent->outage_ns == 0) {
-		kept = recall(agent);
+		kept = recall(agent, in_vain);
 		agent->outage_ns = kept.since_ns;
 		agent->outage_real_us = kept.since_real_us;
 	} else if (agent->outage_epoch == agent->epoch) {
@@ -70,6 +74,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *opaque)
 	struct pf_agent *agent = opaque;
 
 	(void)source, (void)usec;
+	agent->outage_late_ns = agent->outage_ns;
 	pf_agent_emit(agent, "OUTAGE_DEADLINE",
 		      json_pack("{s:I}", "blocked-ms",
 				(json_int_t)((pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS)));
@@ -90,14 +95,15 @@ static void watch(struct pf_agent *agent)
 
 void pf_outage_tell(struct pf_agent *agent, json_t *vcpus)
 {
-	pf_outage_begin(agent);
+	pf_outage_begin(agent, false);
 	pf_agent_emit(agent, "OUTAGE",
 		      json_pack("{s:o, s:{s:I, s:I}, s:s}", "vcpus", vcpus, "since", "seconds",
 				(json_int_t)(agent->outage_real_us / 1000000), "microseconds",
 				(json_int_t)(agent->outage_real_us % 1000000), "reason",
 				agent->why.text));
 	pf_agent_outcome(agent, "paused", "destination", false);
-	watch(agent);
+	if (agent->outage_late_ns != agent->outage_ns)
+		watch(agent);
 }
 
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms)
@@ -107,7 +113,7 @@ void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms)
 		watch(agent);
 }
 
-void pf_outage_forget(struct pf_agent *agent)
+static void over(struct pf_agent *agent)
 {
 	struct pf_err err;
 
@@ -118,15 +124,25 @@ void pf_outage_forget(struct pf_agent *agent)
 		pf_report(pf_agent_role(agent), &err);
 }
 
+void pf_outage_forget(struct pf_agent *agent)
+{
+	over(agent);
+	agent->outage_before.over_ns = 0;
+}
+
 void pf_outage_end(struct pf_agent *agent)
 {
-	uint64_t ms = (pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS;
+	uint64_t now = pf_now_ns(), since = agent->outage_ns;
 
-	if (agent->outage_ns == 0)
+	if (since == 0)
 		return;
-	pf_outage_forget(agent);
+	agent->outage_before.ns = since;
+	agent->outage_before.real_us = agent->outage_real_us;
+	agent->outage_before.over_ns = now;
+	over(agent);
 	if (agent->outcome && strcmp(agent->outcome, "paused") == 0)
 		pf_agent_outcome(agent, NULL, "destination", false);
 	pf_agent_emit(agent, "RECOVERED",
-		      json_pack("{s:i, s:I}", "epoch", (int)agent->epoch, "ms", (json_int_t)ms));
+		      json_pack("{s:i, s:I}", "epoch", (int)agent->epoch, "ms",
+				(json_int_t)((now - since) / PF_NS_PER_MS)));
 }

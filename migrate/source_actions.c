@@ -207,7 +207,7 @@ static void act_gone_cut(struct source *source)
 
 static void act_doubt(struct source *source)
 {
-	pf_outage_begin(&source->agent);
+	pf_outage_begin(&source->agent, false);
 	pf_source_race(source);
 	if (!tell_once(source, PF_SA_DOUBT))
 		return;

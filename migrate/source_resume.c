@@ -209,7 +209,7 @@ static void meet(struct source *source, struct pf_met *met)
 	}
 	if (met->channel && take_up(source, met, &err)) {
 		source->in_vain++;
-		pf_outage_begin(agent); /* the same one, in another epoch */
+		pf_outage_begin(agent, false); /* the same one, in another epoch */
 		pf_source_part(source, false);
 		try_later(source, &err);
 		race_again(source);

@@ -213,7 +213,7 @@ void pf_source_drop_link(struct source *source, const struct pf_err *err)
 	judge_link(source);
 	pf_paths_part(source->agent.paths);
 	if (source->agent.record != PF_RECORD_NONE)
-		pf_outage_begin(&source->agent);
+		pf_outage_begin(&source->agent, source->in_vain > 0);
 	take_last_words(source);
 	/* A peer that breaks the protocol costs itself the connection; set-up would only repeat it. */
 	if (err->class == PF_ERR_PROTOCOL && source->agent.record == PF_RECORD_NONE)

@@ -17,6 +17,8 @@
 #include "memhelp.h"
 #include "memory/place.h"
 #include "migrate/destination_engine.h"
+#include "migrate/destination_pager.h"
+#include "migrate/outage.h"
 #include "net/wait.h"
 #include "netkit.h"
 #include "scratch.h"
@@ -285,6 +287,32 @@ static void a_second_loss_of_one_session_is_none(void **state)
 	assert_int_equal(destination->agent.state, PF_D_OUTAGE);
 }
 
+/* A link that comes and goes in between has not helped who waits; one that has brought him his page has. */
+static void an_outage_goes_on_for_who_got_nothing_in_between(void **state)
+{
+	struct pf_guest *guest = &destination->guest;
+	uint64_t since;
+
+	(void)state;
+	stand(PF_D_SERVING, PF_RECORD_RUN);
+	pf_blocked_note(&destination->pager, 1, 0, 20);
+	lose(PF_ERR_UNREACHABLE, "the first");
+	since = destination->agent.outage_ns;
+	pf_outage_end(&destination->agent);
+	assert_int_equal(destination->agent.outage_ns, 0);
+
+	stand(PF_D_SERVING, PF_RECORD_RUN);
+	lose(PF_ERR_UNREACHABLE, "the second");
+	assert_int_equal(destination->agent.outage_ns, since);
+	pf_outage_end(&destination->agent);
+
+	stand(PF_D_SERVING, PF_RECORD_RUN);
+	(void)pf_journal_fill(&guest->journal, 0, 20, pf_journal_claim(&guest->journal, 0, 20, 1));
+	pf_blocked_note(&destination->pager, 1, 0, 21);
+	lose(PF_ERR_UNREACHABLE, "the third");
+	assert_true(destination->agent.outage_ns > since);
+}
+
 static void what_a_bulk_connection_has_brought_stays_counted(void **state)
 {
 	struct pf_frame frame = {.type = PF_FRAME_PAGES, .page = 8, .count = 4, .length = 4 * PAGE};
@@ -331,6 +359,7 @@ int main(void)
 		CASE(before_ready_the_session_is_forgotten_and_nobody_waits),
 		CASE(with_ready_it_waits_for_the_same_session),
 		CASE(a_second_loss_of_one_session_is_none),
+		CASE(an_outage_goes_on_for_who_got_nothing_in_between),
 		CASE(what_a_bulk_connection_has_brought_stays_counted),
 		CASE(the_last_page_that_nobody_has_told_of_completes_it),
 	};
