@@ -265,6 +265,23 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	return pf_session_attach(destination, greeting, err);
 }
 
+/*
+ * What a source says for the first time can come late: it died behind its HELLO, whose packet was lost, and the next
+ * one has offered the guest in a session that it must not lose by that, since it would be in doubt.  Told,
+ * and not answered: a source that is right comes again, and by then the loss of its old link was noticed.
+ */
+static bool comes_between(struct destination *destination, const struct pf_greeting *greeting)
+{
+	struct pf_err err;
+
+	if (destination->agent.record != PF_RECORD_READY || !destination->urgent_up)
+		return false;
+	pf_err_set(&err, PF_ERR_UNREACHABLE,
+		   "a source begins anew, and the link stands of one that may have offered its guest");
+	pf_session_stranger(destination, greeting->address, &err);
+	return true;
+}
+
 static void on_first_hello(struct destination *destination, struct pf_greeting *greeting)
 {
 	struct pf_agent *agent = &destination->agent;
@@ -272,6 +289,10 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 
 	if (judge_first(destination, &greeting->hello, &err)) {
 		pf_session_refuse(destination, greeting, &err);
+		return;
+	}
+	if (comes_between(destination, greeting)) {
+		pf_channel_free(pf_steal(&greeting->channel));
 		return;
 	}
 	if (destination->urgent_up) {
@@ -345,7 +366,10 @@ void pf_session_greeting(struct destination *destination, struct pf_greeting *gr
 {
 	struct pf_err err;
 
-	if (judge_common(destination, &greeting->hello, &err)) {
+	/* Whoever has gone since he spoke takes no link from those who are here. */
+	if (pf_tcp_left(pf_conn_fd(pf_channel_conn(greeting->channel)))) {
+		pf_channel_free(pf_steal(&greeting->channel));
+	} else if (judge_common(destination, &greeting->hello, &err)) {
 		pf_session_refuse(destination, greeting, &err);
 	} else if (greeting->hello.channel == 0 && greeting->hello.epoch > 0) {
 		pf_resume_hello(destination, greeting);

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -186,6 +187,13 @@ uint64_t pf_tcp_waiting(int fd)
 	int waiting = 0;
 
 	return ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0 ? (uint64_t)waiting : 0;
+}
+
+bool pf_tcp_left(int fd)
+{
+	struct pollfd look = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&look, 1, 0) > 0;
 }
 
 /* How much of *out there is: an older kernel knows less. */

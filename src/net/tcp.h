@@ -31,6 +31,8 @@ PF_MUST_USE int pf_tcp_accept(int listen_fd, int *out_fd, struct sockaddr_storag
 void pf_tcp_tune(int fd, bool urgent);
 /* Bytes that have come and were not read. */
 uint64_t pf_tcp_waiting(int fd);
+/* The other side has closed the connection, or broken it, whatever of what it said before is not read yet. */
+bool pf_tcp_left(int fd);
 /*
  * true: something was sent and is not acknowledged, be it a probe of a window that is closed.  *out_age_ns: since
  * any acknowledgement came; *out_rtt_ns: what one may take (smoothed, and four deviations: RFC 6298).

@@ -284,6 +284,20 @@ def test_lies_before_the_commit_leave_it_open(scene):
     assert destination.control.command("query-migrate")["record"] == "RUN"
 
 
+def test_a_first_hello_takes_nothing_from_a_session_that_is_ready(scene):
+    """A source that died behind its HELLO, which was late, and the one that came after it has offered."""
+    destination, machine, peer = scene
+    get_ready(peer, machine)
+    peer.do("open 5")
+    peer.do("hello 5")
+    peer.check_gone(5)
+    check_told(destination, "begins anew")
+    assert destination.control.command("query-migrate")["record"] == "READY"
+    peer.do("frame 0 COMMIT verdict=OFFERED")
+    peer.do("expect 0 RUN")
+    # Where no link stands it begins anew: see test_lies_before_the_commit_leave_it_open.
+
+
 IGNORED_AFTER_RUN = [
     "frame 0 COMMIT verdict=OFFERED times=3",
     "frame 0 ABORT verdict=OFFERED",

@@ -350,6 +350,26 @@ static void the_last_page_that_nobody_has_told_of_completes_it(void **state)
 	assert_int_equal(faccessat(destination->agent.dir.fd, "complete", F_OK, 0), 0);
 }
 
+/* Its process has died; the one that came after it has the link. */
+static void who_has_gone_behind_his_hello_takes_no_link(void **state)
+{
+	struct pf_channel *late;
+	struct pf_greeting greeting = {.hello = {.protocol = PF_WIRE_PROTOCOL, .id = "vm-1", .channels = 1},
+				       .address = ADDRESS};
+	json_t *data;
+
+	(void)state;
+	stand(PF_D_ACTIVE, PF_RECORD_NONE);
+	greeting.channel = connect_to(&late, true);
+	pf_channel_free(late);
+	pf_session_greeting(destination, &greeting);
+	assert_null(greeting.channel);
+	assert_true(destination->link_up);
+	assert_int_equal(destination->agent.epoch, EPOCH);
+	assert_int_equal(destination->agent.state, PF_D_ACTIVE);
+	assert_string_equal(next_event(&data), "");
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, open_destination, close_destination)
@@ -362,6 +382,7 @@ int main(void)
 		CASE(an_outage_goes_on_for_who_got_nothing_in_between),
 		CASE(what_a_bulk_connection_has_brought_stays_counted),
 		CASE(the_last_page_that_nobody_has_told_of_completes_it),
+		CASE(who_has_gone_behind_his_hello_takes_no_link),
 	};
 
 	if (uffd_refused())
