@@ -37,7 +37,9 @@ void pf_blocked_note(struct pf_pager *pager, uint32_t vcpu, uint32_t region, uin
 	if (atomic_load_explicit(&blocked->since_ns, memory_order_relaxed) != 0 &&
 	    atomic_load_explicit(&blocked->page, memory_order_relaxed) == key)
 		return;
-	atomic_store_explicit(&blocked->page, key, memory_order_relaxed);
+	/* Nobody sees the new page with the old page's time. */
+	atomic_store_explicit(&blocked->since_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&blocked->page, key, memory_order_release);
 	atomic_store_explicit(&blocked->since_ns, pf_now_ns(), memory_order_release);
 }
 
@@ -67,11 +69,12 @@ uint64_t pf_pager_blocked(const struct pf_pager *pager, const struct pf_guest *g
 {
 	const struct pf_blocked *blocked = &pager->blocked[vcpu];
 	uint64_t since = atomic_load_explicit(&blocked->since_ns, memory_order_acquire);
-	uint64_t key = atomic_load_explicit(&blocked->page, memory_order_relaxed);
+	uint64_t key = atomic_load_explicit(&blocked->page, memory_order_acquire);
 	uint64_t page = key & ((UINT64_C(1) << PAGE_BITS) - 1);
 	uint32_t region = (uint32_t)(key >> PAGE_BITS);
 
-	if (since == 0 || pf_journal_state(&guest->journal, region, page) == PF_PAGE_FILLED)
+	if (since == 0 || atomic_load_explicit(&blocked->since_ns, memory_order_relaxed) != since ||
+	    pf_journal_state(&guest->journal, region, page) == PF_PAGE_FILLED)
 		return 0;
 	return since;
 }

@@ -76,6 +76,8 @@ static int take_up(struct destination *destination, struct pf_greeting *greeting
 		return -1;
 	agent->epoch++;
 	destination->resuming = destination->theirs_known = true;
+	destination->begins_anew = false;
+	destination->filled_then = destination->guest.journal.filled;
 	if (pf_session_attach(destination, greeting, err))
 		return -1;
 	pf_resume_urgent(destination);

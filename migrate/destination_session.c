@@ -64,18 +64,11 @@ static void drop_links(struct destination *destination)
 	pf_pager_tell(&destination->pager, PF_MAIL_DETACH, NULL, 0);
 }
 
-/* A vCPU waits since before the link that is lost was taken up. */
+/* Something was asked for, and nothing has come. */
 static bool was_in_vain(const struct destination *destination)
 {
-	uint64_t over_ns = destination->agent.outage_before.over_ns;
-
-	for (uint32_t i = 0; destination->armed && i < PF_SLOTS; i++) {
-		uint64_t since = pf_pager_blocked(&destination->pager, &destination->guest, i);
-
-		if (since > 0 && since < over_ns)
-			return true;
-	}
-	return false;
+	return destination->armed && destination->pager.count.open > 0 &&
+	       destination->guest.journal.filled == destination->filled_then;
 }
 
 void pf_session_down(struct destination *destination, const struct pf_err *err)
@@ -261,25 +254,20 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	agent->epoch++;
 	pf_outage_forget(agent);
 	destination->session_known = true;
-	destination->resuming = false;
+	destination->resuming = destination->begins_anew = false;
 	return pf_session_attach(destination, greeting, err);
 }
 
 /*
  * What a source says for the first time can come late: it died behind its HELLO, whose packet was lost, and the next
- * one has offered the guest in a session that it must not lose by that, since it would be in doubt.  Told,
- * and not answered: a source that is right comes again, and by then the loss of its old link was noticed.
+ * one has offered the guest in a session that it must not lose by that, since it would be in doubt.  The dead do
+ * not come again: so READY is given up the second time only.  Not answered, so that a source that lives tries again.
  */
-static bool comes_between(struct destination *destination, const struct pf_greeting *greeting)
+static bool is_put_off(struct destination *destination)
 {
-	struct pf_err err;
-
-	if (destination->agent.record != PF_RECORD_READY || !destination->urgent_up)
-		return false;
-	pf_err_set(&err, PF_ERR_UNREACHABLE,
-		   "a source begins anew, and the link stands of one that may have offered its guest");
-	pf_session_stranger(destination, greeting->address, &err);
-	return true;
+	destination->begins_anew = destination->agent.record == PF_RECORD_READY &&
+				   !destination->begins_anew;
+	return destination->begins_anew;
 }
 
 static void on_first_hello(struct destination *destination, struct pf_greeting *greeting)
@@ -291,7 +279,7 @@ static void on_first_hello(struct destination *destination, struct pf_greeting *
 		pf_session_refuse(destination, greeting, &err);
 		return;
 	}
-	if (comes_between(destination, greeting)) {
+	if (is_put_off(destination)) {
 		pf_channel_free(pf_steal(&greeting->channel));
 		return;
 	}

@@ -26,6 +26,16 @@ static uint64_t now_real_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/*
+ * The link that ended the outage before did not stand for long.  One from which nothing comes is lost after twice the
+ * time-out; what has stood for twice as long has said something, and who still waits then waits for something else.
+ */
+static bool goes_on(const struct pf_agent *agent, uint64_t now_ns)
+{
+	return agent->outage_before.over_ns > 0 &&
+	       now_ns - agent->outage_before.over_ns < 4 * atomic_load(&agent->link_timeout_ns);
+}
+
 /* A process before may have lost the same link; or nobody has got anything since the outage before. */
 static struct kept recall(struct pf_agent *agent, bool in_vain)
 {
@@ -37,7 +47,7 @@ static struct kept recall(struct pf_agent *agent, bool in_vain)
 		pf_report(pf_agent_role(agent), &err);
 	if (found == 0 && kept.epoch == agent->epoch && kept.since_ns <= now.since_ns)
 		return kept;
-	if (in_vain && agent->outage_before.over_ns > 0)
+	if (in_vain && goes_on(agent, now.since_ns))
 		return (struct kept){agent->epoch, agent->outage_before.ns,
 				     agent->outage_before.real_us};
 	return now;
@@ -109,6 +119,7 @@ void pf_outage_tell(struct pf_agent *agent, json_t *vcpus)
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms)
 {
 	agent->outage_deadline_ms = ms;
+	agent->outage_late_ns = 0;
 	if (agent->outage_ns > 0 && agent->machine->phase[agent->state] == PF_PHASE_PAUSED)
 		watch(agent);
 }

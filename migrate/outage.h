@@ -12,10 +12,10 @@
 
 #include "migrate/agent.h"
 
-/* The link is lost, at this moment, if it was not before; in_vain: who waited for it has got nothing from it. */
+/* The link is lost, at this moment, if it was not before; in_vain: it has brought nothing to who waited for it. */
 void pf_outage_begin(struct pf_agent *agent, bool in_vain);
-/* After RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and OUTAGE_DEADLINE, once, when
- * --outage-deadline has passed.  vcpus: who is blocked; taken over. */
+/* After RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and OUTAGE_DEADLINE when
+ * --outage-deadline has passed, unless it was told of this outage by this process.  vcpus: who is blocked; taken over. */
 void pf_outage_tell(struct pf_agent *agent, json_t *vcpus);
 /* The parameter; in an outage too, which may be over it already. */
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms);

@@ -305,23 +305,30 @@ uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t f
 	return moved.requested;
 }
 
-/* One load: what the mark means is the state's to say. */
-static bool marked_and(const struct pf_journal *journal, uint32_t region, uint64_t page, bool filled)
+/* State and mark by one load: what the mark means is the state's to say. */
+static uint64_t look(const struct pf_journal *journal, uint32_t region, uint64_t page)
 {
 	const _Atomic uint64_t *word = &journal->region[region].word[page / PAGES_PER_WORD];
-	uint64_t value = atomic_load_explicit(word, memory_order_acquire) >> page_shift(page);
 
-	return value & MARK_BIT && filled == ((value & STATE_BITS) == PF_PAGE_FILLED);
+	return atomic_load_explicit(word, memory_order_acquire) >> page_shift(page) &
+	       (STATE_BITS | MARK_BIT);
 }
 
 bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page)
 {
-	return marked_and(journal, region, page, true);
+	return look(journal, region, page) == (PF_PAGE_FILLED | MARK_BIT);
 }
 
 bool pf_journal_tried(const struct pf_journal *journal, uint32_t region, uint64_t page)
 {
-	return marked_and(journal, region, page, false);
+	uint64_t seen = look(journal, region, page);
+
+	return seen == (PF_PAGE_ABSENT | MARK_BIT) || seen == (PF_PAGE_FILLING | MARK_BIT);
+}
+
+bool pf_journal_untouched(const struct pf_journal *journal, uint32_t region, uint64_t page)
+{
+	return look(journal, region, page) == PF_PAGE_ABSENT;
 }
 
 bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page)

@@ -64,6 +64,8 @@ uint32_t pf_journal_claim(struct pf_journal *journal, uint32_t region, uint64_t 
 bool pf_journal_lost(const struct pf_journal *journal, uint32_t region, uint64_t page);
 /* A claim that was given back, or died, may have left something in this page, which is not FILLED. */
 bool pf_journal_tried(const struct pf_journal *journal, uint32_t region, uint64_t page);
+/* ABSENT and not TRIED: whatever is there is not our work. */
+bool pf_journal_untouched(const struct pf_journal *journal, uint32_t region, uint64_t page);
 /* FILLING -> FILLED and LOST for a claimed page.  true: it was REQUESTED. */
 PF_MUST_USE bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page);
 /* FILLING -> FILLED for the claimed pages in mask (release order: the bytes are complete before).

@@ -36,16 +36,24 @@ static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct
 
 	if (region->placer->fill_hole(guest, r, page))
 		return pf_err_sys(err, "allocating page %" PRIu64 " of region %" PRIu32
-				  ", which was lost, to take its poison away", page, r);
+				  ", to take its poison away", page, r);
 	for (uint32_t m = 0; m < region->mappings; m++) {
 		enum pf_map_result result = map_zeros(guest, r, m, page);
 
-		/* It exists where a process that died was in the middle of this. */
-		if (result != PF_MAP_DONE && result != PF_MAP_EXISTS && result != PF_MAP_UNMAPPED)
+		/* EXISTS: a process that died was in the middle of this, or it was a page and not poison.
+		 * ABSENT: the owner has cut the file off under it, which takes poison too. */
+		if (result != PF_MAP_DONE && result != PF_MAP_EXISTS && result != PF_MAP_ABSENT &&
+		    result != PF_MAP_UNMAPPED)
 			return pf_err_sys(err, "taking the poison from page %" PRIu64
 					  " of region %" PRIu32, page, r);
 	}
 	return 0;
+}
+
+/* Also what a process before was about to lose when it died. */
+static bool can_be_poisoned(const struct pf_guest *guest, uint32_t r, uint64_t page)
+{
+	return pf_journal_lost(&guest->journal, r, page) || pf_journal_tried(&guest->journal, r, page);
 }
 
 /* Of private memory nothing can be taken back: its row refuses to drop pages. */
@@ -53,12 +61,32 @@ static int lift_all_poison(struct pf_guest *guest, uint32_t r, struct pf_err *er
 {
 	uint64_t pages = pf_region_pages(&guest->region[r].shape);
 
-	if (guest->journal.lost == 0 || guest->region[r].placer->visible_at_once)
+	if (guest->region[r].placer->visible_at_once)
 		return 0;
 	for (uint64_t page = 0; page < pages; page++)
-		if (pf_journal_lost(&guest->journal, r, page) && lift_poison(guest, r, page, err))
+		if (can_be_poisoned(guest, r, page) && lift_poison(guest, r, page, err))
 			return -1;
 	return 0;
+}
+
+static void empty_ring(struct pf_ring *ring)
+{
+	while (pf_ring_peek(ring))
+		pf_ring_pop(ring);
+}
+
+/*
+ * How something has trapped says nothing of the memory as it is now; whoever waits is woken, and traps again.  What the
+ * kernel still has of it is read before that, since it can be read while its thread wakes up.
+ */
+static void forget_events(struct pf_guest *guest)
+{
+	for (uint32_t u = 0; u < guest->uffds; u++) {
+		empty_ring(&guest->uffd[u].ring);
+		if (pf_guest_read(guest, u) != PF_RING_EVENTS) /* a whole ring's */
+			continue;
+		empty_ring(&guest->uffd[u].ring);
+	}
 }
 
 int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
@@ -67,5 +95,6 @@ int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
 		if (lift_all_poison(guest, r, err) || guest->region[r].placer->drop(guest, r, err))
 			return -1;
 	pf_journal_clear(&guest->journal);
+	forget_events(guest);
 	return pf_guest_wake_all(guest, err);
 }

@@ -79,14 +79,13 @@ static int private_drop(struct pf_guest *guest, uint32_t region, struct pf_err *
 {
 	uint64_t pages = pf_region_pages(&guest->region[region].shape), page = 0;
 
-	while (page < pages &&
-	       pf_journal_state(&guest->journal, region, page) == PF_PAGE_ABSENT)
+	while (page < pages && pf_journal_untouched(&guest->journal, region, page))
 		page++;
 	if (page == pages)
 		return 0;
 	pf_err_set(err, PF_ERR_PROTOCOL,
 		   "page %" PRIu64 " of region %" PRIu32
-		   " has come, the source starts again, and private memory can be emptied "
+		   " has come, or may have, the source starts again, and private memory can be emptied "
 		   "by its own process only",
 		   page, region);
 	return pf_err_hint(err, "start a new destination VMM and agent");

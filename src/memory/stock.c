@@ -191,13 +191,6 @@ int pf_stock_check(const struct pf_guest *guest, uint32_t region, struct pf_err 
 	return check_unlisted(guest, region, err);
 }
 
-/* The state first: a claim that is given back between the two leaves its mark. */
-static bool can_be_ours(const struct pf_guest *guest, uint32_t region, uint64_t page)
-{
-	return pf_journal_state(&guest->journal, region, page) != PF_PAGE_ABSENT ||
-	       pf_journal_tried(&guest->journal, region, page);
-}
-
 /* Any of the file's pages [first, first + FOLIO_PAGES) that are in this region has come. */
 static bool any_came(const struct pf_guest *guest, uint32_t region, uint64_t first)
 {
@@ -206,7 +199,7 @@ static bool any_came(const struct pf_guest *guest, uint32_t region, uint64_t fir
 	uint64_t page = first > begin ? first - begin : 0;
 
 	for (; page < pages && begin + page < first + FOLIO_PAGES; page++)
-		if (can_be_ours(guest, region, page))
+		if (!pf_journal_untouched(&guest->journal, region, page))
 			return true;
 	return false;
 }
@@ -221,7 +214,7 @@ bool pf_stock_unexpected(const struct pf_guest *guest, uint32_t region, uint64_t
 		return false;
 	/* What comes with a neighbour comes on tmpfs: guest_memfd allocates page by page. */
 	if (at->kind == PF_MEMORY_GUEST_MEMFD)
-		return !can_be_ours(guest, region, page);
+		return pf_journal_untouched(&guest->journal, region, page);
 	first -= first % FOLIO_PAGES;
 	for (uint32_t r = 0; r < guest->table.count; r++)
 		if (guest->region[r].file == at->file && guest->region[r].kind == at->kind &&

@@ -62,16 +62,16 @@
  * Without that declaration a vCPU that needs such a page waits, and `complete` does not come.  Whoever touches
  * it through the mapping gets SIGBUS.
  *
- * Lost pages of PAGEFERRY_MEMFD.  The agent poisons them, so that whoever touches one gets SIGBUS with code
- * BUS_MCEERR_AR: for a vCPU its thread does, with the page's address, and KVM_RUN fails with EINTR.  What a
- * VMM does about memory that fails, a machine check for its guest, is right here too.  But when the kernel makes huge pages of such a
- * file (tmpfs with huge=, shmem_enabled, MADV_COLLAPSE by anybody) the poison goes, and behind the traps
- * they would read zeros.  So just before `complete` this library maps a memfd of 0 bytes over them, in
- * every mapping that was described: from then on whoever touches one gets SIGBUS with BUS_ADRERR, and of a
- * vCPU KVM_RUN fails with EFAULT, without a signal and without an address: its VMM looks into `lost_bitmap`
- * for the page that the guest was at.  Which they are the agent says there, or in a
- * bitmap that the library makes where a region comes without; but for those for which no descriptor finds
- * room in a message, 128 in all.  Each run of lost pages is a mapping more: where one cannot be made,
+ * Lost pages of PAGEFERRY_MEMFD.  The agent poisons them: whoever touches one gets SIGBUS with BUS_MCEERR_AR
+ * and the page's address.  For a vCPU its thread does, which must not block that signal, and KVM_RUN fails
+ * with EINTR: what a VMM does about memory that fails, a machine check for its guest, is right here too.
+ * But when the kernel makes huge pages of such a file (tmpfs with huge=, shmem_enabled, MADV_COLLAPSE by
+ * anybody) the poison goes, and behind the traps they would read zeros.  So just before `complete` this
+ * library maps a memfd of 0 bytes over them, in every mapping that was described: from then on whoever
+ * touches one gets SIGBUS with BUS_ADRERR, and KVM_RUN of a vCPU fails with EFAULT, without a signal or an
+ * address: whether it was at such a page its registers and `lost_bitmap` say.  Which they are the agent says
+ * there, or in a bitmap that the library makes where a region comes without; but for those for which no
+ * descriptor finds room in a message, 128 in all.  Each run of lost pages is a mapping more: where one cannot be made,
  * `complete` finds the reason in pageferry_vmm_error() (else ""), dispatch() fails, and the library keeps
  * that region's userfaultfds open for the rest of the process, so that who touches such a page waits, or
  * gets SIGBUS, and never reads zeros.  What the library notes for itself is not handed on: a guest that is

@@ -36,7 +36,10 @@ class Peer(Speaker):
         return answer
 
     def check_gone(self, connection):
-        assert self.say(f"gone {connection}").startswith("gone")
+        """Reads until the agent closes: what it said last."""
+        answer = self.say(f"gone {connection}")
+        assert answer.startswith("gone")
+        return answer
 
     def leave(self):
         """The script is over: it ends by itself."""

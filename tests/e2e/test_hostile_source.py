@@ -246,6 +246,13 @@ def get_ready(peer, machine):
     peer.do("expect 0 READY")
 
 
+def begin_anew(peer):
+    """Put off: closed without an answer."""
+    peer.do("open 5")
+    peer.do("hello 5")
+    assert "FAILURE" not in peer.check_gone(5)
+
+
 def serve(scene):
     destination, machine, peer = scene
     get_ready(peer, machine)
@@ -278,6 +285,7 @@ def test_lies_before_the_commit_leave_it_open(scene):
         peer.say(command)
         peer.check_gone(0)
         check_told(destination, reason)
+        begin_anew(peer)
         status = destination.control.command("query-migrate")
         assert status["record"] in ("READY", "NONE"), (command, status)
     serve(scene)
@@ -288,14 +296,26 @@ def test_a_first_hello_takes_nothing_from_a_session_that_is_ready(scene):
     """A source that died behind its HELLO, which was late, and the one that came after it has offered."""
     destination, machine, peer = scene
     get_ready(peer, machine)
-    peer.do("open 5")
-    peer.do("hello 5")
-    peer.check_gone(5)
-    check_told(destination, "begins anew")
-    assert destination.control.command("query-migrate")["record"] == "READY"
+    begin_anew(peer)
+    assert peer.say("wait 0 20") == "ok stands"
     peer.do("frame 0 COMMIT verdict=OFFERED")
     peer.do("expect 0 RUN")
-    # Where no link stands it begins anew: see test_lies_before_the_commit_leave_it_open.
+    machine.resume()
+
+
+def test_a_first_hello_that_comes_again_takes_the_place_of_one_that_is_ready(scene):
+    """That link stands no longer for its source, who comes again; it takes the next one at its word."""
+    destination, machine, peer = scene
+    get_ready(peer, machine)
+    for _ in range(2):
+        begin_anew(peer)
+        peer.do("open 5")
+        peer.do("hello 5")
+        peer.do("expect 5 WELCOME")
+        peer.check_gone(0)
+        assert destination.control.command("query-migrate")["record"] == "NONE"
+        peer.do("close 5")
+        get_ready(peer, machine)
 
 
 IGNORED_AFTER_RUN = [

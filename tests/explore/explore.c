@@ -213,7 +213,7 @@ static int run(struct explorer *x, const struct budget *budget, FILE *trace)
 		struct world first = {
 			.crashes = budget->crashes, .losses = budget->losses, .cuts = budget->cuts,
 			.failures = budget->failures, .deaths = budget->deaths,
-			.halves = budget->halves, .differ = differ,
+			.halves = budget->halves, .lates = budget->lates, .differ = differ,
 		};
 
 		for (unsigned side = PF_SOURCE; side <= PF_DESTINATION; side++)

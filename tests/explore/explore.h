@@ -9,7 +9,7 @@
 
 /* How much may go wrong in one history. */
 struct budget {
-	uint8_t crashes, losses, cuts, failures, deaths, halves;
+	uint8_t crashes, losses, cuts, failures, deaths, halves, lates;
 };
 
 struct exploration {

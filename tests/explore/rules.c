@@ -49,6 +49,9 @@ const char *pf_world_broken(const struct world *w)
 	/* Nobody else's word can make it so: it is this side that counts them. */
 	if (said(w, PF_DESTINATION, SAID_COMPLETED) && !w->whole)
 		return "the destination says completed, and pages are missing";
+	if (!w->proven && !s->lost && !d->lost && !w->given_up &&
+	    (s->record == PF_RECORD_OFFERED || s->record == PF_RECORD_GONE))
+		return "the guest was offered, no directory was lost, and the destination has forgotten it";
 	return NULL;
 }
 

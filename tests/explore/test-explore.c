@@ -4,7 +4,7 @@
  * one, or none of one without a name for it.
  *
  * What may go wrong in one history is bounded by a budget.  With arguments (CRASHES LOSSES CUTS FAILURES
- * DEATHS HALVES) it explores that budget alone; the whole of "1 1 1 1 1 1" has some tens of millions of
+ * DEATHS HALVES LATES) it explores that budget alone; the whole of "1 1 1 1 1 1 1" has some tens of millions of
  * worlds.  With PAGEFERRY_EXPLORE=long in the environment it adds budgets that take minutes and 1.5 GB.
  */
 #include <setjmp.h>
@@ -52,10 +52,10 @@ static bool explore(const struct budget *budget, uint32_t most)
 		return false;
 	}
 	print_message("crashes %u, lost directories %u, cuts %u, failed writes %u, dead VMMs %u, "
-		      "half connections %u: %llu worlds, %llu transitions, up to %u steps deep, "
+		      "half connections %u, late HELLOs %u: %llu worlds, %llu transitions, up to %u steps deep, "
 		      "%llu in which nothing happens by itself%s%s\n",
 		      budget->crashes, budget->losses, budget->cuts, budget->failures,
-		      budget->deaths, budget->halves, (unsigned long long)found.worlds,
+		      budget->deaths, budget->halves, budget->lates, (unsigned long long)found.worlds,
 		      (unsigned long long)found.steps, found.depth,
 		      (unsigned long long)found.quiet, found.broken ? ": " : "",
 		      found.broken ? found.broken : "");
@@ -70,9 +70,11 @@ static const struct budget budgets[] = {
 	{.cuts = 1, .failures = 1, .deaths = 1},
 	{.crashes = 1, .deaths = 1},
 	{.crashes = 1, .failures = 1, .halves = 1},
+	{.crashes = 1, .cuts = 1, .deaths = 1, .lates = 1},
 };
 static const struct budget long_budgets[] = {
 	{.crashes = 1, .cuts = 1, .failures = 1},
+	{.crashes = 2, .cuts = 1, .lates = 1},
 	{.crashes = 1, .cuts = 1, .failures = 1, .deaths = 1},
 };
 
@@ -242,9 +244,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_start_that_is_wrong_is_caught),
 	};
 
-	if (argc == 7) {
+	if (argc == 8) {
 		struct budget budget = {number(argv[1]), number(argv[2]), number(argv[3]),
-					number(argv[4]), number(argv[5]), number(argv[6])};
+					number(argv[4]), number(argv[5]), number(argv[6]),
+					number(argv[7])};
 
 		return explore(&budget, 100000000u) ? 0 : 1;
 	}

@@ -152,6 +152,15 @@ static void join(struct world *w)
 	w->link = LINK_STANDS;
 }
 
+/* As is_put_off() in migrate/destination_session.c. */
+static bool is_put_off(struct world *w, enum pf_record said)
+{
+	if (said != PF_RECORD_NONE)
+		return false;
+	w->begins_anew = w->side[PF_DESTINATION].record == PF_RECORD_READY && !w->begins_anew;
+	return w->begins_anew;
+}
+
 /* The destination judges the hello, lets go of what it had, and answers. */
 static void destination_meets(struct making *m, enum pf_meeting meeting)
 {
@@ -162,10 +171,14 @@ static void destination_meets(struct making *m, enum pf_meeting meeting)
 		return;
 	if (w->side[PF_DESTINATION].linked)
 		loses_link(m, PF_DESTINATION);
-	if (meeting == PF_MEET_FRESH)
+	if (meeting == PF_MEET_FRESH) {
 		w->proven = true;
-	if (pf_meeting_links(meeting))
+		w->late_proves = false;
+	}
+	if (pf_meeting_links(meeting)) {
 		join(w);
+		w->begins_anew = false;
+	}
 	pf_note(m, PF_DESTINATION, event);
 }
 
@@ -192,6 +205,8 @@ static bool connect(struct making *m, bool heard)
 
 	if (!wants_link(w) || !pf_is_alive(w, PF_DESTINATION))
 		return false;
+	if (is_put_off(w, (enum pf_record)w->side[PF_SOURCE].record))
+		return true;
 	meeting = meet(m);
 	/* Its record could not be written, or it crashed behind the write: there is no WELCOME. */
 	if (pf_meeting_links(meeting) && (!d->linked || d->late[0]))
@@ -214,6 +229,53 @@ static bool connects_half(struct making *m)
 		return false;
 	m->world->halves--;
 	return connect(m, false);
+}
+
+/* It has said HELLO, nobody has heard it, and the network will bring it in its own time. */
+static bool crashes_behind_hello(struct making *m)
+{
+	struct world *w = m->world;
+	const struct agent *s = &w->side[PF_SOURCE];
+
+	if (!wants_link(w) || w->lates == 0 || w->crashes == 0)
+		return false;
+	w->lates--;
+	w->crashes--;
+	w->late_hello = (uint8_t)(1 + s->record);
+	w->late_proves = w->proven && (s->marks & PF_MARK_SEEN);
+	pf_stop_process(w, PF_SOURCE, PROC_DEAD);
+	return true;
+}
+
+/* The destination takes it for its source's, and has a link that nobody holds the other end of. */
+static bool late_hello_comes(struct making *m)
+{
+	struct world *w = m->world;
+	struct agent *d = pf_agent_of(m, PF_DESTINATION);
+	enum pf_record said = (enum pf_record)(w->late_hello - 1);
+	enum pf_meeting meeting;
+	uint8_t event;
+
+	if (w->late_hello == 0 || !pf_is_alive(w, PF_DESTINATION))
+		return false;
+	w->late_hello = 0;
+	if (is_put_off(w, said) || (said != PF_RECORD_NONE && !w->late_proves))
+		return true;
+	meeting = pf_record_meet(said, (enum pf_record)d->record);
+	event = m->tables->machine[PF_DESTINATION]->meeting_event[meeting];
+	if (event == PF_DE_EVENTS_)
+		return true;
+	if (d->linked)
+		loses_link(m, PF_DESTINATION);
+	if (meeting == PF_MEET_FRESH)
+		w->proven = false; /* what it proves, its directory has not */
+	if (pf_meeting_links(meeting)) {
+		d->linked = true;
+		w->link = LINK_CUT;
+		w->begins_anew = false;
+	}
+	pf_note(m, PF_DESTINATION, event);
+	return true;
 }
 
 static bool gives_up(struct making *m)
@@ -486,6 +548,8 @@ const struct step_kind pf_steps[] = {
 	{"somebody starts the destination again", OPERATOR, destination_started_again},
 	{"the connection is cut", FAULT, cut},
 	{"the source connects and does not hear WELCOME", FAULT, connects_half},
+	{"the source crashes, and its HELLO is on its way", FAULT, crashes_behind_hello},
+	{"the HELLO of the crashed process comes", FAULT, late_hello_comes},
 	{"the source crashes", FAULT, source_crashes},
 	{"the destination crashes", FAULT, destination_crashes},
 	{"the source's state directory is lost", FAULT, source_directory},

@@ -62,7 +62,11 @@ struct world {
 	/* How much can still go wrong. */
 	uint8_t crashes, losses, cuts, failures, deaths;
 	uint8_t halves; /* connections that one side made and the other never heard of */
-	uint8_t zero[7];
+	uint8_t lates;	/* HELLOs that come when the process that said them has died */
+	/* Such a HELLO, on its way: 1 + its record, 0: none; does it prove the session that stands? */
+	uint8_t late_hello, late_proves;
+	uint8_t begins_anew; /* as in struct destination */
+	uint8_t zero[3];
 };
 _Static_assert(sizeof(struct world) % 8 == 0, "hashed by words");
 

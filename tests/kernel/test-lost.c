@@ -125,6 +125,7 @@ static void what_is_barred_is_an_efault_and_no_signal(void **state)
 	listen_to_sigbus();
 	assert_int_equal(vcpu_run(&vcpu), -EFAULT);
 	assert_int_equal(heard.count, 0);
+	assert_int_not_equal(vcpu.run->exit_reason, PF_KVM_EXIT_MEMORY_FAULT); /* which would say where */
 	/* Its neighbours are as they were. */
 	memory.map[(LOST + 1) * PAGE] = 0x77;
 	vcpu_restart(&vcpu, PAGES + LOST + 1);
@@ -138,10 +139,10 @@ static void what_is_barred_is_an_efault_and_no_signal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(poison_is_a_sigbus_of_the_vcpu_s_thread, kit_open,
-						kit_close),
-		cmocka_unit_test_setup_teardown(what_is_barred_is_an_efault_and_no_signal, kit_open,
-						kit_close),
+		cmocka_unit_test_setup_teardown(poison_is_a_sigbus_of_the_vcpu_s_thread,
+						kit_open_unwritable, kit_close),
+		cmocka_unit_test_setup_teardown(what_is_barred_is_an_efault_and_no_signal,
+						kit_open_unwritable, kit_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

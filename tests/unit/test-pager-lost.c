@@ -290,6 +290,25 @@ static void a_source_that_starts_again_may_have_the_page(void **state)
 	bench_close(&bench);
 }
 
+static void a_crash_before_it_was_lost_is_no_poison_behind_a_reset(void **state)
+{
+	const struct row *row = *state;
+	struct pf_err err = {0};
+
+	open_bench(row);
+	poison_and_die(7);
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	for (uint32_t m = 0; m < row->mappings; m++) {
+		vmm_call(&bench.vmm, vmm_touch, m, 7);
+		assert_int_equal(next_fault(&bench, m, 7), PF_TRAP_REQUEST);
+	}
+	place_own(&bench, 7, 1);
+	for (uint32_t m = 0; m < row->mappings; m++)
+		assert_found(&bench.vmm, page_word(7));
+	bench_close(&bench);
+}
+
 /* What a process that dies in a reset leaves: zeros in place of the poison, in the first mapping. */
 static void a_reset_that_died_is_begun_again(void **state)
 {
@@ -345,6 +364,9 @@ int main(void)
 		ROWS_OF(a_crash_before_it_was_lost_leaves_room_for_zeros),
 		{"a_source_that_starts_again_may_have_the_page",
 		 a_source_that_starts_again_may_have_the_page, NULL, NULL,
+		 (void *)(uintptr_t)&memfd_row},
+		{"a_crash_before_it_was_lost_is_no_poison_behind_a_reset",
+		 a_crash_before_it_was_lost_is_no_poison_behind_a_reset, NULL, NULL,
 		 (void *)(uintptr_t)&memfd_row},
 		{"a_reset_that_died_is_begun_again", a_reset_that_died_is_begun_again, NULL, NULL,
 		 (void *)(uintptr_t)&memfd_row},

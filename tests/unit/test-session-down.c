@@ -17,7 +17,6 @@
 #include "memhelp.h"
 #include "memory/place.h"
 #include "migrate/destination_engine.h"
-#include "migrate/destination_pager.h"
 #include "migrate/outage.h"
 #include "net/wait.h"
 #include "netkit.h"
@@ -287,7 +286,17 @@ static void a_second_loss_of_one_session_is_none(void **state)
 	assert_int_equal(destination->agent.state, PF_D_OUTAGE);
 }
 
-/* A link that comes and goes in between has not helped who waits; one that has brought him his page has. */
+/* As the source comes back; somebody waits, and gets nothing. */
+static void recover(void)
+{
+	pf_outage_end(&destination->agent);
+	assert_int_equal(destination->agent.outage_ns, 0);
+	destination->filled_then = destination->guest.journal.filled;
+	stand(PF_D_SERVING, PF_RECORD_RUN);
+	assert_int_equal(destination->pager.count.open, 1);
+}
+
+/* A link that comes and goes in between has not helped who waits; one that brings pages, or has stood for long, has. */
 static void an_outage_goes_on_for_who_got_nothing_in_between(void **state)
 {
 	struct pf_guest *guest = &destination->guest;
@@ -295,21 +304,23 @@ static void an_outage_goes_on_for_who_got_nothing_in_between(void **state)
 
 	(void)state;
 	stand(PF_D_SERVING, PF_RECORD_RUN);
-	pf_blocked_note(&destination->pager, 1, 0, 20);
+	vmm_tell(&vmm, VMM_READ, 0, 40, 0);
+	WAIT_UNTIL(destination->pager.count.open == 1);
 	lose(PF_ERR_UNREACHABLE, "the first");
 	since = destination->agent.outage_ns;
-	pf_outage_end(&destination->agent);
-	assert_int_equal(destination->agent.outage_ns, 0);
-
-	stand(PF_D_SERVING, PF_RECORD_RUN);
+	recover();
 	lose(PF_ERR_UNREACHABLE, "the second");
 	assert_int_equal(destination->agent.outage_ns, since);
-	pf_outage_end(&destination->agent);
 
-	stand(PF_D_SERVING, PF_RECORD_RUN);
+	recover();
 	(void)pf_journal_fill(&guest->journal, 0, 20, pf_journal_claim(&guest->journal, 0, 20, 1));
-	pf_blocked_note(&destination->pager, 1, 0, 21);
 	lose(PF_ERR_UNREACHABLE, "the third");
+	assert_true(destination->agent.outage_ns > since);
+	since = destination->agent.outage_ns;
+
+	recover();
+	destination->agent.outage_before.over_ns -= 4 * destination->agent.link_timeout_ns;
+	lose(PF_ERR_UNREACHABLE, "the fourth");
 	assert_true(destination->agent.outage_ns > since);
 }
 

@@ -147,6 +147,55 @@ static void a_file_is_judged_after_a_crash_as_before(void **state)
 	bench_close(&bench);
 }
 
+/* A neighbour's write had made the page, and it trapped MINOR; the reset takes both away, and the event with them. */
+static void what_has_trapped_before_a_reset_is_no_news_behind_it(void **state)
+{
+	struct pf_err err = {0};
+	bool waits = true;
+
+	(void)state;
+	bench_open(&bench, 1, 0, -1);
+	place_own(&bench, 10, 1);
+	assert_int_equal(pwrite(bench.vmm.memfd, "x", 1, 11 * PAGE), 1);
+	vmm_tell(&bench.vmm, VMM_READ, 0, 11, 0);
+	wait_readable(bench.guest.uffd[0].fd);
+	assert_int_equal(pf_ring_read(&bench.guest.uffd[0].ring, bench.guest.uffd[0].fd), PF_RING_EVENTS);
+	die();
+	take_up();
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	while (waits) { /* MINOR would be the old one */
+		const struct uffd_msg *event = pf_ring_peek(&bench.guest.uffd[0].ring);
+
+		if (!event) {
+			wait_readable(bench.guest.uffd[0].fd);
+			assert_int_equal(pf_guest_read(&bench.guest, 0), PF_RING_EVENTS);
+			continue;
+		}
+		assert_false(event->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR);
+		pf_ring_pop(&bench.guest.uffd[0].ring);
+		waits = false;
+	}
+	place_own(&bench, 11, 1);
+	assert_int_equal(vmm_reply(&bench.vmm).value, page_word(11));
+	bench_close(&bench);
+}
+
+/* It may be there, and nobody but the VMM could take it away: the next source's page would not get in. */
+static void private_memory_that_may_have_a_page_is_not_reset(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	bench_open(&bench, 1, 0, VMM_PRIVATE);
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 20, 1), 1);
+	die();
+	take_up();
+	assert_int_equal(pf_guest_reset(&bench.guest, &err), -1);
+	assert_non_null(strstr(err.text, "page 20 of region 0"));
+	bench_close(&bench);
+}
+
 /* Died between the read and the journal: the event cannot be read again. */
 static void a_discard_that_was_read_and_not_heeded_is_heeded(void **state)
 {
@@ -217,6 +266,8 @@ int main(void)
 		cmocka_unit_test(what_was_in_the_ring_comes_first),
 		cmocka_unit_test(what_none_of_us_has_written_is_news_after_a_crash_too),
 		cmocka_unit_test(a_file_is_judged_after_a_crash_as_before),
+		cmocka_unit_test(what_has_trapped_before_a_reset_is_no_news_behind_it),
+		cmocka_unit_test(private_memory_that_may_have_a_page_is_not_reset),
 		cmocka_unit_test(a_discard_that_was_read_and_not_heeded_is_heeded),
 		cmocka_unit_test(copied_and_not_filled_is_no_surprise_the_next_time),
 		cmocka_unit_test(a_state_directory_of_other_regions_is_refused_and_the_traps_stand),
