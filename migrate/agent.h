@@ -68,7 +68,6 @@ struct pf_agent {
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */
 	uint64_t outage_ns, outage_real_us; /* migrate/outage.h: when the connection was lost; 0: it stands */
 	uint32_t outage_epoch;		    /* and of which epoch that is kept */
-	uint64_t outage_late_ns; /* the outage of which OUTAGE_DEADLINE was told, by its outage_ns */
 	struct {
 		uint64_t ns, real_us, over_ns;
 	} outage_before; /* the one before, and when it was over; over_ns 0: none */

@@ -20,6 +20,7 @@ void pf_destination_serve_guest(struct destination *destination)
 	struct pf_guest *guest = &destination->guest;
 
 	destination->armed = true;
+	destination->filled_then = guest->journal.filled; /* a link may stand, of which nothing has come yet */
 	pf_pager_know_vcpus(&destination->pager, hello->vcpu_tid, hello->vcpu_count);
 	pf_pager_tell(&destination->pager, PF_MAIL_GUEST, &guest, sizeof(guest));
 	/* Who is connected already, and waited for it. */

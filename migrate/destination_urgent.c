@@ -32,9 +32,6 @@
 #include "migrate/destination_pager.h"
 #include "migrate/greet.h"
 
-/* The source has its other connections to make, before its thread for this one begins. */
-#define FIRST_SIGN_NS (5 * PF_NS_PER_S)
-
 /* ---- mail ---- */
 
 static void put_control(struct pf_pager *pager, const struct pf_mail *mail)
@@ -60,7 +57,7 @@ static void attach(struct pf_pager *pager, const struct pf_mail *mail)
 	pager->origin = mail->origin;
 	pager->here.frames = true; /* behind the greeting, in the channel's buffer */
 	pf_pulse_begin(&pager->pulse, pf_now_ns(), pf_channel_bytes(pager->channel, true),
-		       pf_channel_bytes(pager->channel, false), FIRST_SIGN_NS);
+		       pf_channel_bytes(pager->channel, false), PF_PULSE_FIRST_SIGN_NS);
 	pf_assembly_forget(pager->arrival.assembly);
 	pf_requests_resend(&pager->requests);
 	pf_exits_repeat(pager);

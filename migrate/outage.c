@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "core/fsm.h"
+#include "core/pulse.h"
 #include "migrate/report.h"
 
 #define OUTAGE_FILE "outage"
@@ -28,12 +29,14 @@ static uint64_t now_real_us(void)
 
 /*
  * The link that ended the outage before did not stand for long.  One from which nothing comes is lost after twice the
- * time-out; what has stood for twice as long has said something, and who still waits then waits for something else.
+ * time-out, behind the time that its first sign may take; what has stood for longer has said something, and who
+ * still waits then waits for something else.
  */
 static bool goes_on(const struct pf_agent *agent, uint64_t now_ns)
 {
-	return agent->outage_before.over_ns > 0 &&
-	       now_ns - agent->outage_before.over_ns < 4 * atomic_load(&agent->link_timeout_ns);
+	uint64_t lost_ns = PF_PULSE_FIRST_SIGN_NS + 4 * atomic_load(&agent->link_timeout_ns);
+
+	return agent->outage_before.over_ns > 0 && now_ns - agent->outage_before.over_ns < lost_ns;
 }
 
 /* A process before may have lost the same link; or nobody has got anything since the outage before. */
@@ -84,7 +87,6 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *opaque)
 	struct pf_agent *agent = opaque;
 
 	(void)source, (void)usec;
-	agent->outage_late_ns = agent->outage_ns;
 	pf_agent_emit(agent, "OUTAGE_DEADLINE",
 		      json_pack("{s:I}", "blocked-ms",
 				(json_int_t)((pf_now_ns() - agent->outage_ns) / PF_NS_PER_MS)));
@@ -112,14 +114,12 @@ void pf_outage_tell(struct pf_agent *agent, json_t *vcpus)
 				(json_int_t)(agent->outage_real_us % 1000000), "reason",
 				agent->why.text));
 	pf_agent_outcome(agent, "paused", "destination", false);
-	if (agent->outage_late_ns != agent->outage_ns)
-		watch(agent);
+	watch(agent);
 }
 
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms)
 {
 	agent->outage_deadline_ms = ms;
-	agent->outage_late_ns = 0;
 	if (agent->outage_ns > 0 && agent->machine->phase[agent->state] == PF_PHASE_PAUSED)
 		watch(agent);
 }

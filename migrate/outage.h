@@ -5,17 +5,17 @@
  * Since when survives the process, in file `outage` of the state directory: who waits for a page waits no less long
  * because a worker has died meanwhile.  It is of one epoch, and says nothing about a later one: who died between the
  * end of an outage and the file's has left it.  Nor does he wait less long because of a link that came and brought
- * him nothing: when that is lost, the outage that it ended goes on.  Main thread; file system I/O.
+ * nothing: when that is lost, the outage that it ended goes on.  Main thread; file system I/O.
  */
 #ifndef PF_MIGRATE_OUTAGE_H
 #define PF_MIGRATE_OUTAGE_H
 
 #include "migrate/agent.h"
 
-/* The link is lost, at this moment, if it was not before; in_vain: it has brought nothing to who waited for it. */
+/* The link is lost, at this moment, if it was not before; in_vain: somebody waited for what it has not brought. */
 void pf_outage_begin(struct pf_agent *agent, bool in_vain);
-/* After RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and OUTAGE_DEADLINE when
- * --outage-deadline has passed, unless it was told of this outage by this process.  vcpus: who is blocked; taken over. */
+/* After RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and OUTAGE_DEADLINE when it is as
+ * old as --outage-deadline: at once, where a link in vain was between.  vcpus: who is blocked; taken over. */
 void pf_outage_tell(struct pf_agent *agent, json_t *vcpus);
 /* The parameter; in an outage too, which may be over it already. */
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms);

@@ -17,6 +17,10 @@
 
 #define PF_PULSE_BEAT_NS UINT64_C(250000000) /* or a third of the time-out, if that is less */
 
+/* What a destination has for patience_ns: the source has its other connections to make, before its thread for the
+ * urgent one begins. */
+#define PF_PULSE_FIRST_SIGN_NS UINT64_C(5000000000)
+
 enum pf_pulse_news {
 	PF_PULSE_NOTHING,
 	PF_PULSE_SUSPECT, /* told once */

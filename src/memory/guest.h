@@ -141,8 +141,8 @@ bool pf_guest_take_unexpected(struct pf_guest *guest, uint32_t *out_region, uint
  * Forgets every page that has come, while no vCPU runs: the source starts again, and its guest has
  * changed meanwhile.  Punches the files (mapped pages go too, a later access traps again; what was
  * preallocated is reserved again, and it fails where there is no room for that any more; private
- * memory that has pages is refused, PF_ERR_PROTOCOL, since only the VMM can empty it), clears
- * the journal (what was LOST may come after all), and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
+ * memory that has pages, or may have, is refused, PF_ERR_PROTOCOL, since only the VMM can empty it), clears
+ * the journal (what was LOST may come after all) and the rings, and wakes whoever is blocked: he traps again, and is REQUESTED again.  The urgent
  * thread's to call, with no bulk thread left.
  */
 PF_MUST_USE int pf_guest_reset(struct pf_guest *guest, struct pf_err *err);

@@ -242,7 +242,8 @@ struct step {
 };
 
 static const struct step claim = {lanes_absent, PF_PAGE_ABSENT ^ PF_PAGE_FILLING, 0, 0};
-static const struct step unclaim = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_ABSENT, 0, MARK_BIT};
+static const struct step unclaim = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_ABSENT, 0, 0};
+static const struct step fail = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_ABSENT, 0, MARK_BIT};
 static const struct step fill = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_FILLED, MARK_BIT, 0};
 static const struct step lose = {lanes_filling, PF_PAGE_FILLING ^ PF_PAGE_FILLED, 0, MARK_BIT};
 static const struct step discard = {lanes_absent, PF_PAGE_ABSENT ^ PF_PAGE_FILLED, MARK_BIT, 0};
@@ -343,9 +344,9 @@ bool pf_journal_lose(struct pf_journal *journal, uint32_t region, uint64_t page)
 }
 
 uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
-			    uint32_t mask)
+			    uint32_t mask, bool tried)
 {
-	return move_run(journal, region, first, mask, &unclaim).requested;
+	return move_run(journal, region, first, mask, tried ? &fail : &unclaim).requested;
 }
 
 bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first, uint64_t count)
@@ -369,6 +370,23 @@ bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t fi
 	}
 	atomic_fetch_add_explicit(&journal->filled, filled, memory_order_acq_rel);
 	return requested;
+}
+
+uint64_t pf_journal_next_marked(const struct pf_journal *journal, uint32_t region, uint64_t first)
+{
+	uint64_t pages = journal->region[region].pages;
+
+	while (first < pages) {
+		const _Atomic uint64_t *word = &journal->region[region].word[first / PAGES_PER_WORD];
+		uint64_t marked = atomic_load_explicit(word, memory_order_acquire) >> MARK_SHIFT &
+				  ALL_LANES & ~UINT64_C(0) << page_shift(first);
+
+		if (marked)
+			return first - first % PAGES_PER_WORD +
+			       (unsigned)__builtin_ctzll(marked) / BITS_PER_PAGE;
+		first += PAGES_PER_WORD - first % PAGES_PER_WORD;
+	}
+	return pages;
 }
 
 /* The upper state bit of each page, which FILLED alone has, side by side. */

@@ -73,17 +73,19 @@ PF_MUST_USE bool pf_journal_lose(struct pf_journal *journal, uint32_t region, ui
 uint32_t pf_journal_fill(struct pf_journal *journal, uint32_t region, uint64_t first,
 			 uint32_t mask);
 /*
- * FILLING -> ABSENT and TRIED for claimed pages that could not be written.  Bit i of the result: page first +
+ * FILLING -> ABSENT for claimed pages that could not be written; tried: a part of them may have been.  Bit i of the result: page first +
  * i is REQUESTED, perhaps by a trap that met FILLING (PF_TRAP_WAIT), so that nobody asks for it.
  */
 PF_MUST_USE uint32_t pf_journal_unclaim(struct pf_journal *journal, uint32_t region, uint64_t first,
-					uint32_t mask);
+					uint32_t mask, bool tried);
 /*
  * ABSENT -> FILLED without data: the owner has discarded these pages (any count of them).  true: one
  * of them was REQUESTED, and whoever waits for it must be woken.
  */
 PF_MUST_USE bool pf_journal_discard(struct pf_journal *journal, uint32_t region, uint64_t first,
 				    uint64_t count);
+/* The next page from first on that is LOST or TRIED; the region's pages where there is none. */
+uint64_t pf_journal_next_marked(const struct pf_journal *journal, uint32_t region, uint64_t first);
 /* Which of the 64 pages from `first` on, a multiple of 64, are FILLED: one bit each. */
 uint64_t pf_journal_filled(const struct pf_journal *journal, uint32_t region, uint64_t first);
 /* Every page ABSENT, unrequested and not LOST again; nobody else may use the journal meanwhile. */

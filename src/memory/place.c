@@ -280,9 +280,9 @@ static int populate_mask(struct pf_guest *guest, const struct pf_run *run, uint3
  * met FILLING, so that nobody asks for his page: woken, he traps again and meets ABSENT.
  */
 static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_run *run,
-				      uint32_t mine, struct pf_err *err)
+				      uint32_t mine, bool tried, struct pf_err *err)
 {
-	uint32_t waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine);
+	uint32_t waited = pf_journal_unclaim(&guest->journal, run->region, run->first, mine, tried);
 	enum pf_place_result worst = PF_PLACE_OK;
 	uint32_t at, count;
 
@@ -299,7 +299,7 @@ static enum pf_place_result give_back(struct pf_guest *guest, const struct pf_ru
 static enum pf_place_result not_written(struct pf_guest *guest, const struct pf_run *run,
 					uint32_t mine, int sys, struct pf_err *err)
 {
-	if (give_back(guest, run, mine, err) != PF_PLACE_OK)
+	if (give_back(guest, run, mine, true, err) != PF_PLACE_OK)
 		return PF_PLACE_FAILED;
 	if (pf_place_wants_room(sys))
 		return no_room(sys, err);
@@ -433,7 +433,8 @@ static enum pf_place_result place_visible(struct pf_guest *guest, const struct p
 		if (result != PF_PLACE_OK)
 			left |= mine & ~UINT32_C(0) << (stretch.first - run->first);
 	}
-	if (left && give_back(guest, run, left, err) != PF_PLACE_OK)
+	/* COPY and ZEROPAGE do a page or leave it. */
+	if (left && give_back(guest, run, left, false, err) != PF_PLACE_OK)
 		result = PF_PLACE_FAILED;
 	pf_guest_let_discards(guest);
 	if (result == PF_PLACE_OK)
@@ -510,7 +511,7 @@ enum pf_place_result pf_lose_page(struct pf_guest *guest, uint32_t region, uint6
 		*out_lost = result == PF_PLACE_OK;
 		if (*out_lost)
 			result = lost_now(guest, &one, err);
-		else if (give_back(guest, &one, 1, err) != PF_PLACE_OK)
+		else if (give_back(guest, &one, 1, true, err) != PF_PLACE_OK)
 			result = PF_PLACE_FAILED;
 	}
 	pf_guest_let_discards(guest);

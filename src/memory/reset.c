@@ -40,31 +40,32 @@ static int lift_poison(struct pf_guest *guest, uint32_t r, uint64_t page, struct
 	for (uint32_t m = 0; m < region->mappings; m++) {
 		enum pf_map_result result = map_zeros(guest, r, m, page);
 
-		/* EXISTS: a process that died was in the middle of this, or it was a page and not poison.
-		 * ABSENT: the owner has cut the file off under it, which takes poison too. */
+		/* EXISTS: it was a page and not poison.  ABSENT: the owner has cut the file off under it,
+		 * which takes poison too.  GONE: with its VMM, and so are all mappings. */
 		if (result != PF_MAP_DONE && result != PF_MAP_EXISTS && result != PF_MAP_ABSENT &&
-		    result != PF_MAP_UNMAPPED)
+		    result != PF_MAP_UNMAPPED && result != PF_MAP_GONE)
 			return pf_err_sys(err, "taking the poison from page %" PRIu64
 					  " of region %" PRIu32, page, r);
 	}
 	return 0;
 }
 
-/* Also what a process before was about to lose when it died. */
-static bool can_be_poisoned(const struct pf_guest *guest, uint32_t r, uint64_t page)
-{
-	return pf_journal_lost(&guest->journal, r, page) || pf_journal_tried(&guest->journal, r, page);
-}
-
-/* Of private memory nothing can be taken back: its row refuses to drop pages. */
+/*
+ * Of what is LOST, and of what a process before was about to lose when it died.  Of private memory nothing can be
+ * taken back: its row refuses to drop pages.  Dropped first, since it may be for want of room that a page was TRIED.
+ */
 static int lift_all_poison(struct pf_guest *guest, uint32_t r, struct pf_err *err)
 {
-	uint64_t pages = pf_region_pages(&guest->region[r].shape);
+	const struct pf_guest_region *region = &guest->region[r];
+	uint64_t pages = pf_region_pages(&region->shape);
+	uint64_t page = pf_journal_next_marked(&guest->journal, r, 0);
 
-	if (guest->region[r].placer->visible_at_once)
+	if (!region->poisons || region->placer->visible_at_once || page == pages)
 		return 0;
-	for (uint64_t page = 0; page < pages; page++)
-		if (can_be_poisoned(guest, r, page) && lift_poison(guest, r, page, err))
+	if (region->placer->drop(guest, r, err))
+		return -1;
+	for (; page < pages; page = pf_journal_next_marked(&guest->journal, r, page + 1))
+		if (lift_poison(guest, r, page, err))
 			return -1;
 	return 0;
 }
@@ -91,8 +92,12 @@ static void forget_events(struct pf_guest *guest)
 
 int pf_guest_reset(struct pf_guest *guest, struct pf_err *err)
 {
+	/* All of it before the journal is asked what has come: discards are heard while it is lifted. */
 	for (uint32_t r = 0; r < guest->table.count; r++)
-		if (lift_all_poison(guest, r, err) || guest->region[r].placer->drop(guest, r, err))
+		if (lift_all_poison(guest, r, err))
+			return -1;
+	for (uint32_t r = 0; r < guest->table.count; r++)
+		if (guest->region[r].placer->drop(guest, r, err))
 			return -1;
 	pf_journal_clear(&guest->journal);
 	forget_events(guest);

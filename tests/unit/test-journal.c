@@ -105,7 +105,7 @@ static void a_claim_wins_what_is_absent_and_nothing_else(void **state)
 	assert_int_equal(pf_journal_claim(&journal, 2, 98, 8), 0);
 	pf_journal_fill(&journal, 2, 100, 0xf);
 	assert_int_equal(pf_journal_claim(&journal, 2, 100, 4), 0);
-	assert_int_equal(pf_journal_unclaim(&journal, 2, 98, 0xc3), 0);
+	assert_int_equal(pf_journal_unclaim(&journal, 2, 98, 0xc3, true), 0);
 	assert_int_equal(pf_journal_claim(&journal, 2, 98, 8), 0xc3);
 	pf_journal_close(&journal);
 }
@@ -124,7 +124,7 @@ static void only_claimed_pages_can_be_filled_and_each_counts_once(void **state)
 	assert_int_equal(journal.filled, 2);
 	assert_int_equal(pf_journal_state(&journal, 1, 2), PF_PAGE_ABSENT);
 	/* What is FILLED stays so, also if somebody gives back what is not his. */
-	assert_int_equal(pf_journal_unclaim(&journal, 1, 3, 3), 0);
+	assert_int_equal(pf_journal_unclaim(&journal, 1, 3, 3, true), 0);
 	assert_int_equal(pf_journal_state(&journal, 1, 3), PF_PAGE_FILLED);
 	pf_journal_close(&journal);
 }
@@ -141,7 +141,7 @@ static void the_first_request_is_told_and_outlives_an_unclaim(void **state)
 	assert_int_equal(pf_journal_request(&journal, 0, 36, &first), PF_PAGE_ABSENT);
 	assert_false(first);
 	assert_int_equal(pf_journal_claim(&journal, 0, 36, 1), 1);
-	assert_int_equal(pf_journal_unclaim(&journal, 0, 36, 1), 1);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 36, 1, true), 1);
 	assert_int_equal(pf_journal_claim(&journal, 0, 36, 1), 1);
 	assert_int_equal(pf_journal_fill(&journal, 0, 36, 1), 1);
 	assert_int_equal(pf_journal_request(&journal, 0, 36, &first), PF_PAGE_FILLED);
@@ -163,8 +163,8 @@ static void an_unclaim_tells_who_asked_while_it_was_being_filled(void **state)
 	assert_true(first);
 	pf_journal_fill(&journal, 0, 24, 1);
 	assert_int_equal(pf_journal_request(&journal, 0, 24, &first), PF_PAGE_FILLED);
-	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff), 1 << 2 | 1 << 11);
-	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff), 0);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff, true), 1 << 2 | 1 << 11);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 9, 0xffff, true), 0);
 	assert_int_equal(pf_journal_request(&journal, 0, 20, &first), PF_PAGE_ABSENT);
 	assert_false(first);
 	pf_journal_close(&journal);
@@ -180,9 +180,12 @@ static void a_page_is_tried_until_it_is_filled(void **state)
 	create(&journal);
 	assert_int_equal(pf_journal_claim(&journal, 0, 14, 4), 0xf); /* two words */
 	assert_false(pf_journal_tried(&journal, 0, 15));
-	assert_int_equal(pf_journal_unclaim(&journal, 0, 15, 3), 0);
+	assert_int_equal(pf_journal_unclaim(&journal, 0, 15, 3, true), 0);
 	pf_journal_close(&journal);
 	assert_int_equal(pf_journal_open(&journal, dirfd, &table, &err), 0);
+	assert_int_equal(pf_journal_next_marked(&journal, 0, 0), 14);
+	assert_int_equal(pf_journal_next_marked(&journal, 0, 15), 15);
+	assert_int_equal(pf_journal_next_marked(&journal, 0, 18), journal.region[0].pages);
 	for (uint64_t page = 13; page < 19; page++) /* given back, or died in: all four */
 		assert_int_equal(pf_journal_tried(&journal, 0, page), page >= 14 && page < 18);
 	assert_false(pf_journal_lost(&journal, 0, 15));
@@ -248,7 +251,7 @@ static void random_steps_agree_with_a_simple_model(void **state)
 		else if (what == 1)
 			assert_int_equal(pf_journal_fill(&journal, 2, at, mask), want);
 		else if (what == 2)
-			assert_int_equal(pf_journal_unclaim(&journal, 2, at, mask), want);
+			assert_int_equal(pf_journal_unclaim(&journal, 2, at, mask, true), want);
 		else {
 			assert_int_equal(pf_journal_request(&journal, 2, at, &first),
 					 model[at].state);
@@ -295,7 +298,7 @@ static void claim_some(struct claimer *self, uint64_t at, uint32_t count)
 		return;
 	}
 	own(self, at, mine, -1);
-	(void)!pf_journal_unclaim(self->journal, 2, at, mine);
+	(void)!pf_journal_unclaim(self->journal, 2, at, mine, true);
 }
 
 static void *claim_overlapping_runs(void *argument)
@@ -409,10 +412,15 @@ static void a_request_and_a_fill_cannot_miss_each_other(void **state)
 	race_requests(pf_journal_fill, PF_PAGE_FILLED);
 }
 
+static uint32_t give_back(struct pf_journal *journal, uint32_t region, uint64_t first, uint32_t mask)
+{
+	return pf_journal_unclaim(journal, region, first, mask, true);
+}
+
 static void a_request_and_an_unclaim_cannot_miss_each_other(void **state)
 {
 	(void)state;
-	race_requests(pf_journal_unclaim, PF_PAGE_ABSENT);
+	race_requests(give_back, PF_PAGE_ABSENT);
 }
 
 static void clearing_forgets_every_page_and_request(void **state)

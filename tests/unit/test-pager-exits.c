@@ -99,7 +99,7 @@ static void a_page_that_is_given_up_half_way_is_asked_for(void **state)
 	assert_int_equal(pf_journal_claim(&kit.guest.journal, 0, 70, 1), 1);
 	leave_for(4, 70);
 	pk_barrier(&kit, 1000); /* no request for page 70 came before */
-	assert_int_equal(pf_journal_unclaim(&kit.guest.journal, 0, 70, 1), 1);
+	assert_int_equal(pf_journal_unclaim(&kit.guest.journal, 0, 70, 1, true), 1);
 	assert_int_equal(pk_request(&kit), 70);
 	pk_pages(kit.urgent, 70, 1);
 	enters(4, 70);

@@ -264,7 +264,7 @@ static void what_shows_without_an_event_is_written_once(void **state)
 	gmem_write_page(&gmem, 31, 0x33);
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 31), UINT64_C(0x3333333333333333));
 	assert_int_equal(pf_journal_claim(&gmem.bench.guest.journal, REGION, 31, 1), 1);
-	assert_int_equal(pf_journal_unclaim(&gmem.bench.guest.journal, REGION, 31, 1), 0);
+	assert_int_equal(pf_journal_unclaim(&gmem.bench.guest.journal, REGION, 31, 1, true), 0);
 	place_own(&gmem.bench, 30, 4);
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 31), UINT64_C(0x3333333333333333));
 	assert_int_equal(vmm_word(&gmem.bench.vmm, 30), page_word(30));

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "core/pulse.h"
 #include "memhelp.h"
 #include "memory/place.h"
 #include "migrate/destination_engine.h"
@@ -319,7 +320,8 @@ static void an_outage_goes_on_for_who_got_nothing_in_between(void **state)
 	since = destination->agent.outage_ns;
 
 	recover();
-	destination->agent.outage_before.over_ns -= 4 * destination->agent.link_timeout_ns;
+	destination->agent.outage_before.over_ns -=
+		PF_PULSE_FIRST_SIGN_NS + 4 * destination->agent.link_timeout_ns;
 	lose(PF_ERR_UNREACHABLE, "the fourth");
 	assert_true(destination->agent.outage_ns > since);
 }

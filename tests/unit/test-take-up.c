@@ -196,6 +196,40 @@ static void private_memory_that_may_have_a_page_is_not_reset(void **state)
 	bench_close(&bench);
 }
 
+/* COPY does a page or leaves it. */
+static void private_memory_in_which_nothing_was_placed_can_be_reset(void **state)
+{
+	struct pf_err err = {0};
+
+	(void)state;
+	bench_open(&bench, 1, 0, VMM_PRIVATE);
+	assert_int_equal(pf_journal_claim(&bench.guest.journal, REGION, 20, 1), 1);
+	assert_int_equal(pf_journal_unclaim(&bench.guest.journal, REGION, 20, 1, false), 0);
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	bench_close(&bench);
+}
+
+/* The room that a page has failed for comes back with the reset, and is not needed before. */
+static void a_file_without_room_can_be_reset(void **state)
+{
+	uint8_t bytes[PAGE];
+	struct pf_err err = {0};
+	uint32_t placed;
+
+	(void)state;
+	bench_open(&bench, 1, 0, tmpfs_file("size=40k"));
+	place_own(&bench, 0, 10);
+	page_fill(bytes, 30, 1);
+	assert_int_equal(place(&bench, 30, 1, bytes, &placed), PF_PLACE_NOMEM);
+	assert_true(pf_journal_tried(&bench.guest.journal, REGION, 30));
+	if (pf_guest_reset(&bench.guest, &err))
+		fail_msg("%s", err.text);
+	place_own(&bench, 30, 1);
+	assert_int_equal(vmm_word(&bench.vmm, 30), page_word(30));
+	bench_close(&bench);
+}
+
 /* Died between the read and the journal: the event cannot be read again. */
 static void a_discard_that_was_read_and_not_heeded_is_heeded(void **state)
 {
@@ -268,6 +302,8 @@ int main(void)
 		cmocka_unit_test(a_file_is_judged_after_a_crash_as_before),
 		cmocka_unit_test(what_has_trapped_before_a_reset_is_no_news_behind_it),
 		cmocka_unit_test(private_memory_that_may_have_a_page_is_not_reset),
+		cmocka_unit_test(private_memory_in_which_nothing_was_placed_can_be_reset),
+		cmocka_unit_test(a_file_without_room_can_be_reset),
 		cmocka_unit_test(a_discard_that_was_read_and_not_heeded_is_heeded),
 		cmocka_unit_test(copied_and_not_filled_is_no_surprise_the_next_time),
 		cmocka_unit_test(a_state_directory_of_other_regions_is_refused_and_the_traps_stand),
