@@ -261,7 +261,8 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 /*
  * What a source says for the first time can come late: it died behind its HELLO, whose packet was lost, and the next
  * one has offered the guest in a session that it must not lose by that, since it would be in doubt.  The dead do
- * not come again, unless two were late: so READY is given up the second time only.  Not answered, so that a source that lives tries again.
+ * not come again, unless two were late: so READY is given up the second time only.  Not answered, so that a source that
+ * lives tries again.
  */
 static bool is_put_off(struct destination *destination)
 {
