@@ -144,8 +144,8 @@ def order(agent, command):
     agent.control.send_line(json.dumps({"execute": command}).encode())
 
 
-def begin(migration, **options):
-    migration.start("16M", 1, **options)
+def begin(migration, memory="16M", **options):
+    migration.start(memory, 1, **options)
     order(migration.source, "switchover")
 
 

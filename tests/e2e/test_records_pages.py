@@ -69,10 +69,11 @@ def test_who_runs_while_a_page_is_on_its_way(migration, stop):
 
 @pytest.mark.parametrize("stop", each(HUGE))
 def test_who_runs_while_a_huge_page_is_made(migration, stop):
+    """So many pages that some are pushed: of a few, each could be asked for before it came on bulk."""
     check_rules(stop)
-    need_pages(16)
+    need_pages(64)
     guests = [("--kinds", "hugetlb,hugetlb", "--mirror")] * 2
-    begin(migration, guests=guests, **{stop.side: {"fault": stop.point + "=stop"}})
+    begin(migration, "64M", guests=guests, **{stop.side: {"fault": stop.point + "=stop"}})
     check_stop(migration, stop)
 
 

@@ -116,6 +116,14 @@ static int open_destination(void **state)
 	return 0;
 }
 
+static void forget_connections(void)
+{
+	free(destination->receiver[0]);
+	pf_channel_free(urgent);
+	pf_channel_free(bulk);
+	urgent = bulk = NULL;
+}
+
 static int close_destination(void **state)
 {
 	pf_pager_stop(&destination->pager, false);
@@ -125,14 +133,11 @@ static int close_destination(void **state)
 	pf_kept_close(&kept);
 	vmm_stop(&vmm);
 	pf_guest_done(&destination->guest);
-	free(destination->receiver[0]);
+	forget_connections();
 	free(destination);
 	json_decref(news);
 	news = NULL;
 	seen = 0;
-	pf_channel_free(urgent);
-	pf_channel_free(bulk);
-	urgent = bulk = NULL;
 	return scratch_remove(state);
 }
 
@@ -292,6 +297,7 @@ static void recover(void)
 {
 	pf_outage_end(&destination->agent);
 	assert_int_equal(destination->agent.outage_ns, 0);
+	forget_connections();
 	destination->filled_then = destination->guest.journal.filled;
 	stand(PF_D_SERVING, PF_RECORD_RUN);
 	assert_int_equal(destination->pager.count.open, 1);
