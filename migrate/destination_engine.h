@@ -34,7 +34,7 @@ struct destination {
 	bool urgent_up, link_up;
 	uint8_t secret[PF_SECRET_BYTES];
 	bool session_known; /* secret is a session's */
-	bool begins_anew;   /* a first HELLO was put off, and might come again */
+	bool put_off;	    /* a first HELLO was, and might come again */
 	uint64_t filled_then; /* pages, when the link was taken up */
 	bool resuming;	    /* the session was taken up again: the regions are agreed on, and RECEIVED is due */
 	bool held;	    /* `pause`: no session is taken up until `recover` */

@@ -76,7 +76,7 @@ static int take_up(struct destination *destination, struct pf_greeting *greeting
 		return -1;
 	agent->epoch++;
 	destination->resuming = destination->theirs_known = true;
-	destination->begins_anew = false;
+	destination->put_off = false;
 	destination->filled_then = destination->guest.journal.filled;
 	if (pf_session_attach(destination, greeting, err))
 		return -1;

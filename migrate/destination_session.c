@@ -254,7 +254,7 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
 	agent->epoch++;
 	pf_outage_forget(agent);
 	destination->session_known = true;
-	destination->resuming = destination->begins_anew = false;
+	destination->resuming = false;
 	return pf_session_attach(destination, greeting, err);
 }
 
@@ -266,9 +266,9 @@ static int start_session(struct destination *destination, struct pf_greeting *gr
  */
 static bool is_put_off(struct destination *destination)
 {
-	destination->begins_anew = destination->agent.record == PF_RECORD_READY &&
-				   !destination->begins_anew;
-	return destination->begins_anew;
+	destination->put_off =
+		destination->agent.record == PF_RECORD_READY && !destination->put_off;
+	return destination->put_off;
 }
 
 static void on_first_hello(struct destination *destination, struct pf_greeting *greeting)

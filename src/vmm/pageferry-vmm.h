@@ -71,8 +71,8 @@
  * touches one gets SIGBUS with BUS_ADRERR, and KVM_RUN of a vCPU fails with EFAULT, without a signal or an
  * address: whether it was at such a page its registers and `lost_bitmap` say.  Which they are the agent says
  * there, or in a bitmap that the library makes where a region comes without; but for those for which no
- * descriptor finds room in a message, 128 in all.  Each run of lost pages is a mapping more: where one cannot be made,
- * `complete` finds the reason in pageferry_vmm_error() (else ""), dispatch() fails, and the library keeps
+ * descriptor finds room in a message, 128 in all.  Each run of lost pages is a mapping more: where one cannot
+ * be made, `complete` finds the reason in pageferry_vmm_error() (else ""), dispatch() fails, and the library keeps
  * that region's userfaultfds open for the rest of the process, so that who touches such a page waits, or
  * gets SIGBUS, and never reads zeros.  What the library notes for itself is not handed on: a guest that is
  * to leave again needs `lost_bitmap`.

@@ -145,11 +145,17 @@ static bool wants_link(const struct world *w)
 	       (states >> w->side[PF_SOURCE].state & 1);
 }
 
-/* Both sides have the connection, as far as the destination knows. */
-static void join(struct world *w)
+/* Who says HELLO. */
+enum caller { LIVES, DIED };
+
+/* The destination has the connection, and so has the source, as far as the destination knows. */
+static void join(struct world *w, enum caller caller)
 {
-	w->side[PF_DESTINATION].linked = w->side[PF_SOURCE].linked = true;
-	w->link = LINK_STANDS;
+	w->side[PF_DESTINATION].linked = true;
+	if (caller == LIVES)
+		w->side[PF_SOURCE].linked = true;
+	w->link = caller == LIVES ? LINK_STANDS : LINK_CUT;
+	w->put_off = false;
 }
 
 /* As is_put_off() in migrate/destination_session.c. */
@@ -157,12 +163,12 @@ static bool is_put_off(struct world *w, enum pf_record said)
 {
 	if (said != PF_RECORD_NONE)
 		return false;
-	w->begins_anew = w->side[PF_DESTINATION].record == PF_RECORD_READY && !w->begins_anew;
-	return w->begins_anew;
+	w->put_off = w->side[PF_DESTINATION].record == PF_RECORD_READY && !w->put_off;
+	return w->put_off;
 }
 
 /* The destination judges the hello, lets go of what it had, and answers. */
-static void destination_meets(struct making *m, enum pf_meeting meeting)
+static void destination_meets(struct making *m, enum pf_meeting meeting, enum caller caller)
 {
 	struct world *w = m->world;
 	uint8_t event = m->tables->machine[PF_DESTINATION]->meeting_event[meeting];
@@ -172,13 +178,11 @@ static void destination_meets(struct making *m, enum pf_meeting meeting)
 	if (w->side[PF_DESTINATION].linked)
 		loses_link(m, PF_DESTINATION);
 	if (meeting == PF_MEET_FRESH) {
-		w->proven = true;
+		w->proven = caller == LIVES; /* the secret of who died is in no directory of the source */
 		w->late_proves = false;
 	}
-	if (pf_meeting_links(meeting)) {
-		join(w);
-		w->begins_anew = false;
-	}
+	if (pf_meeting_links(meeting))
+		join(w, caller);
 	pf_note(m, PF_DESTINATION, event);
 }
 
@@ -193,7 +197,7 @@ static enum pf_meeting meet(struct making *m)
 	if (s->record != PF_RECORD_NONE && !(w->proven && (s->marks & PF_MARK_SEEN)))
 		return pf_record_meet_stranger((enum pf_record)s->record);
 	meeting = pf_record_meet((enum pf_record)s->record, (enum pf_record)d->record);
-	destination_meets(m, meeting);
+	destination_meets(m, meeting, LIVES);
 	return meeting;
 }
 
@@ -251,30 +255,14 @@ static bool crashes_behind_hello(struct making *m)
 static bool late_hello_comes(struct making *m)
 {
 	struct world *w = m->world;
-	struct agent *d = pf_agent_of(m, PF_DESTINATION);
 	enum pf_record said = (enum pf_record)(w->late_hello - 1);
-	enum pf_meeting meeting;
-	uint8_t event;
+	enum pf_record record = (enum pf_record)w->side[PF_DESTINATION].record;
 
 	if (w->late_hello == 0 || !pf_is_alive(w, PF_DESTINATION))
 		return false;
 	w->late_hello = 0;
-	if (is_put_off(w, said) || (said != PF_RECORD_NONE && !w->late_proves))
-		return true;
-	meeting = pf_record_meet(said, (enum pf_record)d->record);
-	event = m->tables->machine[PF_DESTINATION]->meeting_event[meeting];
-	if (event == PF_DE_EVENTS_)
-		return true;
-	if (d->linked)
-		loses_link(m, PF_DESTINATION);
-	if (meeting == PF_MEET_FRESH)
-		w->proven = false; /* what it proves, its directory has not */
-	if (pf_meeting_links(meeting)) {
-		d->linked = true;
-		w->link = LINK_CUT;
-		w->begins_anew = false;
-	}
-	pf_note(m, PF_DESTINATION, event);
+	if (!is_put_off(w, said) && (said == PF_RECORD_NONE || w->late_proves))
+		destination_meets(m, pf_record_meet(said, record), DIED);
 	return true;
 }
 
@@ -321,7 +309,7 @@ static bool lose_directory(struct making *m, enum pf_side side)
 	agent->record = PF_RECORD_NONE;
 	agent->marks = 0;
 	agent->lost = true;
-	w->proven = false;
+	w->proven = w->late_proves = false;
 	if (side == PF_DESTINATION)
 		w->filled = false;
 	return true;

@@ -65,7 +65,7 @@ struct world {
 	uint8_t lates;	/* HELLOs that come when the process that said them has died */
 	/* Such a HELLO, on its way: 1 + its record, 0: none; does it prove the session that stands? */
 	uint8_t late_hello, late_proves;
-	uint8_t begins_anew; /* as in struct destination */
+	uint8_t put_off; /* as in struct destination */
 	uint8_t zero[3];
 };
 _Static_assert(sizeof(struct world) % 8 == 0, "hashed by words");
