@@ -8,6 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "memory/reader.h"
+#include "memory/touch.h"
+
 const uint8_t pf_row_zeros[PF_RUN_BYTES_MAX];
 
 const struct pf_placer *pf_placer_of(enum pf_memory_kind kind)
@@ -60,6 +63,61 @@ int pf_row_file_write(const struct pf_guest *guest, uint32_t region, uint64_t fi
 		done += (size_t)put;
 	}
 	return done < page_size ? -1 : (int)(done / page_size);
+}
+
+#define PIECE ((size_t)32 << 10) /* a copy in smaller ones takes longer: 20 % with 4 KiB, 2 % with these */
+#define TAKEN_AWAY_MOST 16
+
+static size_t piece_of(size_t page_size)
+{
+	return page_size < PIECE ? page_size : PIECE;
+}
+
+static int put_pieces(uint8_t *page, const uint8_t *bytes, size_t page_size)
+{
+	const size_t piece = piece_of(page_size);
+
+	for (size_t at = 0; at < page_size; at += piece)
+		if (pf_touch_write(page + at, bytes + at, piece))
+			return -1;
+	return 0;
+}
+
+/*
+ * A page that was punched while it was written is a new one from there on, whose beginning is zeros.  Since the
+ * pieces went there in ascending order, the first that should be something else tells: it is wrong, or nothing
+ * behind it is.
+ */
+static int is_whole(const uint8_t *page, const uint8_t *bytes, size_t page_size, bool *out_whole)
+{
+	const size_t piece = piece_of(page_size);
+	bool zeros = true;
+
+	*out_whole = true;
+	for (size_t at = 0; at < page_size && zeros && *out_whole; at += piece) {
+		zeros = pf_all_zero(bytes + at, piece);
+		if (pf_touch_compare(page + at, bytes + at, piece, out_whole))
+			return -1;
+	}
+	return 0;
+}
+
+int pf_row_map_write(const struct pf_guest *guest, uint32_t region, uint64_t page, const uint8_t *bytes)
+{
+	const struct pf_guest_region *at = &guest->region[region];
+	size_t page_size = at->shape.page_size;
+	uint8_t *to = at->map + page * page_size;
+	bool whole = false;
+
+	if (!bytes)
+		return pf_touch_zero(to, page_size);
+	for (int tries = 0; tries < TAKEN_AWAY_MOST && !whole; tries++)
+		if (put_pieces(to, bytes, page_size) || is_whole(to, bytes, page_size, &whole))
+			return -1;
+	if (whole)
+		return 0;
+	errno = EBUSY;
+	return -1;
 }
 
 static int change(const struct pf_guest_region *at, int mode, uint64_t offset, uint64_t length)

@@ -83,6 +83,9 @@ int pf_row_file_allocate(const struct pf_guest *guest, uint32_t region, uint64_t
 /* pwrite(2) of pages, as populate() does it. */
 int pf_row_file_write(const struct pf_guest *guest, uint32_t region, uint64_t first, uint32_t count,
 		      const uint8_t *bytes);
+/* Where there is no write(2): one page through the agent's own mapping, whole or not at all, also where its
+ * owner takes it away meanwhile.  NULL: zeros.  0, or -1 with errno; EBUSY: it is taken away again and again. */
+int pf_row_map_write(const struct pf_guest *guest, uint32_t region, uint64_t page, const uint8_t *bytes);
 int pf_row_file_drop(struct pf_guest *guest, uint32_t region, struct pf_err *err);
 /* UFFDIO_CONTINUE, for every row whose pages are populated through the file. */
 enum pf_map_result pf_row_file_map(const struct pf_guest *guest, uint32_t region, uint32_t mapping,

@@ -167,12 +167,9 @@ static int gmem_write_absent(const struct pf_guest *guest, uint32_t region, uint
 static int gmem_copy(const struct pf_guest *guest, uint32_t region, uint64_t first, uint32_t count,
 		     const uint8_t *bytes)
 {
-	const struct pf_guest_region *at = &guest->region[region];
-	uint8_t *to = at->map + first * at->shape.page_size;
-	size_t length = (size_t)count * at->shape.page_size;
-
-	if (bytes ? pf_touch_write(to, bytes, length) : pf_touch_zero(to, length))
-		return -1;
+	for (uint32_t i = 0; i < count; i++)
+		if (pf_row_map_write(guest, region, first + i, bytes ? bytes + i * PF_GMEM_PAGE : NULL))
+			return i > 0 ? (int)i : -1;
 	return (int)count;
 }
 

@@ -119,22 +119,15 @@ static int hugetlb_take_stock(const struct pf_guest *guest, uint32_t region, uin
 static int hugetlb_populate(const struct pf_guest *guest, uint32_t region, uint64_t first,
 			    uint32_t count, const uint8_t *bytes)
 {
-	const struct pf_guest_region *at = &guest->region[region];
-	size_t page_size = at->shape.page_size;
-	uint8_t *page;
-
 	(void)count;
-	if (!at->map) { /* dropped, and could not be reserved again */
+	if (!guest->region[region].map) { /* dropped, and could not be reserved again */
 		errno = ENOMEM;
 		return -1;
 	}
 	if (pf_row_file_allocate(guest, region, first))
 		return -1;
 	pf_fault(PF_FAULT_ALLOCATED);
-	page = at->map + first * page_size;
-	if (bytes ? pf_touch_write(page, bytes, page_size) : pf_touch_zero(page, page_size))
-		return -1;
-	return 1;
+	return pf_row_map_write(guest, region, first, bytes) ? -1 : 1;
 }
 
 /* A page that is present stays what it is, as with a memfd. */

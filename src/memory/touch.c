@@ -15,8 +15,9 @@ struct touch {
 	uint8_t *to;
 	const uint8_t *from; /* NULL: zeros */
 	size_t length;
-	enum { COPY, CLEAR_BITS, SET_BITS } what;
+	enum { COPY, COMPARE, CLEAR_BITS, SET_BITS } what;
 	unsigned long bits; /* of the word at `to` */
+	bool *out_same;
 };
 
 /* The handler runs in the thread whose touch it was (signal(7), "synchronous"). */
@@ -74,6 +75,8 @@ static void do_touch(const struct touch *touch)
 	else if (touch->what == SET_BITS)
 		__atomic_fetch_or((unsigned long *)(void *)touch->to, touch->bits,
 				  __ATOMIC_RELEASE);
+	else if (touch->what == COMPARE)
+		*touch->out_same = memcmp(touch->to, touch->from, touch->length) == 0;
 	else if (touch->from)
 		memcpy(touch->to, touch->from, touch->length);
 	else
@@ -110,6 +113,17 @@ int pf_touch_write(void *foreign, const void *bytes, size_t length)
 int pf_touch_zero(void *foreign, size_t length)
 {
 	return run_guarded(&(struct touch){.to = foreign, .length = length}, foreign);
+}
+
+int pf_touch_compare(const void *foreign, const void *bytes, size_t length, bool *out_same)
+{
+	const struct touch touch = {.to = (uint8_t *)(uintptr_t)foreign,
+				    .from = bytes,
+				    .length = length,
+				    .what = COMPARE,
+				    .out_same = out_same};
+
+	return run_guarded(&touch, foreign);
 }
 
 int pf_touch_bits(unsigned long *foreign, unsigned long bits, bool set)

@@ -28,6 +28,8 @@ void pf_touch_init(void);
 PF_MUST_USE int pf_touch_read(void *out, const void *foreign, size_t length);
 PF_MUST_USE int pf_touch_write(void *foreign, const void *bytes, size_t length);
 PF_MUST_USE int pf_touch_zero(void *foreign, size_t length);
+/* What is there, as it is now: *out_same is whether it is these bytes. */
+PF_MUST_USE int pf_touch_compare(const void *foreign, const void *bytes, size_t length, bool *out_same);
 /* Sets or clears bits of one word, atomically, after all that this thread has seen or written. */
 PF_MUST_USE int pf_touch_bits(unsigned long *foreign, unsigned long bits, bool set);
 

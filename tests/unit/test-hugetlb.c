@@ -23,6 +23,8 @@
 
 #include <cmocka.h>
 
+#include "base/cleanup.h"
+#include "halfway.h"
 #include "hugepool.h"
 #include "memhelp.h"
 #include "memory/place.h"
@@ -356,6 +358,50 @@ static void the_same_after_everything_was_dropped(void **state)
 	huge_close(&huge);
 }
 
+/* The VMM takes a page away in the middle of its being written: what it then has is no mixture. */
+static void a_page_that_is_punched_halfway_comes_whole(void **state)
+{
+	static const size_t stops[] = {PAGE, LARGE / 2, LARGE - PAGE};
+
+	(void)state;
+	for (size_t i = 0; i < PF_ARRAY_LEN(stops); i++) {
+		struct toucher toucher;
+		struct halfway halfway;
+		struct huge huge;
+		uint32_t placed;
+
+		huge_open(&huge, 1);
+		halfway_open(&halfway, content(&huge, 4), LARGE, stops[i], huge.guest.region[0].fd,
+			     4 * (off_t)LARGE);
+		assert_int_equal(place(&huge, 4, 1, halfway.bytes, &placed), PF_PLACE_OK);
+		assert_int_equal(placed, 1);
+		halfway_close(&halfway);
+		toucher_start(&toucher, huge.vmm[0] + 4 * LARGE);
+		toucher_found(&toucher, huge.bytes);
+		huge_close(&huge);
+	}
+}
+
+/* Where it begins with zeros, and only behind the stop there is something: nothing of it is missing. */
+static void a_page_of_zeros_up_to_where_it_is_punched_is_whole(void **state)
+{
+	struct toucher toucher;
+	struct halfway halfway;
+	struct huge huge;
+	uint32_t placed;
+
+	(void)state;
+	huge_open(&huge, 1);
+	content(&huge, 4);
+	memset(huge.bytes, 0, LARGE / 2 + PAGE);
+	halfway_open(&halfway, huge.bytes, LARGE, LARGE / 2, huge.guest.region[0].fd, 4 * (off_t)LARGE);
+	assert_int_equal(place(&huge, 4, 1, halfway.bytes, &placed), PF_PLACE_OK);
+	halfway_close(&halfway);
+	toucher_start(&toucher, huge.vmm[0] + 4 * LARGE);
+	toucher_found(&toucher, huge.bytes);
+	huge_close(&huge);
+}
+
 /* The VMM has punched a page, and its reservation went with it. */
 static void no_page_left_is_tried_again(void **state)
 {
@@ -554,6 +600,8 @@ int main(void)
 		cmocka_unit_test(a_punched_page_comes_as_zeros),
 		cmocka_unit_test(what_is_armed_does_not_depend_on_the_pool),
 		cmocka_unit_test(the_same_after_everything_was_dropped),
+		cmocka_unit_test(a_page_that_is_punched_halfway_comes_whole),
+		cmocka_unit_test(a_page_of_zeros_up_to_where_it_is_punched_is_whole),
 		cmocka_unit_test(no_page_left_is_tried_again),
 		cmocka_unit_test(a_file_that_shrinks_costs_its_pages_and_no_more),
 		cmocka_unit_test(too_few_pages_are_said_when_it_is_armed),

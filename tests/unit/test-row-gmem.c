@@ -5,12 +5,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -25,6 +28,7 @@
 #include "memory/reader.h"
 #include "memory/stock.h"
 
+#define PUNCH_ROUNDS 3000u
 
 static const struct {
 	const char *name;
@@ -158,6 +162,62 @@ static void a_page_that_was_punched_after_it_came_reads_zeros(void **state)
 		assert_int_equal(gmem.bench.guest.count.holes, 1);
 		gmem_close(&gmem);
 	}
+}
+
+struct puncher {
+	int fd;
+	unsigned draw;
+	_Atomic unsigned round, punched; /* the rounds begun, and done with */
+	pthread_t thread;
+};
+
+/* Once a round, a moment after its beginning. */
+static void *punch_at_random(void *opaque)
+{
+	struct puncher *puncher = opaque;
+
+	for (unsigned done = 0; done < PUNCH_ROUNDS; done++) {
+		while (atomic_load(&puncher->round) == done)
+			continue;
+		for (int wait = rand_r(&puncher->draw) % 4096; wait > 0; wait--)
+			atomic_signal_fence(memory_order_seq_cst);
+		if (fallocate(puncher->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 21 * PAGE, PAGE))
+			return (void *)"cannot punch";
+		atomic_store(&puncher->punched, done + 1);
+	}
+	return NULL;
+}
+
+/* Where it goes through a mapping: write(2) has the page's lock.  Too short a way to be stopped on. */
+static void a_page_that_is_punched_while_it_is_written_is_no_mixture(void **state)
+{
+	struct puncher puncher = {.draw = test_seed()};
+	struct pf_guest_region *at;
+	struct gmem_bench gmem;
+	uint8_t bytes[PAGE];
+	unsigned zeros = 0;
+	void *failed;
+
+	(void)state;
+	open_row(&gmem, 1, 1);
+	at = &gmem.bench.guest.region[REGION];
+	puncher.fd = at->fd;
+	page_fill(bytes, 21, 1);
+	assert_int_equal(pthread_create(&puncher.thread, NULL, punch_at_random, &puncher), 0);
+	for (unsigned round = 1; round <= PUNCH_ROUNDS; round++) {
+		atomic_store(&puncher.round, round);
+		assert_int_equal(at->placer->populate(&gmem.bench.guest, REGION, 21, 1, bytes), 1);
+		WAIT_UNTIL(atomic_load(&puncher.punched) == round);
+		if (pf_all_zero(at->map + 21 * PAGE, PAGE))
+			zeros++;
+		else
+			assert_memory_equal(at->map + 21 * PAGE, bytes, PAGE);
+	}
+	pthread_join(puncher.thread, &failed);
+	if (failed)
+		fail_msg("%s", (const char *)failed);
+	assert_true(0 < zeros && zeros < PUNCH_ROUNDS);
+	gmem_close(&gmem);
 }
 
 /* Between EFAULT and the zeros a vCPU, whose bit is clear, can have written to it. */
@@ -563,6 +623,7 @@ int main(void)
 		cmocka_unit_test(a_page_that_was_requested_says_so_when_it_is_placed),
 		cmocka_unit_test(an_event_that_is_older_than_its_page_maps_it),
 		cmocka_unit_test(a_page_that_was_punched_after_it_came_reads_zeros),
+		cmocka_unit_test(a_page_that_is_punched_while_it_is_written_is_no_mixture),
 		cmocka_unit_test(filling_a_hole_never_overwrites),
 		cmocka_unit_test(a_page_that_somebody_populated_is_told),
 		cmocka_unit_test(where_the_kernel_overwrites_the_source_s_bytes_win),
