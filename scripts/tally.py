@@ -20,6 +20,8 @@ PASSED = re.compile(r"\[  PASSED  \] (\d+) test\(s\)\.")
 OTHERS = re.compile(
     r"\[  (FAILED |SKIPPED) \] (\d+) test\(s\), listed below:\n((?:\[  (?:FAILED |SKIPPED) \] [^\n]+\n)*)"
 )
+# Of each test that failed, in the summary's order: fail_msg()'s text, or what an assertion found, and where it stands.
+FAILURE = re.compile(r"(?:ERROR: ([^\n]+)\n)?\[  ERROR   \] --- ([^\n\[]*)\n?\[   LINE   \] --- ([^\n]+)")
 # tests/lint: "ok: name", "not ok: name", "skip: name: reason".
 LINES = re.compile(r"^(ok|not ok|skip): ([^:\n]+)(?:: (.*))?$", re.MULTILINE)
 WORDS = {"ok": "passed", "not ok": "failed", "skip": "skipped"}
@@ -39,19 +41,24 @@ def cmocka_results(text):
         names = re.findall(r"\] ([^\n]+)\n", match.group(3))
         for number in range(int(match.group(2))):
             test = names[number] if number < len(names) else f"{verdict} test {number + 1}"
-            yield verdict, test, reason_of(verdict, test, text)
+            yield verdict, test, why_skipped(test, text) if verdict == "skipped" else why_failed(number, text)
 
 
-def reason_of(verdict, test, text):
-    """What the test printed on stderr: "skip NAME: reason" or "skip: reason", or where the assertion stands.
+def why_failed(number, text):
+    failures = FAILURE.findall(text)
+    if number < len(failures):
+        return ": ".join(part for part in failures[number] if part)
+    lines = re.findall(r"\[   LINE   \] --- ([^\n]+)", text)
+    return lines[0] if lines else ""
+
+
+def why_skipped(test, text):
+    """What the test printed on stderr: "skip NAME: reason" or "skip: reason".
     Of a test that is named "ROW: behaviour", or "ROW, ...", ROW may be who says it."""
-    if verdict == "skipped":
-        said = None
-        for name in (test, re.split("[:,]", test)[0]):
-            said = said or re.search(rf"skip {re.escape(name)}: ([^\n]+)", text)
-        said = said or re.search(r"\bskip(?:ped)?: ([^\n]+)", text, re.IGNORECASE)
-    else:
-        said = re.search(r"\[   LINE   \] --- ([^\n]+)", text)
+    said = None
+    for name in (test, re.split("[:,]", test)[0]):
+        said = said or re.search(rf"skip {re.escape(name)}: ([^\n]+)", text)
+    said = said or re.search(r"\bskip(?:ped)?: ([^\n]+)", text, re.IGNORECASE)
     return said.group(1) if said else ""
 
 

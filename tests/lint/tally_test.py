@@ -24,6 +24,11 @@ ROWS = (
     "[  SKIPPED ] huge pages, two mappings: no page is torn\n[  SKIPPED ] guest_memfd: killed at random\n"
     "\n 3 SKIPPED TEST(S)\n"
 )
+TOLD = (
+    "[  ERROR   ] --- 0 != 0x1\n[   LINE   ] --- test-x.c:9: error: Failure!\n"
+    "ERROR: page 12: torn\n[  ERROR   ] --- [   LINE   ] --- test-x.c:12: error: Failure!\n"
+    "[  PASSED  ] 0 test(s).\n[  FAILED  ] 2 test(s), listed below:\n[  FAILED  ] adds_up\n[  FAILED  ] is_whole\n"
+)
 LINES = "ok: a\nnot ok: b: 3, the first: x\n    x\nskip: c: no g++\n"
 XML = (
     '<testsuites><testsuite><testcase classname="m" name="a"/>'
@@ -42,6 +47,8 @@ CASES = (
     ("failures and skips have names and reasons", {"x.log": MIXED, "x.trs": ":test-result: FAIL\n"},
      {"passed": 1, "skipped": 1, "failed": 1},
      ["no_kvm\tthere is no /dev/kvm", "adds_up\ttest-x.c:9"], 0),
+    ("each failure says what it found", {"x.log": TOLD, "x.trs": ":test-result: FAIL\n"}, {"failed": 2},
+     ["adds_up\t0 != 0x1: test-x.c:9", "is_whole\tpage 12: torn: test-x.c:12"], 0),
     ("a row of several tests gives the reason for each of them",
      {"x.log": ROWS, "x.trs": ":test-result: PASS\n"}, {"passed": 1, "skipped": 3},
      ["guest_memfd: killed at every step\tno write(2) on it",
