@@ -86,7 +86,7 @@ static int follow(struct pf_agent *agent, uint8_t event, struct pf_err *err)
 	pf_events_hold(agent->events);
 	if (machine->phase[row->to] != before) {
 		emit_state(agent, row->why);
-		agent->outage_timer = sd_event_source_disable_unref(agent->outage_timer);
+		pf_outage_unwatch(agent);
 	}
 	act(agent, row->action);
 	pf_events_let_go(agent->events);
@@ -521,7 +521,7 @@ int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 	agent->ops = ops;
 	agent->engine = engine;
 	agent->dir.fd = agent->dir.lock_fd = -1;
-	agent->outage_deadline_ms = options->outage_deadline_ms;
+	agent->outage.deadline_ms = options->outage_deadline_ms;
 	agent->link_timeout_ns = options->link_timeout_ms * PF_NS_PER_MS;
 	if (open_all(agent, vmm, err)) {
 		pf_agent_close(agent);
@@ -591,7 +591,7 @@ void pf_agent_close(struct pf_agent *agent)
 	pf_events_close(agent->events);
 	pf_mailbox_done(&agent->inbox);
 	sd_event_source_disable_unref(agent->progress_timer);
-	sd_event_source_disable_unref(agent->outage_timer);
+	pf_outage_unwatch(agent);
 	sd_event_source_disable_unref(agent->retry_timer);
 	sd_event_unref(agent->loop);
 	pf_statedir_close(&agent->dir);

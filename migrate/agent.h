@@ -20,6 +20,7 @@
 #include "migrate/events.h"
 #include "migrate/kept.h"
 #include "migrate/options.h"
+#include "migrate/outage.h"
 #include "migrate/path.h"
 #include "migrate/progress.h"
 #include "migrate/statedir.h"
@@ -63,15 +64,10 @@ struct pf_agent {
 	struct pf_watchdog *watchdog;
 	json_t *orders;	    /* migrate/orders.h; NULL: there were none */
 	json_t *parameters; /* what set-parameters has set, in this process or before; NULL: nothing */
-	sd_event_source *progress_timer, *outage_timer, *retry_timer;
+	sd_event_source *progress_timer, *retry_timer;
 	struct pf_backlog backlog; /* whose records could not be written, and what came behind */
 	bool acting; /* in an action: what it raises follows from it, and waits behind nothing */
-	uint64_t outage_ns, outage_real_us; /* migrate/outage.h: when the connection was lost; 0: it stands */
-	uint32_t outage_epoch;		    /* and of which epoch that is kept */
-	struct {
-		uint64_t ns, real_us, over_ns;
-	} outage_before; /* the one before, and when it was over; over_ns 0: none */
-	uint64_t outage_deadline_ms; /* parameter; 0: never */
+	struct pf_outage outage; /* migrate/outage.h */
 	_Atomic uint64_t link_timeout_ns; /* parameter, for the urgent thread's struct pf_pulse */
 	uint64_t spin_ns; /* parameter: how long the urgent thread looks before it sleeps */
 	_Atomic uint64_t *spin_limit_ns; /* the engine's: where that thread reads it */

@@ -10,13 +10,30 @@
 #ifndef PF_MIGRATE_OUTAGE_H
 #define PF_MIGRATE_OUTAGE_H
 
-#include "migrate/agent.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+struct pf_agent;
+
+struct pf_outage {
+	uint64_t since_ns, since_real_us; /* when the connection was lost; 0: it stands */
+	uint32_t kept_epoch;		  /* and of which epoch that is kept; 0: of none */
+	struct {
+		uint64_t ns, real_us, over_ns;
+	} before; /* the one before, and when it was over; over_ns 0: none */
+	uint64_t deadline_ms; /* parameter; 0: never */
+	sd_event_source *timer;
+};
 
 /* The link is lost, at this moment, if it was not before; in_vain: somebody waited for what it has not brought. */
 void pf_outage_begin(struct pf_agent *agent, bool in_vain);
 /* After RUN, behind it: OUTAGE with the reason in agent->why, outcome `paused`, and OUTAGE_DEADLINE when it is as
  * old as --outage-deadline: at once, where a link in vain was between.  vcpus: who is blocked; taken over. */
 void pf_outage_tell(struct pf_agent *agent, json_t *vcpus);
+/* No deadline any more, until it is told again: the agent's phase is another one, or it ends. */
+void pf_outage_unwatch(struct pf_agent *agent);
 /* The parameter; in an outage too, which may be over it already. */
 void pf_outage_set_deadline(struct pf_agent *agent, uint64_t ms);
 /* The session was taken up again: RECOVERED, if its loss mattered to anybody. */

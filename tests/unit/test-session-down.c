@@ -228,7 +228,7 @@ static void behind_run_it_is_an_outage_and_the_guest_stays(void **state)
 	assert_gone();
 	assert_int_equal(destination->agent.state, PF_D_OUTAGE);
 	assert_int_equal(destination->agent.record, PF_RECORD_RUN);
-	assert_true(destination->agent.outage_ns > 0);
+	assert_true(destination->agent.outage.since_ns > 0);
 	assert_true(destination->session_known);
 	assert_string_equal(next_event(&data), "STATE");
 	assert_string_equal(next_event(&data), "OUTAGE");
@@ -262,7 +262,7 @@ static void before_ready_the_session_is_forgotten_and_nobody_waits(void **state)
 	assert_gone();
 	assert_int_equal(destination->agent.state, PF_D_SETUP);
 	assert_false(destination->session_known);
-	assert_int_equal(destination->agent.outage_ns, 0);
+	assert_int_equal(destination->agent.outage.since_ns, 0);
 }
 
 static void with_ready_it_waits_for_the_same_session(void **state)
@@ -273,7 +273,7 @@ static void with_ready_it_waits_for_the_same_session(void **state)
 	assert_gone();
 	assert_int_equal(destination->agent.state, PF_D_WAITING);
 	assert_true(destination->session_known);
-	assert_true(destination->agent.outage_ns > 0);
+	assert_true(destination->agent.outage.since_ns > 0);
 }
 
 static void a_second_loss_of_one_session_is_none(void **state)
@@ -284,11 +284,11 @@ static void a_second_loss_of_one_session_is_none(void **state)
 	(void)state;
 	stand(PF_D_SERVING, PF_RECORD_RUN);
 	lose(PF_ERR_UNREACHABLE, "the first");
-	since = destination->agent.outage_ns;
+	since = destination->agent.outage.since_ns;
 	look_at_all_events();
 	lose(PF_ERR_PROTOCOL, "the second");
 	assert_string_equal(next_event(&data), "");
-	assert_int_equal(destination->agent.outage_ns, since);
+	assert_int_equal(destination->agent.outage.since_ns, since);
 	assert_int_equal(destination->agent.state, PF_D_OUTAGE);
 }
 
@@ -296,7 +296,7 @@ static void a_second_loss_of_one_session_is_none(void **state)
 static void recover(void)
 {
 	pf_outage_end(&destination->agent);
-	assert_int_equal(destination->agent.outage_ns, 0);
+	assert_int_equal(destination->agent.outage.since_ns, 0);
 	forget_connections();
 	destination->filled_then = destination->guest.journal.filled;
 	stand(PF_D_SERVING, PF_RECORD_RUN);
@@ -314,22 +314,22 @@ static void an_outage_goes_on_for_who_got_nothing_in_between(void **state)
 	vmm_tell(&vmm, VMM_READ, 0, 40, 0);
 	WAIT_UNTIL(destination->pager.count.open == 1);
 	lose(PF_ERR_UNREACHABLE, "the first");
-	since = destination->agent.outage_ns;
+	since = destination->agent.outage.since_ns;
 	recover();
 	lose(PF_ERR_UNREACHABLE, "the second");
-	assert_int_equal(destination->agent.outage_ns, since);
+	assert_int_equal(destination->agent.outage.since_ns, since);
 
 	recover();
 	(void)pf_journal_fill(&guest->journal, 0, 20, pf_journal_claim(&guest->journal, 0, 20, 1));
 	lose(PF_ERR_UNREACHABLE, "the third");
-	assert_true(destination->agent.outage_ns > since);
-	since = destination->agent.outage_ns;
+	assert_true(destination->agent.outage.since_ns > since);
+	since = destination->agent.outage.since_ns;
 
 	recover();
-	destination->agent.outage_before.over_ns -=
+	destination->agent.outage.before.over_ns -=
 		PF_PULSE_FIRST_SIGN_NS + 4 * destination->agent.link_timeout_ns;
 	lose(PF_ERR_UNREACHABLE, "the fourth");
-	assert_true(destination->agent.outage_ns > since);
+	assert_true(destination->agent.outage.since_ns > since);
 }
 
 static void what_a_bulk_connection_has_brought_stays_counted(void **state)
