@@ -164,7 +164,7 @@ def test_demo_on_huge_pages(folder):
 def test_demo_on_guest_memfd(folder):
     """Each of the three who can wait for a page did: vCPUs, KVM in their stead, the VMM."""
     gmem.need()
-    demo = Demo(folder, "--backend", "guest_memfd")
+    demo = Demo(folder, "--backend", "guest_memfd", "--memory", "32M")
     try:
         status, lines = demo.wait(4 * DEADLINE)
     finally:
@@ -174,7 +174,7 @@ def test_demo_on_guest_memfd(folder):
     assert report["memory"] == "guest_memfd"
     for name in ("faults-vcpu", "faults-kvm", "faults-vmm"):
         assert int(report[name]) > 0, (name, report)
-    assert report["verdict"] == f"identical ({MEMORY} bytes)"
+    assert report["verdict"] == f"identical ({32 << 20} bytes)"
 
 
 @pytest.mark.faults

@@ -35,7 +35,7 @@ static struct pf_walk *walk_in(unsigned char *memory, uint32_t vcpu)
 static void check_walk_from(uint32_t vcpus, uint64_t start, uint64_t more)
 {
 	struct pf_plan plan = {MEMORY, vcpus, 42};
-	uint64_t visits[PF_GUEST_VCPUS_MAX];
+	uint64_t visits[PF_GUEST_VCPUS_MAX] = {0};
 	unsigned char *walked, *replayed;
 
 	for (uint32_t i = 0; i < vcpus; i++)
