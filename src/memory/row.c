@@ -84,20 +84,19 @@ static int put_pieces(uint8_t *page, const uint8_t *bytes, size_t page_size)
 }
 
 /*
- * A page that was punched while it was written is a new one from there on, whose beginning is zeros.  Since the
- * pieces went there in ascending order, the first that should be something else tells: it is wrong, or nothing
- * behind it is.
+ * A page that was punched while it was written, all of it, is a new one from there on, whose beginning is zeros.
+ * Since the pieces went there in ascending order, the first that should be something else tells: it is wrong, or
+ * nothing behind it is.
  */
 static int is_whole(const uint8_t *page, const uint8_t *bytes, size_t page_size, bool *out_whole)
 {
 	const size_t piece = piece_of(page_size);
-	bool zeros = true;
 
-	*out_whole = true;
-	for (size_t at = 0; at < page_size && zeros && *out_whole; at += piece) {
-		zeros = pf_all_zero(bytes + at, piece);
+	for (size_t at = 0; at < page_size; at += piece) {
 		if (pf_touch_compare(page + at, bytes + at, piece, out_whole))
 			return -1;
+		if (!*out_whole || !pf_all_zero(bytes + at, piece))
+			break;
 	}
 	return 0;
 }

@@ -27,7 +27,7 @@
 #include "tests/unit/memhelp.h"
 
 #define RANDOM_KILLS 8u
-#define SCENES_MAX 25u /* for each kill that is wanted; each is a whole migration */
+#define SCENES_MAX 25u /* for each kill that is wanted, and to find out how far a step goes; each is a migration */
 
 /* Steps are taken by some rows only; a mixed guest takes them all. */
 enum {
@@ -209,7 +209,7 @@ static void killed_at_every_step_of_a_pages_way(void **state)
 	struct plan plan = new_plan(*state);
 	unsigned scenes = 0;
 
-	for (; scenes < SCENES_MAX * plan.wanted && count_missing(&plan) > 0; scenes++)
+	for (; scenes < SCENES_MAX * (plan.wanted + 1) && count_missing(&plan) > 0; scenes++)
 		run_scene(&plan);
 	printf("%s: %u migrations\n", plan.layout->name, scenes);
 	for (size_t i = 0; i < STEPS; i++)

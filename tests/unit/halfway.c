@@ -18,30 +18,48 @@
 #include "memhelp.h"
 #include "memory/uffd.h"
 
-static void *punch_behind_a_reader(void *opaque)
+static const char *punch(struct halfway *halfway)
 {
-	struct halfway *halfway = opaque;
 	struct pollfd pfd = {.fd = halfway->uffd, .events = POLLIN};
 	struct uffd_msg fault;
-	uint64_t placed;
 
 	if (poll(&pfd, 1, DEADLINE_MS) != 1 ||
 	    read(halfway->uffd, &fault, sizeof(fault)) != sizeof(fault))
-		return (void *)"nobody came to the stop";
-	if (fallocate(halfway->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, halfway->page_at,
-		      halfway->page_size))
-		return (void *)"the page cannot be punched";
-	if (pf_uffd_place(halfway->uffd, fault.arg.pagefault.address & ~(uint64_t)(PAGE - 1), PAGE, halfway->rest,
-			  &placed) != PF_MAP_DONE)
-		return (void *)"who was stopped cannot go on";
-	return NULL;
+		return "nobody came to the stop";
+	return fallocate(halfway->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, halfway->page_at,
+			 halfway->page_size)
+		       ? "the page cannot be punched"
+		       : NULL;
+}
+
+/* Whatever has become of it: the reader is let go, or the test would stand. */
+static void *punch_behind_a_reader(void *opaque)
+{
+	struct halfway *halfway = opaque;
+	const char *failed = punch(halfway);
+	uint64_t placed;
+
+	if (pf_uffd_place(halfway->uffd, (uintptr_t)halfway->stop, PAGE, halfway->rest, &placed) != PF_MAP_DONE)
+		failed = "who was stopped cannot go on";
+	return (void *)(uintptr_t)failed;
+}
+
+/* Before it is filled: nothing is there yet, and no huge page brings it with a neighbour. */
+static void set_the_stop(struct halfway *halfway)
+{
+	struct pf_err err = {0};
+
+	assert_int_equal(madvise(halfway->map, halfway->length, MADV_NOHUGEPAGE), 0);
+	halfway->uffd = pf_uffd_open_own(&err);
+	if (halfway->uffd < 0 || pf_uffd_unblock(halfway->uffd) ||
+	    pf_uffd_register(halfway->uffd, (uintptr_t)halfway->stop, PAGE, UFFDIO_REGISTER_MODE_MISSING, &err))
+		fail_msg("%s", err.text);
 }
 
 void halfway_open(struct halfway *halfway, const uint8_t *bytes, size_t length, size_t stop, int fd,
 		  off_t page_at)
 {
-	size_t skew = (PAGE - stop % PAGE) % PAGE, behind = skew + stop + PAGE;
-	struct pf_err err = {0};
+	size_t skew = (PAGE - stop % PAGE) % PAGE;
 
 	*halfway = (struct halfway){
 		.fd = fd, .page_at = page_at, .page_size = (off_t)length, .length = length + 2 * PAGE};
@@ -50,15 +68,12 @@ void halfway_open(struct halfway *halfway, const uint8_t *bytes, size_t length, 
 	halfway->rest = calloc(1, PAGE);
 	assert_non_null(halfway->rest);
 	halfway->bytes = halfway->map + skew;
+	halfway->stop = halfway->map + skew + stop;
+	set_the_stop(halfway);
 	memcpy(halfway->map + skew, bytes, stop);
 	memcpy(halfway->rest, bytes + stop, length - stop < PAGE ? length - stop : PAGE);
-	if (behind < skew + length)
-		memcpy(halfway->map + behind, bytes + stop + PAGE, length - stop - PAGE);
-	halfway->uffd = pf_uffd_open_own(&err);
-	if (halfway->uffd < 0 || pf_uffd_unblock(halfway->uffd) ||
-	    pf_uffd_register(halfway->uffd, (uintptr_t)halfway->map + skew + stop, PAGE,
-			     UFFDIO_REGISTER_MODE_MISSING, &err))
-		fail_msg("%s", err.text);
+	if (stop + PAGE < length)
+		memcpy(halfway->stop + PAGE, bytes + stop + PAGE, length - stop - PAGE);
 	assert_int_equal(pthread_create(&halfway->thread, NULL, punch_behind_a_reader, halfway), 0);
 }
 

@@ -17,7 +17,7 @@
 struct halfway {
 	const uint8_t *bytes; /* to be read in place of those that were given */
 	/* Its own: */
-	uint8_t *map, *rest;
+	uint8_t *map, *stop, *rest;
 	size_t length;
 	int uffd, fd;
 	off_t page_at, page_size;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "memory/place.h"
 #include "pager_kit.h"
 
@@ -195,17 +196,16 @@ static void answer_until_it_is_read(uint64_t page)
 		{.fd = kit.vmm.sock, .events = POLLIN},
 		{.fd = pf_conn_fd(pf_channel_conn(kit.urgent)), .events = POLLIN},
 	};
-	uint64_t asked;
+	uint64_t asked, until = wait_deadline();
 
-	for (;;) {
+	do {
+		assert_true(pf_now_ns() < until);
 		while (pk_try_request(&kit, &asked)) {
 			assert_int_equal(asked, page);
 			pk_pages(kit.urgent, page, 1);
 		}
 		assert_true(poll(pfds, PF_ARRAY_LEN(pfds), DEADLINE_MS) > 0);
-		if (pfds[0].revents)
-			break;
-	}
+	} while (!pfds[0].revents);
 	pk_reply_word(&kit, page, page_word(page));
 }
 

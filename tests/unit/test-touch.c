@@ -58,6 +58,7 @@ static void copies_go_both_ways(void **state)
 {
 	struct file file = file_make(7);
 	uint8_t bytes[64];
+	bool same;
 
 	(void)state;
 	guard_on();
@@ -68,6 +69,10 @@ static void copies_go_both_ways(void **state)
 	assert_int_equal(pf_touch_write(file.map + 100, bytes, sizeof(bytes)), 0);
 	assert_int_equal(file.map[99], 7);
 	assert_memory_equal(file.map + 100, bytes, sizeof(bytes));
+	assert_int_equal(pf_touch_compare(file.map + 100, bytes, sizeof(bytes), &same), 0);
+	assert_true(same);
+	assert_int_equal(pf_touch_compare(file.map + 101, bytes, sizeof(bytes), &same), 0);
+	assert_false(same);
 	assert_int_equal(pf_touch_zero(file.map + 100, sizeof(bytes)), 0);
 	assert_int_equal(file.map[100], 0);
 	assert_int_equal(file.map[163], 0);
@@ -79,6 +84,7 @@ static void a_shrunk_file_is_an_error_in_every_direction(void **state)
 {
 	struct file file = file_make(7);
 	uint8_t bytes[PAGE] = {0};
+	bool same;
 
 	(void)state;
 	guard_on();
@@ -92,6 +98,9 @@ static void a_shrunk_file_is_an_error_in_every_direction(void **state)
 		assert_int_equal(errno, EIO);
 		errno = 0;
 		assert_int_equal(pf_touch_zero(file.map, 2 * PAGE), -1);
+		assert_int_equal(errno, EIO);
+		errno = 0;
+		assert_int_equal(pf_touch_compare(file.map + 2 * PAGE, bytes, PAGE, &same), -1);
 		assert_int_equal(errno, EIO);
 	}
 	/* What is still there is there, and comes back whole when the file grows again. */
