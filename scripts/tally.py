@@ -20,8 +20,6 @@ PASSED = re.compile(r"\[  PASSED  \] (\d+) test\(s\)\.")
 OTHERS = re.compile(
     r"\[  (FAILED |SKIPPED) \] (\d+) test\(s\), listed below:\n((?:\[  (?:FAILED |SKIPPED) \] [^\n]+\n)*)"
 )
-# Of each test that failed, in the summary's order: fail_msg()'s text, or what an assertion found, and where it stands.
-FAILURE = re.compile(r"(?:ERROR: ([^\n]+)\n)?\[  ERROR   \] --- ([^\n\[]*)\n?\[   LINE   \] --- ([^\n]+)")
 # tests/lint: "ok: name", "not ok: name", "skip: name: reason".
 LINES = re.compile(r"^(ok|not ok|skip): ([^:\n]+)(?:: (.*))?$", re.MULTILINE)
 WORDS = {"ok": "passed", "not ok": "failed", "skip": "skipped"}
@@ -33,6 +31,7 @@ def emit(verdict, name, reason=""):
 
 def cmocka_results(text):
     """(verdict, test, reason) of every test that a summary counts."""
+    failures = iter(why_failed(text))
     for match in PASSED.finditer(text):
         for number in range(int(match.group(1))):
             yield "passed", f"test {number + 1}", ""
@@ -41,15 +40,19 @@ def cmocka_results(text):
         names = re.findall(r"\] ([^\n]+)\n", match.group(3))
         for number in range(int(match.group(2))):
             test = names[number] if number < len(names) else f"{verdict} test {number + 1}"
-            yield verdict, test, why_skipped(test, text) if verdict == "skipped" else why_failed(number, text)
+            yield verdict, test, why_skipped(test, text) if verdict == "skipped" else next(failures, "")
 
 
-def why_failed(number, text):
-    failures = FAILURE.findall(text)
-    if number < len(failures):
-        return ": ".join(part for part in failures[number] if part)
-    lines = re.findall(r"\[   LINE   \] --- ([^\n]+)", text)
-    return lines[0] if lines else ""
+def why_failed(text):
+    """Of each test that failed, in the summaries' order: fail_msg()'s text, or the last words of an assertion, and
+    where that stands, if anywhere: an exception does not."""
+    before, *failures = text.split("[  ERROR   ] --- ")
+    for failure in failures:
+        said = re.search(r"ERROR: ([^\n]+)\n$", before)
+        words, line, place = failure.partition("[   LINE   ] --- ")
+        words = words.strip().split("\n")[-1 if line else 0]
+        yield ": ".join(filter(None, (said.group(1) if said else "", words, place.split("\n")[0])))
+        before = failure
 
 
 def why_skipped(test, text):

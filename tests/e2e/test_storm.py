@@ -39,7 +39,7 @@ def test_workers_are_killed_and_the_guest_is_right(migration, record_property, n
 
 
 # Emulated, a kill takes ten times as long as it does here, and longer over such a line.
-FEW = [pytest.param(KILLS // 16, id="some"), pytest.param(KILLS // 2, id="many", marks=pytest.mark.long)]
+FEW = [pytest.param(max(1, KILLS // 16), id="some"), pytest.param(KILLS // 2, id="many", marks=pytest.mark.long)]
 ON_GUEST_MEMFD = ("--kinds", "guest_memfd,guest_memfd")
 
 

@@ -13,7 +13,7 @@ TALLY = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "tally.py"
 
 GOOD = "seed 7\n[==========] 2 test(s) run.\n[  PASSED  ] 2 test(s).\n"
 MIXED = (
-    "skip no_kvm: there is no /dev/kvm\n[   LINE   ] --- test-x.c:9: error: Failure!\n"
+    "skip no_kvm: there is no /dev/kvm\n[  ERROR   ] --- 0 != 0x1\n[   LINE   ] --- test-x.c:9: error: Failure!\n"
     "cut line[  PASSED  ] 1 test(s).\n"
     "[  SKIPPED ] 1 test(s), listed below:\n[  SKIPPED ] no_kvm\n\n 1 SKIPPED TEST(S)\n"
     "[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] adds_up\n\n 1 FAILED TEST(S)\n"
@@ -24,10 +24,15 @@ ROWS = (
     "[  SKIPPED ] huge pages, two mappings: no page is torn\n[  SKIPPED ] guest_memfd: killed at random\n"
     "\n 3 SKIPPED TEST(S)\n"
 )
+AT = "[   LINE   ] --- test-x.c"
 TOLD = (
-    "[  ERROR   ] --- 0 != 0x1\n[   LINE   ] --- test-x.c:9: error: Failure!\n"
-    "ERROR: page 12: torn\n[  ERROR   ] --- [   LINE   ] --- test-x.c:12: error: Failure!\n"
-    "[  PASSED  ] 0 test(s).\n[  FAILED  ] 2 test(s), listed below:\n[  FAILED  ] adds_up\n[  FAILED  ] is_whole\n"
+    f"[  ERROR   ] --- difference at offset 0 0x00 0x01\n2 bytes of 0x1 and 0x2 differ\n{AT}:9: error: Failure!\n"
+    f"[  ERROR   ] --- a[0] == 1\n{AT}:10: error: Failure!\n"
+    f"ERROR: page 12: torn\n[  ERROR   ] --- {AT}:12: error: Failure!\n"
+    "[  ERROR   ] --- Test failed with exception: Segmentation fault(11)\n"
+    "[  PASSED  ] 0 test(s).\n[  FAILED  ] 3 test(s), listed below:\n"
+    "[  FAILED  ] is_same\n[  FAILED  ] adds_up\n[  FAILED  ] is_whole\n"
+    "[  PASSED  ] 0 test(s).\n[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] lives\n"
 )
 LINES = "ok: a\nnot ok: b: 3, the first: x\n    x\nskip: c: no g++\n"
 XML = (
@@ -46,9 +51,10 @@ CASES = (
      {"passed": 4}, [], 0),
     ("failures and skips have names and reasons", {"x.log": MIXED, "x.trs": ":test-result: FAIL\n"},
      {"passed": 1, "skipped": 1, "failed": 1},
-     ["no_kvm\tthere is no /dev/kvm", "adds_up\ttest-x.c:9"], 0),
-    ("each failure says what it found", {"x.log": TOLD, "x.trs": ":test-result: FAIL\n"}, {"failed": 2},
-     ["adds_up\t0 != 0x1: test-x.c:9", "is_whole\tpage 12: torn: test-x.c:12"], 0),
+     ["no_kvm\tthere is no /dev/kvm", "adds_up\t0 != 0x1: test-x.c:9"], 0),
+    ("each failure says what it found", {"x.log": TOLD, "x.trs": ":test-result: FAIL\n"}, {"failed": 4},
+     ["is_same\t2 bytes of 0x1 and 0x2 differ: test-x.c:9", "adds_up\ta[0] == 1: test-x.c:10",
+      "is_whole\tpage 12: torn: test-x.c:12", "lives\tTest failed with exception: Segm"], 0),
     ("a row of several tests gives the reason for each of them",
      {"x.log": ROWS, "x.trs": ":test-result: PASS\n"}, {"passed": 1, "skipped": 3},
      ["guest_memfd: killed at every step\tno write(2) on it",
