@@ -342,6 +342,9 @@ int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side si
 	vmm->listen_fd = listen_fd;
 	memcpy(vmm->path, path, strnlen(path, sizeof(vmm->path) - 1));
 	r = sd_event_add_io(loop, &vmm->listen_source, vmm->listen_fd, EPOLLIN, on_connect, vmm);
+	/* Behind all that the one before has said and that he is gone: who comes then finds his place free. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(vmm->listen_source, SD_EVENT_PRIORITY_NORMAL + 1);
 	if (r < 0) {
 		errno = -r;
 		pf_err_sys(err, "watching %s", path);

@@ -6,6 +6,7 @@ gone too, before there is another worker that could see it go.
 """
 import os
 import signal
+import time
 
 import pytest
 
@@ -155,20 +156,33 @@ def test_it_needed_no_agent_any_more(migration, both):
     check_ends(migration, (0, 0), ("GONE", "RUN"), ("completed", "completed"))
 
 
-def test_somebody_else_who_greets_and_goes_is_not_it(migration, both):
-    """Keeper and worker are gone, and another VMM comes by mistake before the right one does."""
+def connect_and_stop(both):
+    """A client, which the worker has accepted and not heard yet: it is stopped there."""
+    had, until = both.destination.descriptors(), time.monotonic() + DEADLINE
+    client = vmm.Client(both.destination.vmm_socket)
+    while both.destination.descriptors() == had:
+        assert time.monotonic() < until
+    os.kill(both.destination.worker(), signal.SIGSTOP)
+    return client
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_somebody_else_who_greets_and_goes_is_not_it(migration, both, at_once):
+    """Keeper and worker are gone, and another VMM comes by mistake before the right one does: also when the agent
+    comes to hear that one only when he has gone and the other is there."""
     both.switch_over()
     worker = both.destination.worker()
     both.destination.kill()
     wait_gone(worker)
     both.destination = migration.start_destination(listen=migration.address)
-    other = vmm.Client(both.destination.vmm_socket)
+    other = connect_and_stop(both) if at_once else vmm.Client(both.destination.vmm_socket)
     other.hello(vmm.DESTINATION)
     other.close()
     both.client.close()
     both.client = vmm.Client(both.destination.vmm_socket)
     both.client.hello(vmm.DESTINATION, f4=RUNS)
     both.client.regions([both.memory.region()])
+    os.kill(both.destination.worker(), signal.SIGCONT)
     both.client.wait("REGIONS_ACCEPTED")
     both.source.control.wait_event("RECOVERED")
     check_page_comes(both.touch(PAGE))
