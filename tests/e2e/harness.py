@@ -8,6 +8,7 @@ import select
 import signal
 import time
 
+import ports
 from control import Control
 from pki import SOURCE_NAME
 from processes import DEADLINE, SLOWER, Child, Guest, Late
@@ -191,8 +192,8 @@ class Migration:
         return options
 
     def start_destination(self, **more):
-        """Listens on a port of the kernel's choice; `address` says which."""
-        defaults = {"listen": "127.0.0.1:0", "peer_name": SOURCE_NAME, "link_timeout": LINK_TIMEOUT}
+        """Listens on a port that no other test has; `address` says which."""
+        defaults = {"listen": ports.own_address(), "peer_name": SOURCE_NAME, "link_timeout": LINK_TIMEOUT}
         self.destination = self.own(
             Agent("destination", self.folder, self.options("destination", {**defaults, **more}))
         )

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 
+import ports
 from processes import DEADLINE
 
 
@@ -101,8 +102,7 @@ class Impostor:
 
     def __init__(self, treat):
         self.treat = treat
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.listener, self.address = ports.listen()
         self.thread = threading.Thread(target=self.run, name="impostor", daemon=True)
         self.thread.start()
 

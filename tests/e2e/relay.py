@@ -11,6 +11,8 @@ import struct
 import threading
 import time
 
+import ports
+
 CHUNK = 65536
 TURN = 0.1  # seconds
 SO_ATTACH_FILTER = 26
@@ -30,8 +32,7 @@ class Relay:
         self.turn = (0.0, {})  # when the next one begins, and what is left of this one by connection
         self.stalled = threading.Event()  # the budget is used up, down to its last byte
         self.pairs = []  # (from the source, to the destination)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.listener, self.address = ports.listen()
         self.wake, self.bell = socket.socketpair()
         self.order = None  # what the other thread wants: "release", "hold", "let", "hold back",
         # "let back", "snap", "shut", "open", "cut" or "stop"

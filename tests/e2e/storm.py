@@ -14,6 +14,7 @@ import signal
 import statistics
 import time
 
+import ports
 from control import Gone, Refused
 from pki import DESTINATION_NAME
 from processes import DEADLINE, SLOWER, Late
@@ -192,7 +193,7 @@ class Storm:
         self.switch_over(self.dice.choice(SIDES))
 
     def start_agents(self):
-        self.start_destination("127.0.0.1:0")
+        self.start_destination(ports.own_address())
         self.listened = self.migration.address
         self.migration.relay = Relay(self.migration.address)
         self.start_source()

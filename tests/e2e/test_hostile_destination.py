@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+import ports
 from peer import Peer
 
 GREETING = [
@@ -64,7 +65,7 @@ RUNNING = [  # RUN was said
 
 @pytest.fixture
 def liar(migration):
-    return migration.own(Peer("destination", "127.0.0.1:0", migration.pki, migration.folder))
+    return migration.own(Peer("destination", ports.own_address(), migration.pki, migration.folder))
 
 
 def start_source(migration, liar, **options):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import ports
 import vmm_client as vmm
 from control import Refused
 from peer import Peer
@@ -44,7 +45,7 @@ def wait_heard(agent, before, frames):
 
 @pytest.fixture
 def liar(migration):
-    return migration.own(Peer("destination", "127.0.0.1:0", migration.pki, migration.folder))
+    return migration.own(Peer("destination", ports.own_address(), migration.pki, migration.folder))
 
 
 # ---- at the source
