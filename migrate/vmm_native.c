@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -301,6 +302,14 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *o
 	return 0;
 }
 
+/* That he has gone is more, too. */
+static bool has_more(const struct pf_vmm *vmm)
+{
+	struct pollfd pfd = {.fd = vmm->fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, void *opaque)
 {
 	struct pf_vmm *vmm = opaque;
@@ -309,6 +318,9 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, v
 	pid_t pid;
 
 	(void)source, (void)events;
+	/* He may have gone before this one came: heard to his end first, and the next one finds the place free. */
+	if (vmm->said_hello && has_more(vmm))
+		return 0;
 	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	/* One VMM at a time; a second one, or somebody else's, sees its connection close.  Who has
 	 * not said HELLO holds no place. */
@@ -342,9 +354,6 @@ int pf_vmm_open(sd_event *loop, int listen_fd, const char *path, enum pf_side si
 	vmm->listen_fd = listen_fd;
 	memcpy(vmm->path, path, strnlen(path, sizeof(vmm->path) - 1));
 	r = sd_event_add_io(loop, &vmm->listen_source, vmm->listen_fd, EPOLLIN, on_connect, vmm);
-	/* Behind all that the one before has said and that he is gone: who comes then finds his place free. */
-	if (r >= 0)
-		r = sd_event_source_set_priority(vmm->listen_source, SD_EVENT_PRIORITY_NORMAL + 1);
 	if (r < 0) {
 		errno = -r;
 		pf_err_sys(err, "watching %s", path);

@@ -5,6 +5,7 @@ It may stand in a page of its own memory: then it answers once that page has com
 gone too, before there is another worker that could see it go.
 """
 import os
+import pathlib
 import signal
 import time
 
@@ -156,11 +157,17 @@ def test_it_needed_no_agent_any_more(migration, both):
     check_ends(migration, (0, 0), ("GONE", "RUN"), ("completed", "completed"))
 
 
+def is_accepted(path):
+    """Somebody who has connected there; before accept(2) his socket has no inode (net/unix/af_unix.c)."""
+    sockets = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:])
+    return any(socket[5] == "03" and socket[6] != "0" for socket in sockets if socket[7:] == [path])
+
+
 def connect_and_stop(both):
     """A client, which the worker has accepted and not heard yet: it is stopped there."""
-    had, until = both.destination.descriptors(), time.monotonic() + DEADLINE
-    client = vmm.Client(both.destination.vmm_socket)
-    while both.destination.descriptors() == had:
+    path, until = str(both.destination.vmm_socket), time.monotonic() + DEADLINE
+    client = vmm.Client(path)
+    while not is_accepted(path):
         assert time.monotonic() < until
     os.kill(both.destination.worker(), signal.SIGSTOP)
     return client

@@ -44,12 +44,11 @@ static void *punch_behind_a_reader(void *opaque)
 	return (void *)(uintptr_t)failed;
 }
 
-/* Before it is filled: nothing is there yet, and no huge page brings it with a neighbour. */
+/* Before it is filled: nothing is there yet, and no huge page of its neighbours reaches into a VMA that traps. */
 static void set_the_stop(struct halfway *halfway)
 {
 	struct pf_err err = {0};
 
-	assert_int_equal(madvise(halfway->map, halfway->length, MADV_NOHUGEPAGE), 0);
 	halfway->uffd = pf_uffd_open_own(&err);
 	if (halfway->uffd < 0 || pf_uffd_unblock(halfway->uffd) ||
 	    pf_uffd_register(halfway->uffd, (uintptr_t)halfway->stop, PAGE, UFFDIO_REGISTER_MODE_MISSING, &err))

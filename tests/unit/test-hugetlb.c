@@ -366,7 +366,7 @@ static void a_page_that_is_punched_halfway_comes_whole(void **state)
 	(void)state;
 	for (size_t i = 0; i < PF_ARRAY_LEN(stops); i++) {
 		struct toucher toucher;
-		struct halfway halfway;
+		static struct halfway halfway; /* whose thread outlives a test that fails */
 		struct huge huge;
 		uint32_t placed;
 
@@ -386,7 +386,7 @@ static void a_page_that_is_punched_halfway_comes_whole(void **state)
 static void a_page_of_zeros_up_to_where_it_is_punched_is_whole(void **state)
 {
 	struct toucher toucher;
-	struct halfway halfway;
+	static struct halfway halfway;
 	struct huge huge;
 	uint32_t placed;
 
