@@ -166,16 +166,6 @@ static int put_control(struct pf_link *link, const struct pf_mail *mail, struct 
 		pf_err_set(err, PF_ERR_PROTOCOL, "a control frame of %zu bytes", mail->length);
 }
 
-static void apply_agreement(struct pf_link *link)
-{
-	const struct pf_region_table *agreed = atomic_load(&link->agreed);
-
-	if (agreed == link->table)
-		return;
-	link->table = agreed;
-	pf_channel_expect(link->channel, link->origin, agreed, 0);
-}
-
 /* 0: nothing more is here until poll(2) says so; 1: there may be; -1: the connection is of no more use. */
 static int take_frames(struct pf_link *link, struct pf_err *err)
 {
@@ -184,10 +174,8 @@ static int take_frames(struct pf_link *link, struct pf_err *err)
 
 	/* Not for ever: a peer that never pauses must not keep mail, and a stop, waiting. */
 	for (unsigned i = 0; i < PF_FRAMES_AT_ONCE; i++) {
-		enum pf_io io;
+		enum pf_io io = pf_channel_recv(link->channel, &frame, &body, err);
 
-		apply_agreement(link);
-		io = pf_channel_recv(link->channel, &frame, &body, err);
 		if (io == PF_IO_AGAIN)
 			return 0;
 		if (io != PF_IO_OK)
@@ -349,6 +337,7 @@ int pf_link_start(struct pf_link *link, struct pf_channel *channel, struct pf_ma
 	link->origin = origin;
 	link->user = user;
 	link->opaque = opaque;
+	pf_channel_follow(channel, &link->agreed);
 	link->frames_here = true; /* behind the greeting, in the channel's buffer */
 	snprintf(link->name, sizeof(link->name), "%s", name);
 	if (pf_mailbox_init(&link->outbox, err)) {

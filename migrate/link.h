@@ -106,10 +106,9 @@ struct pf_link {
 	struct pf_stall stall; /* bulk; likewise */
 	bool mail_here, frames_here; /* as far as is known: there may be */
 	uint64_t wake_ns; /* produce() has nothing to send before then; 0: ask when woken */
-	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read
-	 * anew for each frame, so that no frame can overtake it. */
+	/* Agreed with the peer; NULL before.  Set by main before the peer can learn of it, and read when a frame has
+	 * come (pf_channel_follow()), so that none can overtake it. */
 	_Atomic(const struct pf_region_table *) agreed;
-	const struct pf_region_table *table; /* the thread's: what the channel goes by */
 	char name[16]; /* of the thread, pthread_setname_np(3) */
 	pthread_t thread;
 	bool started, stopping, goodbye;

@@ -24,6 +24,7 @@ struct buffer {
 struct pf_channel {
 	struct pf_conn *conn;
 	struct pf_frame_rules rules; /* of what arrives */
+	const _Atomic(const struct pf_region_table *) *agreed; /* NULL: rules.table is all there is */
 	uint32_t body_max;
 	struct buffer rx, tx;
 	bool checked;	       /* rx.start is the header of `frame` */
@@ -162,6 +163,24 @@ void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,
 	channel->checked = false; /* a frame that is half here is judged anew */
 }
 
+void pf_channel_follow(struct pf_channel *channel, const _Atomic(const struct pf_region_table *) *agreed)
+{
+	channel->agreed = agreed;
+}
+
+static int judge(struct pf_channel *channel, struct pf_err *err)
+{
+	const struct buffer *rx = &channel->rx;
+	const struct pf_region_table *agreed = channel->agreed ? atomic_load(channel->agreed) : NULL;
+
+	if (agreed)
+		channel->rules.table = agreed;
+	if (pf_frame_check(rx->bytes + rx->start, &channel->rules, &channel->frame, err))
+		return -1;
+	channel->checked = true;
+	return 0;
+}
+
 /*
  * More bytes behind those that are there; `whole` is how many the frame at the start will need.  Not
  * more than that: what is behind it stays in TLS's buffer, where it costs neither memory of its own nor a
@@ -199,12 +218,8 @@ enum pf_io pf_channel_recv(struct pf_channel *channel, struct pf_frame *out,
 	for (;;) {
 		size_t whole = PF_FRAME_HEADER_BYTES;
 
-		if (!channel->checked && buffer_used(rx) >= PF_FRAME_HEADER_BYTES) {
-			if (pf_frame_check(rx->bytes + rx->start, &channel->rules, &channel->frame,
-					   err))
-				return PF_IO_ERROR;
-			channel->checked = true;
-		}
+		if (!channel->checked && buffer_used(rx) >= PF_FRAME_HEADER_BYTES && judge(channel, err))
+			return PF_IO_ERROR;
 		if (channel->checked)
 			whole += channel->frame.length;
 		if (channel->checked && buffer_used(rx) >= whole)

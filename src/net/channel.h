@@ -29,6 +29,11 @@ struct pf_conn *pf_channel_conn(struct pf_channel *channel);
 /* What may be received from here on.  table is borrowed and must outlive the channel. */
 void pf_channel_expect(struct pf_channel *channel, uint32_t epoch,
 		       const struct pf_region_table *table, uint64_t device_state_size);
+/*
+ * The table is what another thread puts there, once it is agreed on; NULL: not yet.  It is looked at where a frame is
+ * judged, which is behind its arrival: whoever hears of the agreement may send at once.  Outlives the channel.
+ */
+void pf_channel_follow(struct pf_channel *channel, const _Atomic(const struct pf_region_table *) *agreed);
 
 /*
  * The next frame, checked.  OK: *out is filled and *out_body points at its length bytes, valid

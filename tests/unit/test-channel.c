@@ -392,6 +392,32 @@ static void a_frame_that_is_half_here_is_judged_again_by_new_rules(void **state)
 	assert_int_equal(err.class, PF_ERR_PROTOCOL);
 }
 
+/* Another thread stores it and tells the peer, who sends at once: nothing is said to the channel in between. */
+static void a_frame_is_judged_by_what_is_agreed_on_when_it_has_come(void **state)
+{
+	static _Atomic(const struct pf_region_table *) agreed;
+	struct pf_frame zero = {.type = PF_FRAME_ZERO, .count = 1}, got;
+	const uint8_t *body;
+	struct pf_err err;
+
+	(void)state;
+	connect_channels(false);
+	agreed = NULL;
+	pf_channel_expect(destination, EPOCH, NULL, 0);
+	pf_channel_follow(destination, &agreed);
+	assert_int_equal(pf_channel_recv(destination, &got, &body, &err), PF_IO_AGAIN);
+	agreed = &table;
+	assert_true(pf_channel_put(source, &zero, NULL));
+	flush(source);
+	assert_int_equal(receive(destination, &got, &body, &err), PF_IO_OK);
+	agreed = NULL;
+	pf_channel_expect(destination, EPOCH, NULL, 0);
+	assert_true(pf_channel_put(source, &zero, NULL));
+	flush(source);
+	assert_int_equal(receive(destination, &got, &body, &err), PF_IO_ERROR);
+	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+}
+
 static void a_frame_too_long_to_send_is_an_error_and_no_endless_flush(void **state)
 {
 	struct pf_err err;
@@ -461,6 +487,7 @@ int main(void)
 		closing(frames_survive_any_split),
 		closing(what_may_not_come_is_refused_by_its_header),
 		closing(a_frame_that_is_half_here_is_judged_again_by_new_rules),
+		closing(a_frame_is_judged_by_what_is_agreed_on_when_it_has_come),
 		closing(a_frame_too_long_to_send_is_an_error_and_no_endless_flush),
 		closing(a_reserved_place_becomes_the_body),
 		closing(an_end_between_frames_and_one_within_are_told_apart),
