@@ -66,7 +66,7 @@ int pf_row_file_write(const struct pf_guest *guest, uint32_t region, uint64_t fi
 }
 
 #define PIECE ((size_t)32 << 10) /* a copy in smaller ones takes longer: 20 % with 4 KiB, 2 % with these */
-#define TAKEN_AWAY_MOST 16
+#define TAKEN_AWAY_MOST 16 /* and then it is tried again later, as whatever cannot be written now */
 
 static size_t piece_of(size_t page_size)
 {

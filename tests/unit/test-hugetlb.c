@@ -358,48 +358,40 @@ static void the_same_after_everything_was_dropped(void **state)
 	huge_close(&huge);
 }
 
-/* The VMM takes a page away in the middle of its being written: what it then has is no mixture. */
-static void a_page_that_is_punched_halfway_comes_whole(void **state)
+/* The VMM takes a page away when so much of it is written, of which the beginning may be zeros. */
+static void write_and_punch_at(size_t stop, size_t zeros)
 {
-	static const size_t stops[] = {PAGE, LARGE / 2, LARGE - PAGE};
-
-	(void)state;
-	for (size_t i = 0; i < PF_ARRAY_LEN(stops); i++) {
-		struct toucher toucher;
-		static struct halfway halfway; /* whose thread outlives a test that fails */
-		struct huge huge;
-		uint32_t placed;
-
-		huge_open(&huge, 1);
-		halfway_open(&halfway, content(&huge, 4), LARGE, stops[i], huge.guest.region[0].fd,
-			     4 * (off_t)LARGE);
-		assert_int_equal(place(&huge, 4, 1, halfway.bytes, &placed), PF_PLACE_OK);
-		assert_int_equal(placed, 1);
-		halfway_close(&halfway);
-		toucher_start(&toucher, huge.vmm[0] + 4 * LARGE);
-		toucher_found(&toucher, huge.bytes);
-		huge_close(&huge);
-	}
-}
-
-/* Where it begins with zeros, and only behind the stop there is something: nothing of it is missing. */
-static void a_page_of_zeros_up_to_where_it_is_punched_is_whole(void **state)
-{
+	static struct halfway halfway; /* whose thread outlives a test that fails */
 	struct toucher toucher;
-	static struct halfway halfway;
 	struct huge huge;
 	uint32_t placed;
 
-	(void)state;
 	huge_open(&huge, 1);
 	content(&huge, 4);
-	memset(huge.bytes, 0, LARGE / 2 + PAGE);
-	halfway_open(&halfway, huge.bytes, LARGE, LARGE / 2, huge.guest.region[0].fd, 4 * (off_t)LARGE);
+	memset(huge.bytes, 0, zeros);
+	halfway_open(&halfway, huge.bytes, LARGE, stop, huge.guest.region[0].fd, 4 * (off_t)LARGE);
 	assert_int_equal(place(&huge, 4, 1, halfway.bytes, &placed), PF_PLACE_OK);
+	assert_int_equal(placed, 1);
 	halfway_close(&halfway);
 	toucher_start(&toucher, huge.vmm[0] + 4 * LARGE);
 	toucher_found(&toucher, huge.bytes);
 	huge_close(&huge);
+}
+
+/* What it then has is no mixture. */
+static void a_page_that_is_punched_halfway_comes_whole(void **state)
+{
+	(void)state;
+	write_and_punch_at(PAGE, 0);
+	write_and_punch_at(LARGE / 2, 0);
+	write_and_punch_at(LARGE - PAGE, 0);
+}
+
+/* Only behind the stop there is something: nothing of it is missing. */
+static void a_page_of_zeros_up_to_where_it_is_punched_is_whole(void **state)
+{
+	(void)state;
+	write_and_punch_at(LARGE / 2, LARGE / 2 + PAGE);
 }
 
 /* The VMM has punched a page, and its reservation went with it. */
