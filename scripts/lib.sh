@@ -86,11 +86,23 @@ run_logged() {
 
 # autogen: ./configure, where it is missing or older than what it is made from.
 autogen() {
-	[ ! -e "$top/config.status" ] ||
-		die "$top itself is configured, which forbids building elsewhere: run 'make distclean' there"
 	if [ -x "$top/configure" ] && [ "$top/configure" -nt "$top/configure.ac" ] &&
 		[ -e "$top/Makefile.in" ]; then
 		return 0
 	fi
 	run_logged "autogen.sh" 300 "$logs/autogen.log" "$top/autogen.sh"
+}
+
+# copy_sources DIR: what is not built, as it is now, with its times, so that what did not change is not built again.
+copy_sources() {
+	local name
+	local -a names=()
+
+	while IFS= read -r -d '' name; do
+		[ ! -e "$top/$name" ] || names+=("$name")
+	done < <(git -C "$top" ls-files -z --cached --others --exclude-standard)
+	[ ${#names[@]} -gt 0 ] || return 1
+	rm -rf "$1"
+	mkdir -p "$1"
+	printf '%s\0' "${names[@]}" | tar -C "$top" --format=posix -c --null -T - | tar -C "$1" -x
 }

@@ -8,6 +8,8 @@ import subprocess
 
 FOLDERS = ("src", "migrate", "tests", "proto", "scripts", ".ci")
 IGNORED = {"__pycache__", ".pytest_cache", ".deps"}
+# By a build in the source tree itself.
+GENERATED = {"config.h", "guest-image.h"}
 
 Function = collections.namedtuple("Function", "path name line lines")
 
@@ -43,7 +45,11 @@ class Tree:
 
     def kind(self, *suffixes):
         """Files with these suffixes, generated ones left out."""
-        return [p for p in self.files if p.suffix in suffixes and ".pb-c." not in p.name]
+        return [p for p in self.files if p.suffix in suffixes and not self.generated(p)]
+
+    @staticmethod
+    def generated(path):
+        return ".pb-c." in path.name or path.name in GENERATED
 
     def scripts(self):
         """Shell scripts, by suffix or by their first line."""
