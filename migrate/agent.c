@@ -19,6 +19,7 @@
 #include "migrate/commands.h"
 #include "migrate/orders.h"
 #include "migrate/report.h"
+#include "migrate/signals.h"
 #include "migrate/sandbox.h"
 #include "migrate/status.h"
 #include "net/credentials.h"
@@ -301,7 +302,15 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *opaqu
 	return 0;
 }
 
-/* SIGTERM cancels while nothing is offered; from then on the guest needs this process. */
+/* What helps instead of a signal, by the record. */
+static const char *instead_of_signal(enum pf_record record)
+{
+	return record == PF_RECORD_OFFERED || record == PF_RECORD_READY
+		       ? "the switch-over goes on; use cancel"
+		       : "the guest needs this process; only cancel --lose-guest gives it up";
+}
+
+/* SIGTERM and the like cancel while nothing is offered; from then on the guest needs this process. */
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *opaque)
 {
 	struct pf_agent *agent = opaque;
@@ -309,13 +318,14 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 
 	(void)source;
 	if (agent->record != PF_RECORD_NONE)
-		pf_err_set(&err, PF_ERR_STATE, "the record is %s: the switch-over goes on; use cancel",
-			   pf_record_name(agent->record));
+		pf_err_set(&err, PF_ERR_STATE, "the record is %s: %s", pf_record_name(agent->record),
+			   instead_of_signal(agent->record));
 	else if (pf_command_cancel(agent, false, &err) == 0)
 		return 0;
 	pf_agent_emit(agent, "SIGNAL_IGNORED",
 		      json_pack("{s:i, s:s}", "signal", (int)info->ssi_signo, "reason", err.text));
-	fprintf(stderr, "pageferry %s: SIGTERM: %s\n", pf_agent_role(agent), err.text);
+	fprintf(stderr, "pageferry %s: SIG%s: %s\n", pf_agent_role(agent),
+		sigabbrev_np((int)info->ssi_signo), err.text);
 	return 0;
 }
 
@@ -341,19 +351,24 @@ static int check(int r, struct pf_err *err, const char *what)
 	return pf_err_sys(err, "%s", what);
 }
 
+static int hear_signals(struct pf_agent *agent, struct pf_err *err)
+{
+	sigset_t heard;
+
+	pf_signals_heard(&heard);
+	pthread_sigmask(SIG_BLOCK, &heard, NULL);
+	for (int number = 1; number < SIGRTMIN; number++)
+		if (sigismember(&heard, number) == 1 &&
+		    check(sd_event_add_signal(agent->loop, NULL, number, on_signal, agent), err,
+			  "watching a signal"))
+			return -1;
+	return 0;
+}
+
 static int open_loop(struct pf_agent *agent, struct pf_err *err)
 {
-	sigset_t signals;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	if (check(sd_event_new(&agent->loop), err, "creating the event loop") ||
-	    check(sd_event_add_signal(agent->loop, NULL, SIGTERM, on_signal, agent), err,
-		  "watching SIGTERM") ||
-	    check(sd_event_add_signal(agent->loop, NULL, SIGINT, on_signal, agent), err,
-		  "watching SIGINT"))
+	    hear_signals(agent, err))
 		return -1;
 	if (pf_mailbox_init(&agent->inbox, err) ||
 	    check(sd_event_add_io(agent->loop, NULL, agent->inbox.event_fd, EPOLLIN, on_mail,

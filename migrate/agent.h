@@ -84,8 +84,8 @@ struct pf_agent {
 };
 
 /*
- * Opens state directory, events, control socket, VMM socket and mailbox, and blocks SIGTERM and
- * SIGINT for the loop (so before any thread is started).  On -1 whatever was opened is closed.
+ * Opens state directory, events, control socket, VMM socket and mailbox, and blocks the signals that the
+ * loop hears (so before any thread is started).  On -1 whatever was opened is closed.
  */
 PF_MUST_USE int pf_agent_open(struct pf_agent *agent, const struct pf_options *options,
 			      struct pf_kept *kept, const struct pf_machine *machine, const struct pf_agent_ops *ops,

@@ -31,6 +31,7 @@
 #include "migrate/oom.h"
 #include "migrate/report.h"
 #include "migrate/sandbox.h"
+#include "migrate/signals.h"
 
 #define STEADY_NS PF_NS_PER_S		   /* a worker that lived so long was a good one */
 #define BEGIN_NS (10 * PF_NS_PER_S)	   /* for a worker to take everything up */
@@ -73,16 +74,16 @@ static void child_fail(const struct keeper *keeper, const struct pf_err *err)
 }
 
 /*
- * In the child.  SIGTERM and SIGINT stay blocked until its event loop reads them: one that comes early
+ * In the child.  The signals that it hears stay blocked until its event loop reads them: one that comes early
  * waits, instead of ending it.  It has a process group of its own, since the terminal's keys are the keeper's to hear.
  */
 static void run_worker(struct keeper *keeper, int talk)
 {
-	sigset_t mask = keeper->before;
+	sigset_t heard, mask;
 	struct pf_err err;
 
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGINT);
+	pf_signals_heard(&heard);
+	sigorset(&mask, &keeper->before, &heard);
 	/* First of all: what the kernel takes from here on is this process, and not its keeper. */
 	pf_oom_go_first();
 	(void)setpgid(0, 0);
@@ -366,9 +367,8 @@ static int open_signals(struct keeper *keeper, struct pf_err *err)
 {
 	sigset_t mine;
 
-	sigemptyset(&mine);
-	sigaddset(&mine, SIGTERM);
-	sigaddset(&mine, SIGINT);
+	pf_signals_ignore_strays();
+	pf_signals_heard(&mine);
 	sigaddset(&mine, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &mine, &keeper->before);
 	keeper->signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -3,7 +3,7 @@
  * migrate/keeper.h - the process that is started: it keeps what a worker must not take with it.
  *
  * Single-threaded.  It starts the worker (this program again, with the same command line), keeps
- * descriptors for it (migrate/fdstore.h), passes SIGTERM and SIGINT on, and ends as the worker ended.
+ * descriptors for it (migrate/fdstore.h), passes signals on (migrate/signals.h), and ends as the worker ended.
  * It reads nothing but its worker's messages.
  */
 #ifndef PF_MIGRATE_KEEPER_H

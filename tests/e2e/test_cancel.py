@@ -188,18 +188,6 @@ def test_cancel_while_the_vmm_does_not_pause(migration):
 # ---- from the commit on
 
 
-def test_sigterm_after_the_commit_is_told_and_ignored(migration):
-    migration.start_serving()
-    for agent in (migration.source, migration.destination):
-        agent.signal(signal.SIGTERM)
-        data = agent.control.wait_event("SIGNAL_IGNORED")["data"]
-        assert data["signal"] == signal.SIGTERM
-        assert agent.alive()
-    migration.relay.release()
-    migration.destination_guest.wait_word("complete")
-    assert migration.destination_guest.finish()["verdict"].startswith("identical")
-
-
 def test_cancel_after_the_commit_is_refused(migration):
     migration.start_serving()
     for agent in (migration.source, migration.destination):
