@@ -33,6 +33,12 @@ static bool is_last_word(const struct destination *destination, const struct pf_
 	       mail->origin == destination->agent.epoch;
 }
 
+/* By this side: it has ended then, whatever the source says meanwhile on another connection. */
+static bool was_refused(const struct pf_err *why)
+{
+	return why->class == PF_ERR_PROTOCOL;
+}
+
 static void destination_mail(void *engine, struct pf_mail *mail)
 {
 	struct destination *destination = engine;
@@ -49,7 +55,7 @@ static void destination_mail(void *engine, struct pf_mail *mail)
 			pf_close_fd(&((struct pf_mail_state *)mail->data)->fd);
 		return; /* from a connection that is gone */
 	}
-	if (mail->kind == PF_MAIL_DOWN && mail->number > 0)
+	if (mail->kind == PF_MAIL_DOWN && mail->number > 0 && !was_refused(mail->data))
 		/* The last word on urgent may not have been read yet: the session ends behind it. */
 		pf_pager_tell(&destination->pager, PF_MAIL_DETACH, mail->data, mail->length);
 	else if (mail->kind == PF_MAIL_DOWN)

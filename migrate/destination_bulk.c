@@ -35,6 +35,16 @@ static int state_complete(struct pf_receiver *receiver, struct pf_link *link, st
 	return 0;
 }
 
+/* What this side does not allow would come again with each switch-over: the source is told, and ends. */
+static int refuse_state(const struct pf_receiver *receiver, struct pf_link *link, uint64_t size,
+			struct pf_err *err)
+{
+	link->refuses = true;
+	pf_err_set(err, PF_ERR_PROTOCOL, "a device state of %" PRIu64 " bytes; --max-device-state allows %" PRIu64,
+		   size, receiver->max_device_state);
+	return pf_err_hint(err, "give both sides a larger --max-device-state");
+}
+
 static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 		       const struct pf_frame *frame, const uint8_t *body, struct pf_err *err)
 {
@@ -49,9 +59,7 @@ static int begin_state(struct pf_receiver *receiver, struct pf_link *link,
 	if (pf_msg_unpack_paused(body, frame->length, &size, err))
 		return -1;
 	if (size > receiver->max_device_state)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "a device state of %" PRIu64 " bytes; --max-device-state allows %"
-				  PRIu64, size, receiver->max_device_state);
+		return refuse_state(receiver, link, size, err);
 	receiver->state_fd = memfd_create("pageferry-device-state",
 					  MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (receiver->state_fd < 0)

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "core/switchover.h"
+#include "migrate/greet.h"
 #include "migrate/outage.h"
 #include "net/tcp.h"
 
@@ -124,20 +125,12 @@ void pf_session_left(struct destination *destination, const struct pf_stranger *
 		pf_session_stranger(destination, stranger->address, &stranger->why);
 }
 
-/* The refusal goes out as far as it goes without waiting. */
 void pf_session_refuse(struct destination *destination, struct pf_greeting *greeting,
 		       const struct pf_err *why)
 {
-	struct pf_frame frame = {.type = PF_FRAME_FAILURE};
-	struct pf_err ignored;
-	char reason[PF_REASON_MAX + 1];
-	uint8_t body[512];
-
-	pf_err_print(why, reason, sizeof(reason));
-	frame.length = (uint32_t)pf_msg_pack_failure(reason, body, sizeof(body));
 	/* Without a channel it was not a thread's fault but ours: it could not be started. */
-	if (greeting->channel && pf_channel_put(greeting->channel, &frame, body))
-		(void)pf_channel_flush(greeting->channel, &ignored);
+	if (greeting->channel)
+		pf_greet_refuse(greeting->channel, why);
 	pf_channel_free(pf_steal(&greeting->channel));
 	pf_session_stranger(destination, greeting->address, why);
 }

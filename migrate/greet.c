@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "wire/msg.h"
 
 #define PARTING_NS (2 * PF_NS_PER_S)
 
@@ -62,6 +63,19 @@ int pf_greet_send(struct pf_channel *channel, const struct pf_greet *how, enum p
 	if (!pf_channel_put(channel, &frame, body))
 		return pf_err_set(err, PF_ERR_PROTOCOL, "a first frame of %zu bytes", length);
 	return pf_greet_flush(channel, how, err);
+}
+
+void pf_greet_refuse(struct pf_channel *channel, const struct pf_err *why)
+{
+	struct pf_frame frame = {.type = PF_FRAME_FAILURE};
+	struct pf_err ignored;
+	char reason[PF_REASON_MAX + 1];
+	uint8_t body[512];
+
+	pf_err_print(why, reason, sizeof(reason));
+	frame.length = (uint32_t)pf_msg_pack_failure(reason, body, sizeof(body));
+	if (pf_channel_put(channel, &frame, body))
+		(void)pf_channel_flush(channel, &ignored);
 }
 
 void pf_greet_part(struct pf_channel *channel)

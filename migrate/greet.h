@@ -24,6 +24,8 @@ PF_MUST_USE int pf_greet_send(struct pf_channel *channel, const struct pf_greet 
 /* Sends what is gathered, whatever was sent last included. */
 PF_MUST_USE int pf_greet_flush(struct pf_channel *channel, const struct pf_greet *how,
 			       struct pf_err *err);
+/* FAILURE with the reason, as far as it goes without waiting. */
+void pf_greet_refuse(struct pf_channel *channel, const struct pf_err *why);
 /* Sends what is gathered, says that it was the last, and reads on until the peer does the same, so
  * that no reset overtakes it; 2 s at most.  The channel is only good for pf_channel_free() then. */
 void pf_greet_part(struct pf_channel *channel);

@@ -304,6 +304,26 @@ static int serve(struct pf_link *link, struct pf_err *err)
 	return 0;
 }
 
+static void tell_down(struct pf_link *link, const struct pf_err *why)
+{
+	pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, why, sizeof(*why),
+			    &link->stop);
+}
+
+static void end(struct pf_link *link, const struct pf_err *why)
+{
+	if (link->refuses) {
+		/* Behind DOWN: what the peer answers on another connection is not to come before that. */
+		tell_down(link, why);
+		pf_greet_refuse(link->channel, why);
+		return;
+	}
+	/* A peer that has parted waits for the answer to that, and main may wait for others before it closes
+	 * this connection. */
+	pf_conn_goodbye(pf_channel_conn(link->channel));
+	tell_down(link, why);
+}
+
 static void *link_thread(void *opaque)
 {
 	struct pf_link *link = opaque;
@@ -316,13 +336,8 @@ static void *link_thread(void *opaque)
 		pf_thread_is_urgent();
 	else
 		pf_fault_in_bulk();
-	if (serve(link, &err)) {
-		/* A peer that has parted waits for the answer to that, and main may wait for others before it closes
-		 * this connection. */
-		pf_conn_goodbye(pf_channel_conn(link->channel));
-		pf_mail_post_surely(link->inbox, link->origin, PF_MAIL_DOWN, link->number, &err,
-				    sizeof(err), &link->stop);
-	}
+	if (serve(link, &err))
+		end(link, &err);
 	return NULL;
 }
 

@@ -112,6 +112,7 @@ struct pf_link {
 	char name[16]; /* of the thread, pthread_setname_np(3) */
 	pthread_t thread;
 	bool started, stopping, goodbye;
+	bool refuses; /* what ends it: the peer is told why, by FAILURE, once main knows */
 	bool joined; /* main's */
 	_Atomic bool stop; /* set before the STOP mail, for a thread that waits elsewhere */
 };

@@ -503,6 +503,38 @@ def test_device_state_that_is_refused(migration, pause, text, hint, broken):
         one.close()
 
 
+@pytest.mark.parametrize("size", ["4097", "16M"])
+def test_device_state_beyond_the_destinations_limit_ends_the_source(migration, size):
+    """It would be the same with each switch-over; of 16 MiB the source still sends when it is told."""
+    migration.start_destination(max_device_state="4096")
+    migration.start_source()
+    migration.source.open()
+    migration.wait_link()
+    client, there = Client(migration.source.vmm_socket), Client(migration.destination.vmm_socket)
+    memory, other = Memory(SIZE), Memory(SIZE)
+    client.hello(SOURCE)
+    client.regions([memory.region(trapped=False)])
+    there.hello(DESTINATION)
+    there.regions([other.region()])
+    migration.wait_state("active")
+    migration.source.control.command("switchover")
+    client.wait("PAUSE")
+    length = int(size.replace("M", "")) << (20 if "M" in size else 0)
+    client.paused(vmm_client.device_state(bytes(length)), length)
+    client.wait("CONTINUE_SOURCE")
+    assert client.receive() is None
+    assert migration.source.wait() == 76
+    outcome = migration.source.outcome()
+    assert outcome["outcome"] == "source-intact"
+    assert f"a device state of {length} bytes; --max-device-state allows 4096" in outcome["reason"]
+    assert "give both sides a larger --max-device-state" in outcome["reason"]
+    refused = migration.destination.control.wait_event("PEER_REFUSED")["data"]
+    assert "a device state of" in refused["reason"] and "larger --max-device-state" in refused["hint"]
+    assert migration.destination.control.command("query-migrate")["state"] == "setup"
+    for one in (client, there, memory, other):
+        one.close()
+
+
 def test_paused_without_pause_is_refused(migration):
     client = start_source_vmm(migration)
     memory = Memory(SIZE)
