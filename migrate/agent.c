@@ -202,6 +202,14 @@ void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_er
 	pf_agent_fail(agent, event, &err);
 }
 
+void pf_agent_vmm_refused(struct pf_agent *agent, const struct pf_err *why)
+{
+	pf_report(pf_agent_role(agent), why);
+	pf_agent_emit(agent, "VMM_REFUSED",
+		      json_pack("{s:s, s:s, s:s}", "side", pf_agent_role(agent), "reason", why->text,
+				"hint", why->hint));
+}
+
 static json_t *outcome_object(const struct pf_agent *agent, bool final)
 {
 	json_t *object = json_pack("{s:s?, s:s?, s:b}", "outcome", agent->outcome, "owner",

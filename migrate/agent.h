@@ -124,6 +124,8 @@ void pf_agent_cut(struct pf_agent *agent, uint8_t event, const struct pf_err *wh
 
 /* The same for a VMM that is gone, and VMM_LOST if that matters in this state. */
 void pf_agent_vmm_lost(struct pf_agent *agent, uint8_t event, const struct pf_err *why);
+/* VMM_REFUSED: who came to the socket was not the VMM that is waited for, which may come yet. */
+void pf_agent_vmm_refused(struct pf_agent *agent, const struct pf_err *why);
 
 /* Emits an event to the orchestrator; takes over data. */
 void pf_agent_emit(struct pf_agent *agent, const char *name, json_t *data);

@@ -245,7 +245,8 @@ static void fail(struct destination *destination, const char *outcome, const cha
 	pf_err_print(&why, reason, sizeof(reason));
 	length = pf_msg_pack_failure(reason, body, sizeof(body));
 	pf_destination_send(destination, PF_FRAME_FAILURE, body, length);
-	pf_err_prefix(&why, "the guest stays at the source");
+	if (owner)
+		pf_err_prefix(&why, "the guest stays at the %s", owner);
 	pf_vmm_hang_up(destination->agent.vmm, &why);
 	pf_agent_finish_failed(&destination->agent, outcome, owner);
 }

@@ -79,8 +79,7 @@ static int use_kept(struct destination *destination, use_fn *use, struct pf_err 
 	if (found)
 		return found;
 	found = use(destination, &regions, fds, err);
-	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
-		pf_close_fd(&fds[i]);
+	pf_unix_close_fds(fds);
 	return found;
 }
 
@@ -116,6 +115,25 @@ int pf_destination_again(struct destination *destination, struct pf_err *err)
 	return take_up_kept(destination, err);
 }
 
+/* What the VMM says may be what this process cannot go on with: then it is why it ends, and the table says it. */
+static void hear(struct destination *destination, uint8_t event)
+{
+	struct pf_agent *agent = &destination->agent;
+	const char *ignored;
+	const struct pf_transition *row =
+		pf_machine_look(agent->machine, agent->state, event, &ignored);
+	struct pf_err err;
+
+	if (!row || row->to != PF_D_FAILED) {
+		pf_agent_note(agent, event);
+		return;
+	}
+	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination VMM came to an agent whose record is %s: %s",
+		   pf_record_name(agent->record), row->why);
+	pf_err_hint(&err, "start the agent with the state directory that the VMM's agent had");
+	pf_agent_fail(agent, event, &err);
+}
+
 static void vmm_back(struct destination *destination, const struct pf_vmm_hello *hello)
 {
 	struct pf_agent *agent = &destination->agent;
@@ -125,17 +143,17 @@ static void vmm_back(struct destination *destination, const struct pf_vmm_hello 
 	switch (hello->stage) {
 	case PF_VMM_LOADED:
 	case PF_VMM_RESUMING:
-		pf_agent_note(agent, PF_DE_VMM_LOADED);
+		hear(destination, PF_DE_VMM_LOADED);
 		break;
 	case PF_VMM_RUNS:
-		pf_agent_note(agent, PF_DE_VMM_RUNS);
+		hear(destination, PF_DE_VMM_RUNS);
 		break;
 	case PF_VMM_REFUSED:
 		pf_destination_vmm_refused(destination, "so it had said before");
 		break;
 	default:
 		pf_vmm_say(agent->vmm, PF_VMM_REGIONS_ACCEPTED);
-		pf_agent_note(agent, PF_DE_VMM_REGIONS);
+		hear(destination, PF_DE_VMM_REGIONS);
 	}
 }
 
@@ -158,12 +176,25 @@ int pf_destination_vmm_attached(void *engine, const struct pf_vmm_hello *hello, 
 	return 0;
 }
 
+/* fds: closed here. */
+static int hold(struct destination *destination, const struct pf_vmm_regions *saved, int *fds,
+		struct pf_err *err)
+{
+	int failed = pf_vmm_keep_regions(destination->agent.kept, saved, fds, err) ||
+		     take_up(destination, saved, fds, err);
+
+	pf_unix_close_fds(fds);
+	return failed ? -1 : 0;
+}
+
 int pf_destination_regions_again(struct destination *destination,
 				 const struct pf_vmm_regions *regions, int *fds, struct pf_err *err)
 {
 	struct pf_agent *agent = &destination->agent;
 	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
-	int found = pf_vmm_check_saved(&agent->dir, regions, err);
+	struct pf_vmm_regions saved;
+	int saved_fds[PF_UNIX_FDS_MAX];
+	int found = pf_vmm_match_saved(&agent->dir, regions, fds, &saved, saved_fds, err);
 
 	if (found < 0)
 		return -1;
@@ -173,8 +204,7 @@ int pf_destination_regions_again(struct destination *destination,
 		return pf_destination_describe(destination, regions, fds, err);
 	}
 	/* If this directory knows nothing of it, the state table knows what that means. */
-	if (found == 0 && (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-			   take_up(destination, regions, fds, err)))
+	if (found == 0 && hold(destination, &saved, saved_fds, err))
 		return -1;
 	/* Else its HELLO says how it is. */
 	if (pf_vmm_is_asked(agent->vmm))

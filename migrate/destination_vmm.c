@@ -36,7 +36,7 @@ static int save(struct pf_agent *agent, const struct pf_vmm_regions *regions, co
 {
 	if (pf_vmm_save_armed(&agent->dir, false, err) ||
 	    pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-	    pf_vmm_save_regions(&agent->dir, regions, err))
+	    pf_vmm_save_regions(&agent->dir, regions, fds, err))
 		return -1;
 	pf_fault(PF_FAULT_DESCRIBED);
 	return 0;
@@ -106,14 +106,25 @@ void pf_destination_vmm_refused(void *engine, const char *reason)
 	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
 }
 
-/* Whoever greets as new and goes again was not the VMM that has the guest. */
+/* Whoever greets as new and goes again, or describes other memory, is not the VMM that has the guest: it may come yet. */
+static bool is_another(const struct destination *destination, const struct pf_err *why)
+{
+	const struct pf_agent *agent = &destination->agent;
+
+	return agent->record == PF_RECORD_RUN && !destination->armed &&
+	       (pf_vmm_is_new(agent->vmm) || why->class == PF_ERR_PROTOCOL);
+}
+
 void pf_destination_vmm_lost(void *engine, const struct pf_err *why)
 {
 	struct destination *destination = engine;
 	struct pf_agent *agent = &destination->agent;
 
-	if (agent->record == PF_RECORD_RUN && !destination->armed && pf_vmm_is_new(agent->vmm))
+	if (is_another(destination, why)) {
+		if (why->class == PF_ERR_PROTOCOL)
+			pf_agent_vmm_refused(agent, why);
 		return;
+	}
 	pf_agent_vmm_lost(agent, PF_DE_VMM_LOST, why);
 }
 

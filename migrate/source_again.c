@@ -36,8 +36,7 @@ static int describe_kept(struct source *source, struct pf_err *err)
 	if (found)
 		return found < 0 ? -1 : 0;
 	found = pf_source_describe(source, &regions, fds, err);
-	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
-		pf_close_fd(&fds[i]);
+	pf_unix_close_fds(fds);
 	return found;
 }
 
@@ -68,6 +67,20 @@ int pf_source_again(struct source *source, struct pf_err *err)
 	return vmm_fd < 0 ? 0 : adopt_vmm(source, pf_steal_fd(&vmm_fd), err);
 }
 
+/* Once it was offered the guest may run there, so one that runs here is another's, or a second one. */
+int pf_source_check_stage(const struct source *source, const struct pf_vmm_hello *hello, struct pf_err *err)
+{
+	enum pf_record record = source->agent.record;
+
+	if (hello->stage != PF_VMM_FRESH || hello->owed > 0 ||
+	    (record != PF_RECORD_OFFERED && record != PF_RECORD_GONE))
+		return 0;
+	pf_err_set(err, PF_ERR_PROTOCOL, "the VMM says that its guest runs, and the record is %s: it was given away",
+		   pf_record_name(record));
+	return pf_err_hint(err, "a VMM that comes back says stage STANDS; if that guest really runs, end it, since it "
+				"may run at the destination");
+}
+
 /* The answers that it owes are those to a process that is gone. */
 static void vmm_back(struct source *source, const struct pf_vmm_hello *hello)
 {
@@ -77,6 +90,7 @@ static void vmm_back(struct source *source, const struct pf_vmm_hello *hello)
 	source->pauses_asked = hello->owed;
 	source->pauses_answered = 0;
 	source->guest_paused = stands;
+	source->stood_vmm_gone = false; /* whatever went: this one has the guest's memory */
 	pf_agent_note(&source->agent, stands ? PF_SE_VMM_STANDS : PF_SE_VMM_REGIONS);
 }
 
@@ -84,7 +98,8 @@ int pf_source_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struc
 {
 	struct source *source = engine;
 
-	(void)err;
+	if (pf_source_check_stage(source, hello, err))
+		return -1;
 	/* Its REGIONS died with who had read them: it has to come again, and say them again. */
 	if (source->vmm_described)
 		vmm_back(source, hello);
@@ -93,16 +108,40 @@ int pf_source_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struc
 	return 0;
 }
 
+static int describe_again(struct source *source, const struct pf_vmm_regions *regions, int *fds,
+			  struct pf_err *err)
+{
+	return pf_vmm_keep_regions(source->agent.kept, regions, fds, err) ||
+	       pf_source_describe(source, regions, fds, err);
+}
+
+/* What a worker has described it goes on reading: it is the same. */
+static int describe_same(struct source *source, const struct pf_vmm_regions *regions,
+			 const int *fds, struct pf_err *err)
+{
+	struct pf_vmm_regions saved;
+	int saved_fds[PF_UNIX_FDS_MAX], failed = 0;
+	int found = pf_vmm_match_saved(&source->agent.dir, regions, fds, &saved, saved_fds, err);
+
+	if (found)
+		return found;
+	if (!source->vmm_described)
+		failed = describe_again(source, &saved, saved_fds, err);
+	pf_unix_close_fds(saved_fds);
+	return failed ? -1 : 0;
+}
+
 int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions, int *fds,
 			    struct pf_err *err)
 {
 	struct pf_agent *agent = &source->agent;
 	const struct pf_vmm_hello *hello = pf_vmm_hello(agent->vmm);
+	int found = describe_same(source, regions, fds, err);
 
-	if (pf_vmm_check_saved(&agent->dir, regions, err) < 0 ||
-	    pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
-	    pf_source_describe(source, regions, fds, err) ||
-	    pf_vmm_save_regions(&agent->dir, regions, err))
+	if (found < 0)
+		return -1;
+	if (found == 1 && (describe_again(source, regions, fds, err) ||
+			   pf_vmm_save_regions(&agent->dir, regions, fds, err)))
 		return -1;
 	/* Else its HELLO says how it is. */
 	if (!pf_vmm_is_asked(agent->vmm))

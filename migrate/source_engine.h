@@ -80,6 +80,9 @@ PF_MUST_USE int pf_source_describe(struct source *source, const struct pf_vmm_re
 /* REGIONS of a VMM that has been paused before, and says so in its HELLO. */
 PF_MUST_USE int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *regions,
 					int *fds, struct pf_err *err);
+/* PF_ERR_PROTOCOL: what it says of its guest cannot be, by the record. */
+PF_MUST_USE int pf_source_check_stage(const struct source *source, const struct pf_vmm_hello *hello,
+				      struct pf_err *err);
 /* pf_vmm_callbacks.back */
 int pf_source_vmm_attached(void *engine, const struct pf_vmm_hello *hello, struct pf_err *err);
 

@@ -20,9 +20,9 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 	/* It came again, and its REGIONS were not read before another worker described what was kept. */
 	if (source->vmm_described && pf_vmm_is_asked(agent->vmm))
 		return 0;
-	if (source->vmm_described)
-		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
-	if (hello->stage != PF_VMM_FRESH || hello->owed > 0)
+	if (pf_source_check_stage(source, hello, err))
+		return -1;
+	if (source->vmm_described || hello->stage != PF_VMM_FRESH || hello->owed > 0)
 		return pf_source_regions_again(source, regions, fds, err);
 	/* Before its memory is judged: that its guest runs here is known, also if the memory will not do. */
 	pf_agent_note(agent, PF_SE_VMM_REGIONS);
@@ -30,7 +30,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return 0;
 	if (pf_vmm_keep_regions(agent->kept, regions, fds, err) ||
 	    pf_source_describe(source, regions, fds, err) ||
-	    pf_vmm_save_regions(&agent->dir, regions, err))
+	    pf_vmm_save_regions(&agent->dir, regions, fds, err))
 		return -1;
 	/* Its HELLO is yet to come, and says how it is. */
 	if (pf_vmm_is_asked(agent->vmm))
@@ -83,6 +83,12 @@ static void vmm_lost(void *engine, const struct pf_err *why)
 {
 	struct source *source = engine;
 
+	/* It may come yet. */
+	if (why->class == PF_ERR_PROTOCOL && !source->vmm_here &&
+	    source->agent.record != PF_RECORD_NONE) {
+		pf_agent_vmm_refused(&source->agent, why);
+		return;
+	}
 	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, why);
 	/* Whoever comes to the socket now is not the VMM whose guest stands. */
 	source->stood_vmm_gone = source->guest_paused;

@@ -35,6 +35,7 @@ struct pf_vmm {
 	struct pf_kept *kept;	 /* borrowed */
 	struct pf_statedir *dir; /* borrowed */
 	bool said_hello;  /* the client has, and is kept */
+	bool said_regions; /* on this connection */
 	bool peeked;	  /* the message that is being dealt with is on the socket still */
 	uint32_t asked;	  /* it was kept, and is to answer this ATTACH: nothing else that comes is of this
 			     process.  0: it has */
@@ -82,7 +83,7 @@ static void close_client(struct pf_vmm *vmm)
 		pf_kept_forget(vmm->kept, "vmm");
 	}
 	pf_close_fd(&vmm->fd);
-	vmm->said_hello = vmm->told_resume = false;
+	vmm->said_hello = vmm->said_regions = vmm->told_resume = false;
 	vmm->asked = 0;
 	tell_sent(vmm, false);
 }
@@ -192,7 +193,10 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 	vmm->asked = 0;
 	/* What it was told it may be answering just now. */
 	vmm->told_resume = hello->stage == PF_VMM_RESUMING || hello->stage == PF_VMM_RUNS;
-	return asked ? vmm->callbacks->back(vmm->engine, &vmm->hello, err) : 0;
+	if (!asked)
+		return 0;
+	vmm->said_regions = true; /* before this HELLO, or its connection ends here */
+	return vmm->callbacks->back(vmm->engine, &vmm->hello, err);
 }
 
 const struct pf_vmm_hello *pf_vmm_hello(const struct pf_vmm *vmm)
@@ -224,8 +228,12 @@ static int handle_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 	if (!vmm->said_hello)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said %s before HELLO",
 				  pf_vmm_type_name(type));
-	if (type == PF_VMM_REGIONS)
+	if (type == PF_VMM_REGIONS && vmm->said_regions)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	if (type == PF_VMM_REGIONS) {
+		vmm->said_regions = !vmm->asked;
 		return call->regions(vmm->engine, &vmm->message.regions, fds, err);
+	}
 	if (type == PF_VMM_PAUSED && !destination)
 		return call->paused(vmm->engine, pf_steal_fd(&fds[vmm->message.state.fd]),
 				    vmm->message.state.size, err);

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "migrate/vmm_match.h"
 
 #define HELLO_FILE "vmm-hello"
 #define REGIONS_FILE "vmm-regions"
+#define FILES_FILE "vmm-files" /* written first: REGIONS that are there have theirs */
 #define ARMED_FILE "armed"
 
 static int save(struct pf_statedir *dir, const char *name, const struct pf_vmm_message *message,
@@ -108,10 +110,14 @@ int pf_vmm_keep_regions(struct pf_kept *kept, const struct pf_vmm_regions *regio
 }
 
 int pf_vmm_save_regions(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
-			struct pf_err *err)
+			const int *fds, struct pf_err *err)
 {
 	struct pf_vmm_message message = {.type = PF_VMM_REGIONS, .regions = *regions};
+	struct pf_file_id ids[PF_UNIX_FDS_MAX];
 
+	if (pf_vmm_identify(regions, fds, ids, err) ||
+	    pf_statedir_write(dir, FILES_FILE, ids, sizeof(ids), err))
+		return -1;
 	return save(dir, REGIONS_FILE, &message, err);
 }
 
@@ -126,8 +132,8 @@ static bool take_fds(struct pf_kept *kept, const bool *named, int *fds)
 		fds[i] = named[i] ? pf_kept_take(kept, name) : -1;
 		all = all && (!named[i] || fds[i] >= 0);
 	}
-	for (unsigned i = 0; !all && i < PF_UNIX_FDS_MAX; i++)
-		pf_close_fd(&fds[i]);
+	if (!all)
+		pf_unix_close_fds(fds);
 	return all;
 }
 
@@ -147,25 +153,24 @@ int pf_vmm_recall_regions(struct pf_statedir *dir, struct pf_kept *kept,
 	return 0;
 }
 
-int pf_vmm_check_saved(struct pf_statedir *dir, const struct pf_vmm_regions *regions,
-		       struct pf_err *err)
+int pf_vmm_match_saved(struct pf_statedir *dir, const struct pf_vmm_regions *regions, const int *fds,
+		       struct pf_vmm_regions *out, int *out_fds, struct pf_err *err)
 {
-	struct pf_vmm_message now = {.type = PF_VMM_REGIONS, .regions = *regions}, then = {.type = 0};
-	pf_auto_free uint8_t *bytes = malloc(2 * PF_VMM_MESSAGE_MAX);
-	size_t length;
+	struct pf_vmm_message then = {.type = 0};
+	struct pf_file_id ids[PF_UNIX_FDS_MAX];
 	int found = recall(dir, REGIONS_FILE, PF_VMM_REGIONS, &then, err);
 
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		out_fds[i] = -1;
 	if (found)
 		return found;
-	if (!bytes)
-		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
-	/* A VMM that comes again numbers its descriptors as it did: the library packs the same message. */
-	length = pf_vmm_msg_pack(&now, bytes);
-	if (length == pf_vmm_msg_pack(&then, bytes + PF_VMM_MESSAGE_MAX) &&
-	    memcmp(bytes, bytes + PF_VMM_MESSAGE_MAX, length) == 0)
-		return 0;
-	pf_err_set(err, PF_ERR_PROTOCOL, "it describes other memory than before");
-	return pf_err_hint(err, "a VMM that comes back says the same REGIONS again");
+	found = pf_statedir_read(dir, FILES_FILE, ids, sizeof(ids), err);
+	if (found > 0)
+		return pf_err_set(err, PF_ERR_CONFIG, "%s/%s is missing", dir->path, FILES_FILE);
+	if (found < 0)
+		return -1;
+	*out = then.regions;
+	return pf_vmm_match(out, ids, regions, fds, out_fds, err);
 }
 
 int pf_vmm_save_armed(struct pf_statedir *dir, bool armed, struct pf_err *err)

@@ -200,3 +200,9 @@ ssize_t pf_unix_recv(int fd, void *data, size_t size, int flags, int *fds, size_
 			  "a message of more than %zu bytes or %d descriptors", size,
 			  PF_UNIX_FDS_MAX);
 }
+
+void pf_unix_close_fds(int fds[PF_UNIX_FDS_MAX])
+{
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		pf_close_fd(&fds[i]);
+}

@@ -44,5 +44,7 @@ PF_MUST_USE int pf_unix_send(int fd, const void *data, size_t length, const int 
  */
 PF_MUST_USE ssize_t pf_unix_recv(int fd, void *data, size_t size, int flags, int *fds,
 				 size_t *fd_count, struct pf_err *err);
+/* Those of a message, -1 where none is. */
+void pf_unix_close_fds(int fds[PF_UNIX_FDS_MAX]);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -57,6 +58,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	assert_int_equal(unlinkat(dir.fd, "vmm-regions", 0) && errno != ENOENT, 0);
+	assert_int_equal(unlinkat(dir.fd, "vmm-files", 0) && errno != ENOENT, 0);
 	assert_int_equal(unlinkat(dir.fd, "vmm-hello", 0) && errno != ENOENT, 0);
 	pf_statedir_close(&dir);
 	pf_kept_close(&first);
@@ -102,16 +104,10 @@ static void save(void)
 
 	make_files(fds);
 	if (pf_vmm_keep_regions(&first, &regions, fds, &err) ||
-	    pf_vmm_save_regions(&dir, &regions, &err))
+	    pf_vmm_save_regions(&dir, &regions, fds, &err))
 		fail_msg("%s", err.text);
 	for (int i = 0; i < FDS; i++)
 		close(fds[i]);
-}
-
-static void close_all(int fds[PF_UNIX_FDS_MAX])
-{
-	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
-		pf_close_fd(&fds[i]);
 }
 
 /* As they travel: in memory there is padding between what counts. */
@@ -143,7 +139,7 @@ static void regions_and_their_descriptors_come_back(void **state)
 		assert_int_equal(lseek(fds[i], 0, SEEK_END), 100 + i);
 	assert_int_equal(fds[FDS], -1);
 	assert_int_equal(next.store.count, 0);
-	close_all(fds);
+	pf_unix_close_fds(fds);
 }
 
 static void without_one_of_them_there_are_none(void **state)
@@ -173,7 +169,7 @@ static void nothing_was_saved(void **state)
 	(void)state;
 	assert_int_equal(pf_vmm_recall_regions(&dir, &first, &out, fds, &err), 1);
 	assert_int_equal(pf_vmm_recall_hello(&dir, &hello, &err), 1);
-	assert_int_equal(pf_vmm_check_saved(&dir, &regions, &err), 1);
+	assert_int_equal(pf_vmm_match_saved(&dir, &regions, fds, &out, fds, &err), 1);
 }
 
 static void a_hello_comes_back(void **state)
@@ -190,17 +186,175 @@ static void a_hello_comes_back(void **state)
 	assert_memory_equal(&out, &hello, sizeof(out));
 }
 
-static void other_memory_than_before_is_refused(void **state)
+/* The files of save() once more; the caller's. */
+static void save_open(int fds[PF_UNIX_FDS_MAX])
 {
-	struct pf_vmm_regions other = regions;
+	struct pf_err err;
+
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		fds[i] = -1;
+	make_files(fds);
+	if (pf_vmm_save_regions(&dir, &regions, fds, &err))
+		fail_msg("%s", err.text);
+}
+
+static int match(const struct pf_vmm_regions *now, const int *fds, struct pf_err *err)
+{
+	struct pf_vmm_regions out;
+	int found_fds[PF_UNIX_FDS_MAX];
+	int found = pf_vmm_match_saved(&dir, now, fds, &out, found_fds, err);
+
+	if (found == 0)
+		assert_same(&out, &regions);
+	for (int i = 0; i < FDS; i++)
+		if (found == 0)
+			assert_int_equal(lseek(found_fds[i], 0, SEEK_END), 100 + i);
+		else
+			assert_int_equal(found_fds[i], -1);
+	assert_int_equal(found_fds[FDS], -1);
+	if (found == 0)
+		pf_unix_close_fds(found_fds);
+	return found;
+}
+
+static void the_same_memory_is_known_by_any_order_and_number(void **state)
+{
+	static const uint32_t number[FDS] = {3, 0, 5, 1, 4, 2}; /* of the descriptor that had been i */
+	struct pf_vmm_regions now = regions;
+	int fds[PF_UNIX_FDS_MAX], again[PF_UNIX_FDS_MAX];
 	struct pf_err err;
 
 	(void)state;
-	save();
-	assert_int_equal(pf_vmm_check_saved(&dir, &regions, &err), 0);
-	other.region[1].mapping[0].base += 4096;
-	assert_int_equal(pf_vmm_check_saved(&dir, &other, &err), -1);
-	assert_int_equal(err.class, PF_ERR_PROTOCOL);
+	save_open(fds);
+	assert_int_equal(match(&regions, fds, &err), 0);
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		again[i] = -1;
+	for (int i = 0; i < FDS; i++)
+		again[number[i]] = fds[i];
+	now.region[0] = regions.region[1];
+	now.region[1] = regions.region[0];
+	now.range[0].region = 1;
+	now.region[0].fd = number[0];
+	now.region[0].mapping[0].uffd = number[2];
+	now.region[0].bitmap_fd = number[5];
+	now.region[1].fd = number[1];
+	now.region[1].mapping[0] = regions.region[0].mapping[1];
+	now.region[1].mapping[1] = regions.region[0].mapping[0];
+	now.region[1].mapping[0].uffd = number[4];
+	now.region[1].mapping[1].uffd = number[2];
+	now.fault_socket = number[3];
+	assert_int_equal(match(&now, again, &err), 0);
+	pf_unix_close_fds(fds);
+}
+
+/* Of the same length: nothing else tells them apart. */
+static void another_file_is_refused(void **state)
+{
+	static const char *what[FDS] = {"the file", "the file", "the userfaultfd", NULL, "the userfaultfd",
+					"the bitmap"};
+	int fds[PF_UNIX_FDS_MAX], other[PF_UNIX_FDS_MAX];
+	struct pf_err err;
+
+	(void)state;
+	save_open(fds);
+	for (int i = 0; i < FDS; i++) {
+		memcpy(other, fds, sizeof(other));
+		other[i] = memfd_create("other", MFD_CLOEXEC);
+		assert_int_equal(ftruncate(other[i], 100 + i), 0);
+		assert_int_equal(match(&regions, other, &err), what[i] ? -1 : 0);
+		if (what[i]) {
+			assert_int_equal(err.class, PF_ERR_PROTOCOL);
+			assert_non_null(strstr(err.text, what[i]));
+		}
+		close(other[i]);
+	}
+	pf_unix_close_fds(fds);
+}
+
+/* The second of two that had been one, and is another file now. */
+static void two_descriptors_for_what_was_one_are_the_same_file(void **state)
+{
+	struct pf_vmm_regions now = regions;
+	int fds[PF_UNIX_FDS_MAX];
+	struct pf_err err;
+
+	(void)state;
+	save_open(fds);
+	now.region[1].mapping[0].uffd = FDS;
+	fds[FDS] = dup(fds[2]);
+	assert_int_equal(match(&now, fds, &err), 0);
+	close(fds[FDS]);
+	fds[FDS] = dup(fds[4]);
+	assert_int_equal(match(&now, fds, &err), -1);
+	pf_unix_close_fds(fds);
+}
+
+static void change_size(struct pf_vmm_regions *now)
+{
+	now->region[1].shape.size += 4096;
+}
+
+static void change_base(struct pf_vmm_regions *now)
+{
+	now->region[0].mapping[1].base += 4096;
+}
+
+static void change_offset(struct pf_vmm_regions *now)
+{
+	now->region[0].offset = 4096;
+}
+
+static void change_range(struct pf_vmm_regions *now)
+{
+	now->range[0].count++;
+}
+
+static void change_count(struct pf_vmm_regions *now)
+{
+	now->count = 1;
+}
+
+static void change_place(struct pf_vmm_regions *now)
+{
+	now->region[1].shape.gpa += MIB;
+}
+
+static void change_bitmap(struct pf_vmm_regions *now)
+{
+	now->region[1].bitmap_fd = PF_VMM_NO_FD;
+}
+
+static void other_memory_than_before_is_refused(void **state)
+{
+	static void (*const change[])(struct pf_vmm_regions *) = {
+		change_size, change_base, change_offset, change_range, change_count, change_place, change_bitmap};
+	int fds[PF_UNIX_FDS_MAX];
+	struct pf_err err;
+
+	(void)state;
+	save_open(fds);
+	for (unsigned i = 0; i < sizeof(change) / sizeof(change[0]); i++) {
+		struct pf_vmm_regions now = regions;
+
+		change[i](&now);
+		assert_int_equal(match(&now, fds, &err), -1);
+		assert_int_equal(err.class, PF_ERR_PROTOCOL);
+		assert_non_null(strstr(err.text, "other memory than before"));
+	}
+	pf_unix_close_fds(fds);
+}
+
+static void without_the_files_names_it_is_damage(void **state)
+{
+	int fds[PF_UNIX_FDS_MAX];
+	struct pf_err err;
+
+	(void)state;
+	save_open(fds);
+	assert_int_equal(unlinkat(dir.fd, "vmm-files", 0), 0);
+	assert_int_equal(match(&regions, fds, &err), -1);
+	assert_int_equal(err.class, PF_ERR_CONFIG);
+	pf_unix_close_fds(fds);
 }
 
 /* One bit of the file, one after the other: it says so, or is still a table that passes every check. */
@@ -264,8 +418,14 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(nothing_was_saved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_hello_comes_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_same_memory_is_known_by_any_order_and_number, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(another_file_is_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(two_descriptors_for_what_was_one_are_the_same_file, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(other_memory_than_before_is_refused, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(without_the_files_names_it_is_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_was_not_said_to_be_armed_is_not, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(damage_is_said_or_harmless, set_up, tear_down),
 	};
