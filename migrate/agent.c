@@ -3,6 +3,7 @@
 #include "migrate/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 
 #define PROGRESS_US 200000u
 #define RETRY_US 200000u
+#define OUTCOME_FILE "outcome.json"
 
 const char *pf_agent_role(const struct pf_agent *agent)
 {
@@ -239,8 +241,8 @@ static void write_outcome(struct pf_agent *agent, bool final)
 	}
 	text = json_dumps(object, JSON_INDENT(2));
 	json_decref(object);
-	if (text && pf_statedir_write(&agent->dir, "outcome.json", text, strlen(text), &err))
-		fprintf(stderr, "pageferry %s: outcome.json: %s\n", pf_agent_role(agent), err.text);
+	if (text && pf_statedir_write(&agent->dir, OUTCOME_FILE, text, strlen(text), &err))
+		fprintf(stderr, "pageferry %s: " OUTCOME_FILE ": %s\n", pf_agent_role(agent), err.text);
 	free(text);
 }
 
@@ -566,6 +568,31 @@ int pf_agent_confine(struct pf_agent *agent, struct pf_err *err)
 	return 0;
 }
 
+/*
+ * A process before has given the guest up, or seen it die with its VMM, and said so as its last word: the record cannot
+ * say that, and this one must not say that it runs.
+ */
+static bool was_lost(const struct pf_agent *agent)
+{
+	pf_auto_fd int fd = openat(agent->dir.fd, OUTCOME_FILE, O_RDONLY | O_CLOEXEC);
+	json_t *object = fd < 0 ? NULL : json_loadfd(fd, 0, NULL);
+	const char *outcome = json_string_value(json_object_get(object, "outcome"));
+	bool lost;
+
+	lost = outcome && strcmp(outcome, "lost") == 0 && json_is_true(json_object_get(object, "final"));
+	json_decref(object);
+	return lost;
+}
+
+static void stay_lost(struct pf_agent *agent)
+{
+	pf_err_set(&agent->why, PF_ERR_STATE, "this guest was lost: a process before has ended with that, see %s/%s",
+		   agent->dir.path, OUTCOME_FILE);
+	pf_report(pf_agent_role(agent), &agent->why);
+	agent->noted = true;
+	pf_agent_finish(agent, 65, "lost", NULL);
+}
+
 void pf_agent_begin(struct pf_agent *agent)
 {
 	if (agent->record != PF_RECORD_NONE)
@@ -573,7 +600,10 @@ void pf_agent_begin(struct pf_agent *agent)
 			   agent->kept->restarted ? agent->kept->restarted : "its keeper was gone");
 	pf_commands_restore(agent);
 	pf_orders_restore(agent);
-	act(agent, agent->start_action);
+	if (was_lost(agent))
+		stay_lost(agent);
+	else
+		act(agent, agent->start_action);
 	pf_kept_ready(agent->kept);
 }
 

@@ -16,6 +16,8 @@ import pytest
 
 import vmm_client as vmm
 from both_vmms import PAGES, SIZE, BothVmms, PrivateMemory, content
+from control import Gone
+from harness import Ended
 from processes import DEADLINE
 from test_link_lost import offer
 
@@ -100,6 +102,22 @@ def test_who_gives_the_guest_up_in_an_outage_ends_with_65(migration, both):
     kill_the_destination(both)
     both.source.control.command("cancel", {"lose-guest": True})
     check_ends(migration, (65, -9), ("GONE", "RUN"), ("lost", None))
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_who_has_given_the_guest_up_says_so_whenever_he_is_started(migration, both, side):
+    """The record cannot: by that alone the guest would run there."""
+    agent = getattr(both, side)
+    agent.control.command("cancel", {"lose-guest": True})
+    assert agent.wait() == 65
+    before = agent.outcome()
+    with contextlib.suppress(Ended, Gone):  # before somebody can ask it
+        getattr(migration, "start_" + side)()
+    again = getattr(migration, side)
+    assert again.wait() == 65
+    assert "this guest was lost" in again.log_text()
+    assert again.outcome()["outcome"] == before["outcome"] == "lost"
+    assert again.outcome()["owner"] is None and again.outcome()["final"] is True
 
 
 def test_a_destination_that_is_said_to_be_complete_releases_the_source(migration, both):
