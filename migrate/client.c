@@ -51,6 +51,17 @@ static int wait_ready(int fd, short what, uint64_t deadline_ns)
 	}
 }
 
+static int silent(const char *what, struct pf_err *err)
+{
+	pf_err_set(err, PF_ERR_UNREACHABLE, "the agent does not answer: %s", what);
+	return pf_err_hint(err, "its process may be stopped (ps(1): T), or its host stand still");
+}
+
+bool pf_client_is_late(const struct pf_err *err)
+{
+	return err->class == PF_ERR_UNREACHABLE && err->sys == 0;
+}
+
 static int gone(struct pf_err *err)
 {
 	pf_err_set(err, PF_ERR_UNREACHABLE, "the agent closed the control connection");
@@ -152,7 +163,7 @@ static int take_greeting(struct pf_client *client, uint64_t deadline_ns, struct 
 	if (late < 0)
 		return -1;
 	if (late)
-		return pf_err_set(err, PF_ERR_UNREACHABLE, "no greeting from the agent in time");
+		return silent("no greeting in time", err);
 	greeting = json_object_get(message, "pageferry");
 	if (json_integer_value(json_object_get(greeting, "protocol")) != PF_CONTROL_PROTOCOL) {
 		if (check_error(message, err) == 0) {
@@ -168,6 +179,15 @@ static int take_greeting(struct pf_client *client, uint64_t deadline_ns, struct 
 	return 0;
 }
 
+/* Who finds the kernel's list of those that wait full waits in connect(2). */
+static int connect_until(const char *path, uint64_t deadline_ns, struct pf_err *err)
+{
+	uint64_t now = pf_now_ns(), left = deadline_ns > now + PF_NS_PER_MS ? deadline_ns - now : PF_NS_PER_MS;
+	int fd = pf_unix_connect_within(path, SOCK_STREAM, deadline_ns ? left : 0, err);
+
+	return fd < 0 && err->sys == EAGAIN ? silent("it takes no connection", err) : fd;
+}
+
 int pf_client_open(const char *path, uint64_t deadline_ns, struct pf_client **out,
 		   struct pf_err *err)
 {
@@ -181,9 +201,9 @@ int pf_client_open(const char *path, uint64_t deadline_ns, struct pf_client **ou
 		pf_client_close(client);
 		return pf_err_set(err, PF_ERR_SYSTEM, "out of memory");
 	}
-	client->fd = pf_unix_connect(path, SOCK_STREAM, err);
+	client->fd = connect_until(path, deadline_ns, err);
 	if (client->fd < 0 || take_greeting(client, deadline_ns, err)) {
-		if (client->fd >= 0)
+		if (client->fd >= 0 || pf_client_is_late(err))
 			pf_err_prefix(err, "%s", path);
 		pf_client_close(client);
 		return -1;
@@ -226,8 +246,7 @@ static int send_line(struct pf_client *client, const char *line, uint64_t deadli
 			done += (size_t)sent;
 		} else if (errno == EAGAIN) {
 			if (wait_ready(client->fd, POLLOUT, deadline_ns))
-				return pf_err_set(err, PF_ERR_UNREACHABLE,
-						  "the agent does not read its control socket");
+				return silent("it does not read its control socket", err);
 		} else if (errno == EPIPE || errno == ECONNRESET) {
 			return gone(err);
 		} else if (errno != EINTR) {
@@ -248,7 +267,7 @@ static int take_answer(struct pf_client *client, uint64_t deadline_ns, json_t **
 		if (late < 0)
 			return -1;
 		if (late)
-			return pf_err_set(err, PF_ERR_UNREACHABLE, "no answer in time");
+			return silent("no answer in time", err);
 		id = json_object_get(message, "id");
 		if (json_object_get(message, "event")) {
 			if (json_array_append_new(client->events, message))

@@ -16,8 +16,6 @@
 #include "migrate/watch.h"
 #include "net/addr.h"
 
-#define ANSWER_NS (30 * PF_NS_PER_S)
-
 /* clang-format off: a table */
 const struct pf_verb pf_verbs[] = {
 	{"status", "--control PATH [--json]", "show what an agent is doing", "query-migrate"},
@@ -224,7 +222,7 @@ static void print_answer(const struct request *request, const json_t *answer)
 static int talk(struct request *request, struct pf_err *err)
 {
 	struct pf_client *client = NULL;
-	uint64_t deadline = pf_now_ns() + ANSWER_NS;
+	uint64_t deadline = pf_now_ns() + PF_CLIENT_PATIENCE_NS;
 	json_t *answer = NULL;
 	int r;
 

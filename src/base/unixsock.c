@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 static int fill_address(const char *path, struct sockaddr_un *addr, struct pf_err *err)
 {
@@ -81,6 +82,13 @@ int pf_unix_listen(const char *path, int type, struct pf_err *err)
 
 int pf_unix_connect(const char *path, int type, struct pf_err *err)
 {
+	return pf_unix_connect_within(path, type, 0, err);
+}
+
+int pf_unix_connect_within(const char *path, int type, uint64_t wait_ns, struct pf_err *err)
+{
+	struct timeval wait = {.tv_sec = (time_t)(wait_ns / PF_NS_PER_S),
+			       .tv_usec = (suseconds_t)(wait_ns % PF_NS_PER_S / PF_NS_PER_US)};
 	pf_auto_fd int fd = -1;
 	struct sockaddr_un addr;
 
@@ -89,6 +97,9 @@ int pf_unix_connect(const char *path, int type, struct pf_err *err)
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return pf_err_sys(err, "creating a socket");
+	/* net/unix/af_unix.c, unix_stream_connect(): it is the limit of connect(2) too. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) != 0)
+		return pf_err_sys(err, "limiting how long %s is waited for", path);
 	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) != 0) {
 		pf_err_sys(err, "connecting to %s", path);
 		if (err->sys == ENOENT || err->sys == ECONNREFUSED)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -23,6 +24,10 @@
 PF_MUST_USE int pf_unix_listen(const char *path, int type, struct pf_err *err);
 /* Returns a blocking, close-on-exec fd, or -1: PF_ERR_UNREACHABLE if nobody listens there. */
 PF_MUST_USE int pf_unix_connect(const char *path, int type, struct pf_err *err);
+/* The same, and waits so long for a place among those that are not accepted yet (0: for ever); then sys
+ * is EAGAIN. */
+PF_MUST_USE int pf_unix_connect_within(const char *path, int type, uint64_t wait_ns,
+				       struct pf_err *err);
 /* The peer's credentials by SO_PEERCRED; refuses (PF_ERR_SYSTEM) any user but ours and root. */
 PF_MUST_USE int pf_unix_check_peer(int fd, pid_t *out_pid, struct pf_err *err);
 
