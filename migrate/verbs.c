@@ -226,17 +226,15 @@ static int talk(struct request *request, struct pf_err *err)
 	json_t *answer = NULL;
 	int r;
 
+	if (!request->verb->command)
+		return pf_watch(request->control, request->json, err);
 	if (pf_client_open(request->control, deadline, &client, err))
 		return -1;
-	if (request->verb->command) {
-		r = pf_client_command(client, request->verb->command, json_incref(request->args),
-				      deadline, &answer, err);
-		if (r == 0)
-			print_answer(request, answer);
-		json_decref(answer);
-	} else {
-		r = pf_watch(client, request->json, err);
-	}
+	r = pf_client_command(client, request->verb->command, json_incref(request->args), deadline,
+			      &answer, err);
+	if (r == 0)
+		print_answer(request, answer);
+	json_decref(answer);
 	pf_client_close(client);
 	return r;
 }

@@ -3,12 +3,16 @@
 #ifndef PF_MIGRATE_WATCH_H
 #define PF_MIGRATE_WATCH_H
 
-#include "migrate/client.h"
+#include <stdbool.h>
+
+#include "base/err.h"
 
 /*
- * Events go to stdout, the progress line to stderr if that is a terminal.  0: the agent
- * ended, or nobody reads stdout any more; -1: it does not answer, or speaks nonsense.  Blocks.
+ * Events go to stdout, the progress line to stderr if that is a terminal, and once what it waits for.
+ * A worker that dies costs no event and none is shown twice.  0: the agent has said its last word, or
+ * nobody reads stdout any more; -1: PF_ERR_UNREACHABLE if nobody listens there (for seconds, once
+ * somebody did), or it speaks nonsense.  Blocks.
  */
-PF_MUST_USE int pf_watch(struct pf_client *client, bool json, struct pf_err *err);
+PF_MUST_USE int pf_watch(const char *path, bool json, struct pf_err *err);
 
 #endif
