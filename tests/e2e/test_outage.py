@@ -209,6 +209,15 @@ def test_recover_with_another_address(migration):
     check_arrives(migration)
 
 
+def test_switchover_in_an_outage_is_done_already(migration):
+    migration.start_serving()
+    migration.relay.cut()
+    migration.source.control.wait_event("OUTAGE")
+    assert migration.source.control.command("switchover") == {}
+    migration.source.control.command("recover", {"connect": [migration.direct]})
+    check_arrives(migration)
+
+
 @pytest.mark.parametrize(
     "arguments", [{"connect": []}, {"connect": ["nowhere"]}, {"connect": "127.0.0.1:1"}, {"connect": [1]}]
 )
