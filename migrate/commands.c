@@ -139,6 +139,20 @@ static int set_link_timeout(struct pf_agent *agent, const json_t *value, bool ap
 	return 0;
 }
 
+static int set_outage_deadline(struct pf_agent *agent, const json_t *value, bool apply,
+			       struct pf_err *err)
+{
+	json_int_t ms = json_integer_value(value);
+
+	if (!json_is_integer(value) || ms < 0 || ms > PF_OUTAGE_DEADLINE_MS_MAX)
+		return pf_err_set(err, PF_ERR_USAGE,
+				  "'outage-deadline' must be 0 (never) to %u milliseconds",
+				  PF_OUTAGE_DEADLINE_MS_MAX);
+	if (apply)
+		pf_outage_set_deadline(agent, (uint64_t)ms);
+	return 0;
+}
+
 static int set_one(struct pf_agent *agent, const char *name, const json_t *value, bool apply,
 		   struct pf_err *err)
 {
@@ -148,11 +162,7 @@ static int set_one(struct pf_agent *agent, const char *name, const json_t *value
 		return set_link_timeout(agent, value, apply, err);
 	if (strcmp(name, "outage-deadline") != 0)
 		return agent->ops->set(agent->engine, name, value, apply, err);
-	if (!json_is_integer(value) || json_integer_value(value) < 0)
-		return pf_err_set(err, PF_ERR_USAGE, "'outage-deadline' must be milliseconds");
-	if (apply)
-		pf_outage_set_deadline(agent, (uint64_t)json_integer_value(value));
-	return 0;
+	return set_outage_deadline(agent, value, apply, err);
 }
 
 /* All of them or none. */

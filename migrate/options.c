@@ -118,7 +118,7 @@ static int keep_deadline(const struct row *row, const char *value, struct pf_opt
 			 struct pf_err *err)
 {
 	(void)row;
-	return pf_number_parse(value, 0, UINT32_MAX, &out->outage_deadline_ms, err);
+	return pf_number_parse(value, 0, PF_OUTAGE_DEADLINE_MS_MAX, &out->outage_deadline_ms, err);
 }
 
 static int keep_link_timeout(const struct row *row, const char *value, struct pf_options *out,

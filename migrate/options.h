@@ -16,6 +16,7 @@
 #define PF_CONNECTS_MAX 8u
 #define PF_LINK_TIMEOUT_MS_MIN 100u
 #define PF_LINK_TIMEOUT_MS_MAX 3600000u
+#define PF_OUTAGE_DEADLINE_MS_MAX UINT32_MAX
 
 struct pf_options {
 	enum pf_side side;

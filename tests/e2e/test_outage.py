@@ -228,6 +228,19 @@ def test_recover_with_no_address(migration, arguments):
     assert refused.value.error_class == "InvalidArgument"
 
 
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_deadline_that_no_clock_reaches_is_refused(migration, side):
+    """As on the command line: nothing of it may come around at zero."""
+    migration.start("16M")
+    control = getattr(migration, side).control
+    for wrong in (4294967296, 9223372036854775807, -1):
+        with pytest.raises(Refused) as refused:
+            control.command("set-parameters", {"outage-deadline": wrong})
+        assert refused.value.error_class == "InvalidArgument"
+        assert "4294967295" in refused.value.desc
+    assert control.command("set-parameters", {"outage-deadline": 4294967295}) == {}
+
+
 def test_pause_before_the_guest_has_gone(migration):
     migration.start("16M")
     for agent in (migration.source, migration.destination):
