@@ -94,10 +94,8 @@ static int keep_connect(const struct row *row, const char *value, struct pf_opti
 	(void)row;
 	if (out->connects == PF_CONNECTS_MAX)
 		return pf_err_set(err, PF_ERR_USAGE, "it may be given %u times", PF_CONNECTS_MAX);
-	if (pf_endpoint_parse(value, endpoint, err))
+	if (pf_endpoint_parse_peer(value, endpoint, err))
 		return -1;
-	if (endpoint->port == 0)
-		return pf_err_set(err, PF_ERR_USAGE, "'%s': nobody can connect to port 0", value);
 	out->connects++;
 	return 0;
 }

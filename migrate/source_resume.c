@@ -282,7 +282,7 @@ static int parse_connects(const json_t *connect, struct pf_endpoint *out, uint32
 
 		if (!text)
 			return pf_err_set(err, PF_ERR_USAGE, "'connect' must be an array of \"ADDR:PORT\"");
-		if (pf_endpoint_parse(text, &out[i], err))
+		if (pf_endpoint_parse_peer(text, &out[i], err))
 			return -1;
 	}
 	*out_count = (uint32_t)count;

@@ -55,7 +55,7 @@ static int take_connect(struct request *request, const char *value, struct pf_er
 	json_t *list = json_object_get(request->args, "connect");
 	struct pf_endpoint endpoint;
 
-	if (pf_endpoint_parse(value, &endpoint, err))
+	if (pf_endpoint_parse_peer(value, &endpoint, err))
 		return pf_err_prefix(err, "--connect");
 	if (!list) {
 		list = json_array();

@@ -76,6 +76,18 @@ int pf_endpoint_parse(const char *text, struct pf_endpoint *out, struct pf_err *
 	return 0;
 }
 
+int pf_endpoint_parse_peer(const char *text, struct pf_endpoint *out, struct pf_err *err)
+{
+	struct pf_endpoint found;
+
+	if (pf_endpoint_parse(text, &found, err))
+		return -1;
+	if (found.port == 0)
+		return pf_err_set(err, PF_ERR_USAGE, "'%s': nobody can connect to port 0", text);
+	*out = found;
+	return 0;
+}
+
 bool pf_endpoint_is_number(const struct pf_endpoint *endpoint)
 {
 	struct in6_addr addr;

@@ -22,6 +22,9 @@ struct pf_endpoint {
 };
 
 PF_MUST_USE int pf_endpoint_parse(const char *text, struct pf_endpoint *out, struct pf_err *err);
+/* The same for somebody else's address: not port 0, to which nobody can connect. */
+PF_MUST_USE int pf_endpoint_parse_peer(const char *text, struct pf_endpoint *out,
+				       struct pf_err *err);
 /* Its host is an address already, and no name that must be looked up. */
 bool pf_endpoint_is_number(const struct pf_endpoint *endpoint);
 /* "host:port", with brackets where the host is an IPv6 address. */

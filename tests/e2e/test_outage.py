@@ -219,13 +219,15 @@ def test_switchover_in_an_outage_is_done_already(migration):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"connect": []}, {"connect": ["nowhere"]}, {"connect": "127.0.0.1:1"}, {"connect": [1]}]
+    "arguments", [{"connect": []}, {"connect": ["192.0.2.1:0"]}, {"connect": ["nowhere"]}, {"connect": "127.0.0.1:1"}, {"connect": [1]}]
 )
 def test_recover_with_no_address(migration, arguments):
     migration.start_serving()
     with pytest.raises(Refused) as refused:
         migration.source.control.command("recover", arguments)
     assert refused.value.error_class == "InvalidArgument"
+    if ":0" in str(arguments):
+        assert "nobody can connect to port 0" in refused.value.desc
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
