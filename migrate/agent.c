@@ -479,11 +479,8 @@ static int open_statedir(struct pf_agent *agent, struct pf_err *err)
 static int open_events(struct pf_agent *agent, struct pf_err *err)
 {
 	pf_auto_fd int fd = pf_kept_take(agent->kept, "events");
-	const char *sink = agent->options->events;
-	char kept[16];
 
-	snprintf(kept, sizeof(kept), "fd:%d", fd);
-	return pf_events_open(&agent->dir, fd >= 0 ? kept : sink, &agent->events, err);
+	return pf_events_open_kept(&agent->dir, agent->options->events, fd, &agent->events, err);
 }
 
 static int open_sockets(struct pf_agent *agent, const struct pf_vmm_callbacks *vmm,

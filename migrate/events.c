@@ -152,21 +152,31 @@ static int rewrite(struct pf_events *events, struct pf_err *err)
 	return 0;
 }
 
-static int open_sink(struct pf_events *events, const char *sink, struct pf_err *err)
+/* Errors name the number that was given, whatever it is here. */
+static int open_number(struct pf_events *events, const char *sink, int kept_fd, struct pf_err *err)
+{
+	uint64_t number = (uint64_t)kept_fd;
+	int flags;
+
+	if (kept_fd < 0 && pf_number_parse(sink + 3, 0, INT32_MAX, &number, err))
+		return pf_err_prefix(err, "--events");
+	flags = fcntl((int)number, F_GETFL);
+	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) {
+		pf_err_set(err, PF_ERR_CONFIG, "--events %s: no descriptor that can be written",
+			   sink);
+		return pf_err_hint(err, "whoever starts the agent hands it down, open for writing");
+	}
+	events->sink_fd = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
+	return 0;
+}
+
+static int open_sink(struct pf_events *events, const char *sink, int kept_fd, struct pf_err *err)
 {
 	struct stat st;
 
 	if (strncmp(sink, "fd:", 3) == 0) {
-		uint64_t number;
-		int flags;
-
-		if (pf_number_parse(sink + 3, 0, INT32_MAX, &number, err))
-			return pf_err_prefix(err, "--events");
-		flags = fcntl((int)number, F_GETFL);
-		if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
-			return pf_err_set(err, PF_ERR_CONFIG,
-					  "--events %s: no descriptor that can be written", sink);
-		events->sink_fd = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
+		if (open_number(events, sink, kept_fd, err))
+			return -1;
 	} else {
 		/* O_NONBLOCK: a FIFO that nobody reads is an error, not a place to wait. */
 		events->sink_fd = open(
@@ -189,6 +199,12 @@ static int open_sink(struct pf_events *events, const char *sink, struct pf_err *
 int pf_events_open(struct pf_statedir *dir, const char *sink, struct pf_events **out,
 		   struct pf_err *err)
 {
+	return pf_events_open_kept(dir, sink, -1, out, err);
+}
+
+int pf_events_open_kept(struct pf_statedir *dir, const char *sink, int kept_fd,
+			struct pf_events **out, struct pf_err *err)
+{
 	struct pf_events *events = calloc(1, sizeof(*events));
 
 	if (!events)
@@ -196,7 +212,7 @@ int pf_events_open(struct pf_statedir *dir, const char *sink, struct pf_events *
 	events->dir = dir;
 	events->file_fd = -1;
 	events->sink_fd = -1;
-	if (load(events, err) || (sink && open_sink(events, sink, err)) ||
+	if (load(events, err) || (sink && open_sink(events, sink, kept_fd, err)) ||
 	    (events->stale ? rewrite(events, err) : open_file(events, err))) {
 		pf_events_close(events);
 		return -1;

@@ -21,7 +21,9 @@
 struct pf_events;
 typedef void (*pf_events_listener)(void *opaque, const char *line); /* one event, with its newline */
 
-/* sink: --events, or NULL. */
+/* sink: --events, or NULL.  kept_fd: the descriptor that `fd:N` named in another process (borrowed), or -1. */
+PF_MUST_USE int pf_events_open_kept(struct pf_statedir *dir, const char *sink, int kept_fd,
+				    struct pf_events **out, struct pf_err *err);
 PF_MUST_USE int pf_events_open(struct pf_statedir *dir, const char *sink, struct pf_events **out,
 			       struct pf_err *err);
 void pf_events_close(struct pf_events *events);

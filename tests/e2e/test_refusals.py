@@ -344,3 +344,18 @@ def test_what_is_not_ours_stays(scene_of):
     assert run(*scene.argv()).returncode == CONFIG
     with socket.socket(socket.AF_UNIX) as still_there:
         still_there.connect(str(scene.options["control"]))
+
+
+@pytest.mark.parametrize("side", BOTH)
+def test_events_to_a_descriptor_that_cannot_be_written(scene_of, side):
+    """It is named as it was given, though the agent has it under another number."""
+    scene = scene_of(side)
+    with open(scene.cert(), "rb") as readable:
+        os.dup2(readable.fileno(), 77)
+    try:
+        scene.options["events"] = "fd:77"
+        result = subprocess.run([program("PAGEFERRY"), *map(str, scene.argv())], capture_output=True, text=True,
+                                timeout=60, check=False, pass_fds=(77,))
+    finally:
+        os.close(77)
+    check_refused(result, CONFIG, "--events fd:77: no descriptor that can be written", "open for writing")
