@@ -274,6 +274,15 @@ static int check_required(const struct pf_options *options, unsigned seen, struc
 	return usage_hint(err, options->side);
 }
 
+/* Two names of one path would show when the second socket is made: src/base/unixsock.c. */
+static int check_paths(const struct pf_options *options, struct pf_err *err)
+{
+	if (strcmp(options->vmm_socket, options->control) != 0)
+		return 0;
+	pf_err_set(err, PF_ERR_USAGE, "--vmm-socket and --control are both '%s'", options->control);
+	return pf_err_hint(err, "give each socket a path of its own");
+}
+
 static int apply_fallbacks(struct pf_options *out, struct pf_err *err)
 {
 	for (size_t i = 0; i < ROWS; i++)
@@ -300,7 +309,7 @@ int pf_options_parse(int argc, char **argv, enum pf_side side, struct pf_options
 	for (int i = 1; i < argc; i++)
 		if (take_option(argc, argv, &i, out, &seen, err))
 			return -1;
-	return check_required(out, seen, err);
+	return check_required(out, seen, err) || check_paths(out, err) ? -1 : 0;
 }
 
 static void print_usage(enum pf_side side, FILE *out)

@@ -33,7 +33,7 @@ static int remove_leftover(const char *path, const struct sockaddr_un *addr, int
 	struct stat st;
 
 	if (lstat(path, &st) != 0)
-		return errno == ENOENT ? 0 : pf_err_sys(err, "looking at %s", path);
+		return errno == ENOENT || errno == ENOTDIR ? 0 : pf_err_sys(err, "looking at %s", path);
 	if (!S_ISSOCK(st.st_mode)) {
 		pf_err_set(err, PF_ERR_CONFIG, "%s exists and is not a socket", path);
 		return pf_err_hint(err, "it is left alone: give another path");
@@ -45,6 +45,10 @@ static int remove_leftover(const char *path, const struct sockaddr_un *addr, int
 		pf_err_set(err, PF_ERR_CONFIG, "another process answers on %s", path);
 		return pf_err_hint(err, "give each agent paths of its own");
 	}
+	if (errno == EPROTOTYPE) {
+		pf_err_set(err, PF_ERR_CONFIG, "%s exists and is a socket of another kind", path);
+		return pf_err_hint(err, "it is left alone: give another path");
+	}
 	if (errno != ECONNREFUSED)
 		return pf_err_sys(err, "asking who answers on %s", path);
 	if (unlink(path) != 0 && errno != ENOENT)
@@ -55,9 +59,10 @@ static int remove_leftover(const char *path, const struct sockaddr_un *addr, int
 static int bind_failed(const char *path, struct pf_err *err)
 {
 	pf_err_sys(err, "binding %s", path);
-	if (err->sys == ENOENT)
-		pf_err_hint(err, "the folder of a socket is not made: it must be there");
-	return -1;
+	if (err->sys != ENOENT && err->sys != ENOTDIR)
+		return -1;
+	err->class = PF_ERR_CONFIG;
+	return pf_err_hint(err, "the folder of a socket is not made: it must be there");
 }
 
 int pf_unix_listen(const char *path, int type, struct pf_err *err)

@@ -16,7 +16,7 @@ import pytest
 from harness import program
 from pki import Pki, openssl
 
-USAGE, OS_ERROR, CONFIG = 64, 71, 78
+USAGE, CONFIG = 64, 78
 ROOT_MAY_MOUNT = "needs root, who may mount a small tmpfs"
 
 
@@ -307,8 +307,18 @@ ROWS = [
         CONFIG, "another process answers on", "paths of its own"),
     Row("control_is_no_socket", lambda s: s.options["control"].write_text("precious"), CONFIG,
         "exists and is not a socket", "another path"),
-    Row("socket_in_no_folder", lambda s: s.options.update({"control": s.folder / "a/b"}), OS_ERROR,
+    Row("control_in_no_folder", lambda s: s.options.update({"control": s.folder / "a/b"}), CONFIG,
         "No such file or directory", "must be there"),
+    Row("vmm_socket_in_no_folder", lambda s: s.options.update({"vmm-socket": s.folder / "a/b"}), CONFIG,
+        "No such file or directory", "must be there"),
+    Row("vmm_socket_in_a_file", lambda s: s.options.update({"vmm-socket": s.cert() / "b"}), CONFIG,
+        "Not a directory", "must be there"),
+    Row("control_is_a_socket_of_another_kind", lambda s: somebody_listens(s, "control", socket.SOCK_SEQPACKET),
+        CONFIG, "a socket of another kind", "another path"),
+    Row("vmm_socket_of_another_kind", lambda s: somebody_listens(s, "vmm-socket", socket.SOCK_STREAM),
+        CONFIG, "a socket of another kind", "another path"),
+    Row("one_path_for_both_sockets", lambda s: s.options.update({"control": s.options["vmm-socket"]}), USAGE,
+        "--vmm-socket and --control are both", "a path of its own"),
     Row("port_in_use", somebody_has_the_port, CONFIG, "Address already in use",
         "choose another port", ("destination",)),
     Row("address_of_another_host", lambda s: s.options.update({"listen": "192.0.2.1:0"}), CONFIG,
