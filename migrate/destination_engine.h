@@ -17,12 +17,14 @@
 
 #include "migrate/destination.h"
 #include "migrate/ration.h"
+#include "migrate/repeats.h"
 
 struct destination {
 	struct pf_agent agent;
 	struct pf_acceptor *acceptor;
 	struct pf_mailbox door; /* from the accept and greet threads: no stranger fills main's box */
 	struct pf_ration refusals, losses; /* of PEER_REFUSED and PAGE_LOST */
+	struct pf_repeats refused;	   /* what PEER_REFUSED has said */
 	uint64_t unexpected_ns; /* UNEXPECTED_PAGE is told once a second at most */
 	uint64_t trouble_ns[2]; /* PAGE_STUCK, OUT_OF_MEMORY: likewise */
 	struct pf_pager pager;
@@ -108,7 +110,8 @@ void pf_session_down(struct destination *destination, const struct pf_err *err);
 /* A connection ended before its HELLO: PEER_REFUSED, unless it has lost a race. */
 void pf_session_left(struct destination *destination, const struct pf_stranger *stranger);
 /* PEER_REFUSED to the orchestrator. */
-void pf_session_stranger(struct destination *destination, const char *address,
+/* PEER_REFUSED; of_session: it is a peer that comes back, and that tries again until it is let in. */
+void pf_session_stranger(struct destination *destination, const char *address, bool of_session,
 			 const struct pf_err *why);
 /* Puts WELCOME into the channel; the thread that gets the channel flushes it.  proven: with the proof, and
  * the epoch that it is of. */

@@ -126,7 +126,7 @@ void pf_resume_hello(struct destination *destination, struct pf_greeting *greeti
 	struct pf_err err;
 
 	if (!proves(destination, greeting, &err)) {
-		pf_session_stranger(destination, greeting->address, &err);
+		pf_session_stranger(destination, greeting->address, true, &err);
 		answer_only(destination, greeting, false);
 	} else if (judge(destination, &greeting->hello, &err)) {
 		pf_session_refuse(destination, greeting, &err);

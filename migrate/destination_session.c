@@ -81,19 +81,31 @@ void pf_session_down(struct destination *destination, const struct pf_err *err)
 	if (destination->agent.record == PF_RECORD_READY || destination->agent.record == PF_RECORD_RUN)
 		pf_outage_begin(&destination->agent, was_in_vain(destination));
 	if (err->class == PF_ERR_PROTOCOL)
-		pf_session_stranger(destination, destination->address, err);
+		pf_session_stranger(destination, destination->address, true, err);
 	pf_agent_cut(&destination->agent, PF_DE_LINK_DOWN, err);
 	/* A bulk thread that has filled the last page may have been told to stop before it could say so. */
 	pf_destination_maybe_filled(destination);
 }
 
-void pf_session_stranger(struct destination *destination, const char *address,
+/* One for each state in which a peer of the session can be refused for the same reason; never 0. */
+static uint64_t state_number(const struct destination *destination)
+{
+	return ((uint64_t)destination->agent.epoch << 16 | (uint64_t)destination->agent.state << 8 |
+		(uint64_t)destination->held << 1 | 1);
+}
+
+void pf_session_stranger(struct destination *destination, const char *address, bool of_session,
 			 const struct pf_err *why)
 {
-	uint64_t untold;
+	uint64_t state = of_session ? state_number(destination) : 0, now = pf_now_ns(), untold;
 
+	if (pf_repeats_is_told(&destination->refused, address, why->text, state, now)) {
+		destination->refusals.untold++;
+		return;
+	}
 	if (!pf_ration_take(&destination->refusals, &untold))
 		return;
+	pf_repeats_told(&destination->refused, address, why->text, state, now);
 	pf_agent_emit(&destination->agent, "PEER_REFUSED",
 		      json_pack("{s:s, s:s, s:s, s:I}", "address", address, "reason", why->text,
 				"hint", why->hint, "untold", (json_int_t)untold));
@@ -122,7 +134,7 @@ static bool has_lost_a_race(const struct destination *destination, const struct 
 void pf_session_left(struct destination *destination, const struct pf_stranger *stranger)
 {
 	if (!has_lost_a_race(destination, stranger))
-		pf_session_stranger(destination, stranger->address, &stranger->why);
+		pf_session_stranger(destination, stranger->address, false, &stranger->why);
 }
 
 void pf_session_refuse(struct destination *destination, struct pf_greeting *greeting,
@@ -132,7 +144,7 @@ void pf_session_refuse(struct destination *destination, struct pf_greeting *gree
 	if (greeting->channel)
 		pf_greet_refuse(greeting->channel, why);
 	pf_channel_free(pf_steal(&greeting->channel));
-	pf_session_stranger(destination, greeting->address, why);
+	pf_session_stranger(destination, greeting->address, greeting->hello.epoch > 0, why);
 }
 
 static int judge_common(const struct destination *destination, const struct pf_msg_hello *hello,

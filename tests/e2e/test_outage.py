@@ -6,6 +6,7 @@ Every migration here ends with every byte identical, and nothing that had been r
 import os
 import random
 import signal
+import time
 
 import pytest
 
@@ -176,6 +177,29 @@ def test_pause_and_recover(migration):
     destination.command("recover")
     for control in (source, destination):
         assert control.wait_event("RECOVERED")
+    check_arrives(migration)
+
+
+def refusals(agent, words):
+    agent.control.command("query-migrate")  # whatever was told before is here
+    return [event["data"] for event in agent.control.events
+            if event["event"] == "PEER_REFUSED" and words in event["data"]["reason"]]
+
+
+def test_a_paused_destination_tells_once_that_its_source_tries(migration):
+    """And once more when it is paused again: what happened before is not washed away."""
+    migration.start_serving()
+    migration.relay.release()
+    destination = migration.destination
+    for pauses in (1, 2):
+        destination.control.command("pause")
+        destination.control.wait_event("PEER_REFUSED")
+        until = time.monotonic() + 4  # it tries again once a second at least
+        while time.monotonic() < until:
+            assert len(refusals(destination, "paused by its orchestrator")) == pauses
+        destination.control.command("recover")
+        destination.control.wait_event("RECOVERED")
+    assert refusals(destination, "paused by its orchestrator")[1]["untold"] > 0
     check_arrives(migration)
 
 

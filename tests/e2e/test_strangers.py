@@ -105,6 +105,16 @@ def test_strangers_on_the_port_are_told_and_cost_nothing(migration, pki):
     start_and_finish(migration)
 
 
+def test_a_stranger_who_comes_again_is_told_once_and_counted(migration, pki):
+    migration.start_destination()
+    for _ in range(5):
+        peers.knock(migration.address, plain=b"GET / HTTP/1.1\r\n\r\n")
+    peers.knock(migration.address, pki, certificate=False)
+    first, second = (migration.destination.control.wait_event("PEER_REFUSED")["data"] for _ in range(2))
+    assert "does not speak TLS" in first["reason"] and first["untold"] == 0
+    assert "presented no certificate" in second["reason"] and second["untold"] == 4
+
+
 def test_a_stranger_with_another_authority_is_refused(migration, foreign_pki):
     migration.start_destination()
     peers.knock(migration.address, foreign_pki)
