@@ -13,6 +13,14 @@ static uint64_t bytes_of(const struct pf_link *link, bool received)
 	return link->started ? pf_channel_bytes(link->channel, received) : 0;
 }
 
+/* What goes again, in another session or because it was asked for as it was pushed, fills nothing more. */
+static uint64_t filled(const struct pf_page_counts *pages)
+{
+	uint64_t sent = pages->requested + pages->pushed;
+
+	return sent < pages->total ? sent : pages->total;
+}
+
 void pf_source_status(void *engine, json_t *status)
 {
 	struct source *source = engine;
@@ -30,7 +38,7 @@ void pf_source_status(void *engine, json_t *status)
 		.resent_after_resume = service->count.resent,
 	};
 
-	pages.filled = pages.requested + pages.pushed;
+	pages.filled = filled(&pages);
 	for (uint32_t i = 0; i < PF_CHANNELS_MAX; i++) {
 		sent += bytes_of(&source->bulk[i], false);
 		received += bytes_of(&source->bulk[i], true);

@@ -32,6 +32,8 @@ def check_ends(migration):
     assert [end["outcome"] for end in ends] == ["completed", "completed"]
     for end in ends:
         assert end["migrate"]["pages"]["resent-after-resume"] == 0, end
+    pages = ends[0]["migrate"]["pages"]
+    assert pages["filled"] <= pages["total"], pages  # whatever went twice
     pages = ends[1]["migrate"]["pages"]
     assert pages["filled"] == pages["total"]
     assert pages["duplicates"] <= ends[1]["migrate"]["faults"]["count"], pages
