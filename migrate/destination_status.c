@@ -24,6 +24,23 @@ json_t *pf_destination_blocked(struct destination *destination)
 	return list;
 }
 
+/* What the state alone does not say: nobody is let in before `recover`.  NULL: it does. */
+static const char *waits_for(const struct destination *destination)
+{
+	if (!destination->held || destination->urgent_up)
+		return NULL;
+	switch ((enum pf_destination_state)destination->agent.state) {
+	case PF_D_OUTAGE:
+		return "recover";
+	case PF_D_CUT:
+		return "RESUMED of its VMM, and recover";
+	case PF_D_AWAY_RUN:
+		return "its VMM, and recover";
+	default:
+		return NULL;
+	}
+}
+
 void pf_destination_status(void *engine, json_t *status)
 {
 	struct destination *destination = engine;
@@ -69,6 +86,7 @@ void pf_destination_status(void *engine, json_t *status)
 		pf_status_bulk(status, pf_channel_bytes(destination->bulk[i].channel, true));
 	pf_status_peer(status, destination->urgent_up ? destination->address : NULL,
 		       destination->urgent_up ? destination->cipher : NULL);
+	pf_status_waits(status, waits_for(destination));
 	json_object_set_new(status, "blocked-vcpus", pf_destination_blocked(destination));
 	json_object_set_new(status, "downtime-us",
 			    json_integer((json_int_t)(destination->downtime_ns / PF_NS_PER_US)));

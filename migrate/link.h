@@ -52,6 +52,7 @@ enum pf_mail_kind {
 	PF_MAIL_BULK,	    /* source race thread: data: struct pf_met_bulk */
 	PF_MAIL_BULK_LOST,  /* source race thread: data: struct pf_err; no such connection can be made */
 	PF_MAIL_TRIED,	    /* source race thread: data: struct pf_tried */
+	PF_MAIL_MISSED,	    /* source connect thread: data: struct pf_err; it tries again */
 	PF_MAIL_RECEIVED,   /* source bulk 1: the received bitmap is complete */
 	PF_MAIL_GIVE_UP,    /* source connect thread: data: struct pf_err */
 	PF_MAIL_GREETING,   /* destination accept thread: data: struct pf_greeting */

@@ -45,6 +45,10 @@ static void source_mail(void *engine, struct pf_mail *mail)
 		pf_source_give_up(source, mail->data);
 		return;
 	}
+	if (mail->kind == PF_MAIL_MISSED) {
+		pf_source_tried(source, ((struct pf_err *)mail->data)->text);
+		return;
+	}
 	if (mail->kind >= PF_MAIL_MET && mail->kind <= PF_MAIL_TRIED) {
 		pf_source_race_mail(source, mail);
 		return;

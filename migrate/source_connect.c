@@ -2,8 +2,8 @@
 /*
  * migrate/source_connect.c - the thread that connects to the destination: TCP, TLS, HELLO.
  *
- * Urgent first, then the bulk connections with the epoch that WELCOME gave.  Ends with one mail to
- * main: PF_MAIL_CONNECTED with every channel, or PF_MAIL_GIVE_UP when --connect-timeout is over or
+ * Urgent first, then the bulk connections with the epoch that WELCOME gave.  An attempt that failed is
+ * PF_MAIL_MISSED.  Ends with one mail to main: PF_MAIL_CONNECTED with every channel, or PF_MAIL_GIVE_UP when --connect-timeout is over or
  * an identity was refused, which trying again would not mend.
  */
 #include <errno.h>
@@ -154,6 +154,7 @@ static int try_until_deadline(struct pf_connector *connector, struct pf_connecte
 			return -1;
 		if (over)
 			return late(connector->options, err);
+		(void)pf_mail_post(connector->inbox, 0, PF_MAIL_MISSED, 0, err, sizeof(*err));
 		if (cancelled(connector, (int)backoff_ms))
 			return -1;
 		backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;

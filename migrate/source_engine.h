@@ -117,6 +117,8 @@ PF_MUST_USE int pf_source_start_bulk(struct source *source, uint32_t i, struct p
 void pf_source_race(struct source *source);
 /* Offered, and no link: it has to be made. */
 bool pf_source_is_cut(const struct source *source);
+/* Why the last attempt failed, for query-migrate. */
+void pf_source_tried(struct source *source, const char *why);
 void pf_source_stop_race(struct source *source);
 /* From the race thread, and from a link's (PF_MAIL_SUSPECT, PF_MAIL_TRUST). */
 void pf_source_race_mail(struct source *source, struct pf_mail *mail);

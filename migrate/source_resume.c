@@ -25,11 +25,16 @@
 
 /* ---- the race ---- */
 
+void pf_source_tried(struct source *source, const char *why)
+{
+	snprintf(source->tried, sizeof(source->tried), "%s", why);
+}
+
 static void try_later(struct source *source, const struct pf_err *err)
 {
 	/* Out of memory or threads: said, and tried again when the next thing happens. */
 	pf_report("source", err);
-	snprintf(source->tried, sizeof(source->tried), "%s", err->text);
+	pf_source_tried(source, err->text);
 }
 
 bool pf_source_is_cut(const struct source *source)
@@ -141,7 +146,7 @@ static void on_tried(struct source *source, const struct pf_tried *tried)
 {
 	uint64_t untold;
 
-	snprintf(source->tried, sizeof(source->tried), "%s", tried->why.text);
+	pf_source_tried(source, tried->why.text);
 	if (tried->why.class == PF_ERR_UNREACHABLE ||
 	    strcmp(source->refused, tried->why.text) == 0 ||
 	    !pf_ration_take(&source->refusals, &untold))
@@ -190,6 +195,21 @@ static void replace_link(struct source *source)
 	pf_source_drop_link(source, &err);
 }
 
+/* It has answered, and what it says leaves no connection. */
+static void note_no_link(struct source *source, const struct pf_met *met)
+{
+	struct pf_err why;
+
+	if (met->proven)
+		pf_err_set(&why, PF_ERR_STATE, "%s: the destination's record is %s; the one here is %s",
+			   met->address, pf_record_name(met->welcome.record),
+			   pf_record_name(source->agent.record));
+	else
+		pf_err_set(&why, PF_ERR_STATE, "%s: the destination does not know this session",
+			   met->address);
+	pf_source_tried(source, why.text);
+}
+
 static void meet(struct source *source, struct pf_met *met)
 {
 	struct pf_agent *agent = &source->agent;
@@ -215,6 +235,8 @@ static void meet(struct source *source, struct pf_met *met)
 		race_again(source);
 		return;
 	}
+	if (!met->channel)
+		note_no_link(source, met);
 	source->stranger = !met->proven;
 	source->peer_record = met->proven ? met->welcome.record : PF_RECORD_NONE;
 	pf_agent_note(agent, agent->machine->meeting_event[meeting]);
@@ -239,6 +261,12 @@ static void on_bulk(struct source *source, struct pf_met_bulk *bulk)
 		pf_source_stop_race(source);
 }
 
+static void lose_bulk(struct source *source, const struct pf_err *why)
+{
+	pf_source_down(source, why);
+	pf_source_tried(source, why->text);
+}
+
 void pf_source_race_mail(struct source *source, struct pf_mail *mail)
 {
 	if (mail->origin == source->races && source->racer) {
@@ -247,7 +275,7 @@ void pf_source_race_mail(struct source *source, struct pf_mail *mail)
 		else if (mail->kind == PF_MAIL_BULK)
 			on_bulk(source, mail->data);
 		else if (mail->kind == PF_MAIL_BULK_LOST && source->met)
-			pf_source_down(source, mail->data);
+			lose_bulk(source, mail->data);
 		else if (mail->kind == PF_MAIL_TRIED)
 			on_tried(source, mail->data);
 	}

@@ -138,6 +138,7 @@ void pf_source_connected(struct source *source, struct pf_connected *connected)
 	struct pf_err err;
 
 	pf_connector_stop(&source->connector);
+	source->tried[0] = '\0';
 	pf_outage_forget(agent);
 	snprintf(source->address, sizeof(source->address), "%s", connected->address);
 	snprintf(source->cipher, sizeof(source->cipher), "%s",

@@ -21,6 +21,28 @@ static uint64_t filled(const struct pf_page_counts *pages)
 	return sent < pages->total ? sent : pages->total;
 }
 
+/* What the state alone does not say; NULL: it does. */
+static const char *waits_for(const struct source *source)
+{
+	enum pf_source_state state = (enum pf_source_state)source->agent.state;
+
+	if (source->link_up)
+		return NULL;
+	if (state == PF_S_NEW)
+		return "REGIONS of its VMM, and a connection";
+	if (state == PF_S_SETUP)
+		return "a connection";
+	if (!pf_source_is_cut(source) || state == PF_S_KEPT)
+		return NULL;
+	if (!source->vmm_described)
+		return source->held ? "its VMM, which is to attach to --vmm-socket again, and recover"
+				    : "its VMM, which is to attach to --vmm-socket again: nothing is "
+				      "connected before";
+	if (!source->held)
+		return NULL;
+	return state == PF_S_OUTAGE ? "recover" : "recover, or resolve";
+}
+
 void pf_source_status(void *engine, json_t *status)
 {
 	struct source *source = engine;
@@ -53,6 +75,7 @@ void pf_source_status(void *engine, json_t *status)
 	if (!source->link_up && source->tried[0])
 		json_object_set_new(json_object_get(status, "peer"), "tried",
 				    json_string(source->tried));
+	pf_status_waits(status, waits_for(source));
 	json_object_set_new(status, "downtime-us",
 			    json_integer((json_int_t)(source->downtime_ns / PF_NS_PER_US)));
 }

@@ -92,3 +92,9 @@ void pf_status_peer(json_t *status, const char *address, const char *cipher)
 	json_object_set_new(status, "peer",
 			    json_pack("{s:s?, s:s?}", "address", address, "cipher", cipher));
 }
+
+void pf_status_waits(json_t *status, const char *what)
+{
+	if (what)
+		json_object_set_new(status, "waits-for", json_string(what));
+}

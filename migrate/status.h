@@ -26,6 +26,8 @@ void pf_status_bytes(json_t *status, uint64_t sent, uint64_t received);
 void pf_status_bulk(json_t *status, uint64_t bytes);
 /* Of a page with which something is wrong, in an event. */
 json_t *pf_status_page(const struct pf_mail_page *page);
+/* Instead of what the state table says; NULL: that holds. */
+void pf_status_waits(json_t *status, const char *what);
 void pf_status_peer(json_t *status, const char *address, const char *cipher);
 
 #endif

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+import ports
 from control import Gone, Refused
 from harness import program
+from processes import DEADLINE
 
 
 @pytest.fixture
@@ -173,3 +175,19 @@ def test_an_agent_that_waits_does_not_compute(migration):
     migration.wait_state("active")
     for agent in (migration.source, migration.destination):
         migration.check_idle(agent)
+
+
+def test_a_source_without_a_destination_says_so(migration):
+    """From its first failure on, and not only when it gives up."""
+    migration.address = ports.own_address()
+    source = migration.start_source(connect_timeout=int(DEADLINE))
+    source.open()
+    migration.wait_status(source, lambda status: "Connection refused" in status["peer"].get("tried", ""))
+    assert source.control.command("query-migrate")["waits-for"] == "REGIONS of its VMM, and a connection"
+    migration.start_guest("source", "16M", 1).wait_word("running")
+    migration.wait_status(source, lambda status: status["waits-for"] == "a connection")
+    assert "Connection refused" in source.control.command("query-migrate")["peer"]["tried"]
+    migration.start_destination(listen=migration.address)
+    migration.start_guest("destination", "16M", 1)
+    migration.wait_state("active")
+    assert "tried" not in source.control.command("query-migrate")["peer"]

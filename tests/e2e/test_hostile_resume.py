@@ -85,6 +85,8 @@ def test_a_destination_that_knows_nothing_leaves_the_doubt(migration, liar):  # 
     answer(liar, STRANGER + " record=ABORTED")
     assert "does not know this session" in source.control.wait_event("IN_DOUBT")["data"]["reason"]
     assert source.record() == "OFFERED"
+    migration.wait_status(
+        source, lambda status: "does not know this session" in status["peer"].get("tried", ""))
     source.control.command("resolve", {"destination": "fenced"})
     assert source.wait() == 130
     migration.check_source_guest_runs()
@@ -103,6 +105,8 @@ def test_a_destination_whose_record_cannot_be_is_a_conflict(migration, liar, wor
     assert source.record() == "GONE"
     assert source.control.command("query-migrate")["state"] == "postcopy-paused"
     assert source.control.names().count("RECORD_CONFLICT") == 1
+    why = "does not know this session" if peer_record is None else "the destination's record is READY"
+    migration.wait_status(source, lambda status: why in status["peer"].get("tried", ""))
 
 
 @pytest.mark.parametrize(

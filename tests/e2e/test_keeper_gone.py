@@ -5,6 +5,7 @@ It is given what it was given before.  Its VMM has kept its descriptors, looks f
 is and what memory it has: so nothing of the guest was in the agent.
 """
 import shutil
+import signal
 
 import pytest
 
@@ -145,6 +146,20 @@ def test_the_addresses_of_a_new_command_line_count(migration):
     kill_agent(migration.source, migration.source_guest)
     migration.address = migration.direct
     start_again(migration, "source")
+    check_arrives(migration)
+
+
+def test_the_source_says_that_it_waits_for_its_vmm(migration):
+    """Its memory died with its agent, and nothing is connected before it can be read again."""
+    start_serving(migration)
+    kill_agent(migration.source, migration.source_guest)
+    migration.source_guest.signal(signal.SIGSTOP)
+    source = migration.start_source(connect=migration.address)
+    status = source.open().command("query-migrate")
+    assert (status["state"], status["record"]) == ("postcopy-paused", "GONE")
+    assert status["waits-for"].startswith("its VMM, which is to attach to --vmm-socket again")
+    migration.source_guest.signal(signal.SIGCONT)
+    source.control.wait_event("RECOVERED")
     check_arrives(migration)
 
 

@@ -173,9 +173,12 @@ def test_pause_and_recover(migration):
     source.command("pause")  # done already
     assert source.command("query-migrate")["state"] == "postcopy-paused"
     destination.command("pause")
+    for control in (source, destination):
+        assert control.command("query-migrate")["waits-for"] == "recover"
     source.command("recover")
     assert "paused by its orchestrator" in source.wait_event("PEER_REFUSED")["data"]["reason"]
-    migration.wait_status(migration.source, lambda status: "paused" in status["peer"]["tried"])
+    migration.wait_status(migration.source, lambda status: "paused" in status["peer"].get("tried", ""))
+    assert source.command("query-migrate")["waits-for"] == "a connection"
     destination.command("recover")
     for control in (source, destination):
         assert control.wait_event("RECOVERED")
