@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import ports
 from control import Refused
 from pki import Pki
 
@@ -357,3 +358,18 @@ def test_twenty_cuts_in_one_migration(migration, seed):
     migration.relay.release()
     ends = check_arrives(migration)
     assert ends[0]["epoch"] >= 5, "most cuts were in handshakes"
+
+
+def test_why_the_last_attempt_failed_is_of_the_last(migration):
+    """First nobody listens there, then somebody refuses, and at last nobody listens there again."""
+    migration.start_serving()
+    migration.relay.release()
+    migration.destination.control.command("pause")
+    refused = migration.address = ports.own_address()
+    for connect, words in ((refused, "Connection refused"), (migration.direct, "paused by its orchestrator"),
+                           (refused, "Connection refused")):
+        migration.source.control.command("recover", {"connect": [connect]})
+        migration.wait_status(migration.source, lambda status: words in status["peer"].get("tried", ""))
+    migration.source.control.command("recover", {"connect": [migration.direct]})
+    migration.destination.control.command("recover")
+    check_arrives(migration)
