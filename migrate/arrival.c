@@ -60,12 +60,36 @@ static bool stopped_while_waiting(const struct pf_arrival *arrival, int ms)
 /* A bulk thread's page; false: as many are waited for as may be. */
 static bool hand_on(const struct pf_arrival *arrival, const struct pf_run *page)
 {
-	if (!pf_requests_reserve(arrival->owed))
+	if (!pf_requests_reserve(arrival->owed, 1))
 		return false;
 	if (!pf_mail_post_surely(arrival->maps, 0, PF_MAIL_STUCK, 0, page, sizeof(*page),
 				 arrival->stop))
-		pf_requests_release(arrival->owed);
+		pf_requests_release(arrival->owed, 1);
 	return true;
+}
+
+/*
+ * A bulk thread's pages, which are FILLED: the urgent thread maps them, or keeps them until they can be.  Its box
+ * can be full for a moment, never for long: it takes all of it each time around.
+ */
+static void have_mapped(const struct pf_arrival *arrival, const struct pf_run *run)
+{
+	bool room;
+
+	/* From before anybody can say that all are here. */
+	pf_requests_map_begin(arrival->owed, run->count);
+	while (!(room = pf_requests_reserve(arrival->owed, run->count)) &&
+	       !stopped_while_waiting(arrival, RETRY_MS))
+		continue;
+	if (room && pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run),
+					arrival->stop))
+		return;
+	/* Stopped: whoever stops a thread has all who wait trap again. */
+	if (room)
+		pf_requests_release(arrival->owed, run->count);
+	else
+		atomic_store(&arrival->maps->missed, true);
+	atomic_fetch_sub(&arrival->owed->unmapped, run->count);
 }
 
 /* It did not work, and main is told why; true: it is to be tried again at once. */
@@ -147,8 +171,7 @@ static enum pf_place_result try_run(struct pf_arrival *arrival, const struct pf_
 	}
 	if (result != PF_PLACE_AGAIN || !arrival->maps)
 		return result;
-	/* Its box can be full for a moment, never for long: it takes all of it each time around. */
-	pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop);
+	have_mapped(arrival, run);
 	return PF_PLACE_OK;
 }
 

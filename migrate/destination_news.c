@@ -17,7 +17,8 @@ void pf_destination_maybe_filled(struct destination *destination)
 {
 	/* The journal is asked, not the mail: a mail can be older than a restart. */
 	if (destination->armed && destination->resumed &&
-	    pf_journal_complete(&destination->guest.journal))
+	    pf_journal_complete(&destination->guest.journal) &&
+	    pf_requests_all_mapped(&destination->pager.requests))
 		pf_agent_note(&destination->agent, PF_DE_FILLED);
 }
 

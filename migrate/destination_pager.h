@@ -50,6 +50,10 @@ void pf_pager_park(struct pf_pager *pager, uint32_t region, uint64_t page);
 void pf_pager_keep(struct pf_pager *pager, uint32_t region, uint64_t page);
 /* A bulk thread could not place it, and has reserved room for it. */
 void pf_pager_take_stuck(struct pf_pager *pager, const struct pf_run *page);
+/* A bulk thread has filled these, could not map them, and has reserved room for them. */
+void pf_pager_take_map(struct pf_pager *pager, const struct pf_run *run);
+/* The last FILLED page that could not be mapped is: main hears that all are here. */
+void pf_pager_tell_mapped(struct pf_pager *pager);
 /* Tries them again, if it is time. */
 void pf_pager_retry(struct pf_pager *pager);
 /* The session was taken up: of what is owed, asks again for what is absent. */

@@ -23,6 +23,8 @@ void pf_pager_keep(struct pf_pager *pager, uint32_t region, uint64_t page)
 	uint64_t now = pf_now_ns();
 
 	pf_requests_park(&pager->requests, region, page, now);
+	if (pf_journal_state(&pager->guest->journal, region, page) == PF_PAGE_FILLED)
+		pf_requests_unmapped(&pager->requests, region, page);
 	retry_later(pager, now);
 }
 
@@ -38,11 +40,58 @@ void pf_pager_take_stuck(struct pf_pager *pager, const struct pf_run *page)
 
 	/* Else it came on urgent meanwhile: whoever filled it has mapped it, or will. */
 	if (pf_journal_state(&pager->guest->journal, page->region, page->first) == PF_PAGE_FILLED) {
-		pf_requests_release(&pager->requests);
+		pf_requests_release(&pager->requests, 1);
 		return;
 	}
 	pf_requests_hand_on(&pager->requests, page->region, page->first, now);
 	retry_later(pager, now);
+}
+
+/* A bulk thread has filled it, and nobody may ever trap there: it is tried again all the same. */
+static void map_or_keep(struct pf_pager *pager, const struct pf_run *page)
+{
+	if (pf_pager_map(pager, page)) {
+		pf_requests_release(&pager->requests, 1);
+		return;
+	}
+	pf_requests_hand_on(&pager->requests, page->region, page->first, pf_now_ns());
+	pf_requests_unmapped(&pager->requests, page->region, page->first);
+	retry_later(pager, pf_now_ns());
+}
+
+void pf_pager_take_map(struct pf_pager *pager, const struct pf_run *run)
+{
+	bool mapped;
+
+	pager->arrival.told = true; /* page by page, main hears which it is */
+	mapped = pf_pager_map(pager, run);
+	pager->arrival.told = false;
+	if (mapped) {
+		pf_requests_release(&pager->requests, run->count);
+	} else {
+		for (uint32_t i = 0; i < run->count; i++) {
+			const struct pf_run page = {
+				.region = run->region, .first = run->first + i, .count = 1};
+
+			map_or_keep(pager, &page);
+		}
+		/* Woken, whoever waits traps again, and that trap is parked. */
+		pf_pager_wake(pager, run);
+	}
+	pf_requests_map_end(&pager->requests, run->count);
+	(void)pf_exits_answer(pager, run);
+}
+
+void pf_pager_tell_mapped(struct pf_pager *pager)
+{
+	if (!pager->requests.mapped_all)
+		return;
+	pager->requests.mapped_all = false;
+	if (!pager->guest || !pf_requests_all_mapped(&pager->requests))
+		return;
+	/* Main may have been told that all are FILLED, and waits for this since. */
+	atomic_store(pager->filled_told, false);
+	pf_arrival_tell_filled(&pager->arrival);
 }
 
 /* A parked page that has come meanwhile, by whichever way, only has to be mapped. */
@@ -65,7 +114,9 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	mapped = pf_pager_map(pager, &run);
 	/* Whatever the mapping does: vCPUs do not go through it. */
 	let_in = pf_exits_answer(pager, &run);
-	if (!mapped || !let_in)
+	if (!mapped)
+		return PF_RETRY_UNMAPPED;
+	if (!let_in)
 		return PF_RETRY_KEEP;
 	if (!request->handed)
 		pf_hist_record(&pager->latency_ns, pf_now_ns() - request->since_ns);

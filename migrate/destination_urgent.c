@@ -188,10 +188,7 @@ static void take_maps(struct pf_pager *pager)
 		} else if (mail.kind == PF_MAIL_STUCK) {
 			pf_pager_take_stuck(pager, mail.data);
 		} else {
-			/* Woken, whoever waits traps again, and that trap is parked. */
-			if (!pf_pager_map(pager, mail.data))
-				pf_pager_wake(pager, mail.data);
-			(void)pf_exits_answer(pager, mail.data);
+			pf_pager_take_map(pager, mail.data);
 		}
 		free(mail.data);
 	}
@@ -274,6 +271,7 @@ static void *pager_thread(void *opaque)
 		more = more && pager->channel && pf_channel_unsent(pager->channel) == 0;
 		if (pager->here.frames)
 			pager->here.frames = pf_pager_hear(pager);
+		pf_pager_tell_mapped(pager);
 		pf_pager_beat(pager);
 		pf_pager_publish(pager);
 		look(pager, more || pager->here.frames || pf_pager_left(pager));

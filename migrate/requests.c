@@ -24,17 +24,50 @@ static uint32_t find(const struct pf_requests *requests, uint32_t region, uint64
 	return at;
 }
 
-bool pf_requests_reserve(struct pf_requests *requests)
+bool pf_requests_reserve(struct pf_requests *requests, uint32_t pages)
 {
-	if (atomic_fetch_add(&requests->reserved, 1) < PF_REQUESTS_HANDED_MAX)
+	if (atomic_fetch_add(&requests->reserved, pages) + pages <= PF_REQUESTS_HANDED_MAX)
 		return true;
-	pf_requests_release(requests);
+	pf_requests_release(requests, pages);
 	return false;
 }
 
-void pf_requests_release(struct pf_requests *requests)
+void pf_requests_release(struct pf_requests *requests, uint32_t pages)
 {
-	atomic_fetch_sub(&requests->reserved, 1);
+	atomic_fetch_sub(&requests->reserved, pages);
+}
+
+void pf_requests_map_begin(struct pf_requests *requests, uint32_t pages)
+{
+	atomic_fetch_add(&requests->unmapped, pages);
+}
+
+void pf_requests_map_end(struct pf_requests *requests, uint32_t pages)
+{
+	if (atomic_fetch_sub(&requests->unmapped, pages) == pages)
+		requests->mapped_all = true;
+}
+
+bool pf_requests_all_mapped(struct pf_requests *requests)
+{
+	return atomic_load(&requests->unmapped) == 0;
+}
+
+static void set_unmapped(struct pf_requests *requests, struct pf_request *slot, bool unmapped)
+{
+	if (unmapped && !slot->unmapped)
+		pf_requests_map_begin(requests, 1);
+	else if (!unmapped && slot->unmapped)
+		pf_requests_map_end(requests, 1);
+	slot->unmapped = unmapped;
+}
+
+void pf_requests_unmapped(struct pf_requests *requests, uint32_t region, uint64_t page)
+{
+	struct pf_request *slot = &requests->slot[find(requests, region, page)];
+
+	if (slot->used)
+		set_unmapped(requests, slot, true);
 }
 
 /* Somebody waits for it now, or it is closed. */
@@ -45,7 +78,7 @@ static void stop_handing(struct pf_requests *requests, struct pf_request *slot, 
 	slot->handed = 0;
 	slot->since_ns = now_ns;
 	requests->handed--;
-	pf_requests_release(requests);
+	pf_requests_release(requests, 1);
 }
 
 void pf_requests_open(struct pf_requests *requests, uint32_t region, uint64_t page, uint64_t now_ns)
@@ -92,6 +125,7 @@ static void drop(struct pf_requests *requests, uint32_t at)
 	struct pf_request *slot = &requests->slot[at];
 
 	stop_handing(requests, slot, 0);
+	set_unmapped(requests, slot, false);
 	requests->open--;
 	requests->parked -= slot->parked;
 	requests->unsent -= !slot->sent && !slot->parked;
@@ -154,7 +188,7 @@ void pf_requests_hand_on(struct pf_requests *requests, uint32_t region, uint64_t
 	struct pf_request *slot = &requests->slot[find(requests, region, page)];
 
 	if (slot->used) { /* it is owed, and tried again, anyway */
-		pf_requests_release(requests);
+		pf_requests_release(requests, 1);
 		return;
 	}
 	pf_requests_open(requests, region, page, now_ns);
@@ -166,6 +200,16 @@ void pf_requests_hand_on(struct pf_requests *requests, uint32_t region, uint64_t
 bool pf_requests_handed(const struct pf_requests *requests, uint32_t region, uint64_t page)
 {
 	return requests->slot[find(requests, region, page)].handed;
+}
+
+/* Handed on, and tried once more in vain. */
+static void wait_longer(struct pf_request *slot, uint64_t now_ns)
+{
+	if (!slot->handed)
+		return;
+	if (slot->handed <= AGAIN_DOUBLED)
+		slot->handed++;
+	slot->since_ns = again_ns(slot, now_ns);
 }
 
 static bool due(const struct pf_request *slot, uint64_t now_ns)
@@ -185,6 +229,10 @@ void pf_requests_retry(struct pf_requests *requests, uint64_t now_ns,
 			drop(requests, at); /* another may be in its place now */
 			continue;
 		}
+		if (verdict != PF_RETRY_KEEP)
+			set_unmapped(requests, slot, verdict == PF_RETRY_UNMAPPED);
+		if (verdict == PF_RETRY_UNMAPPED)
+			wait_longer(slot, now_ns);
 		if (verdict == PF_RETRY_SEND) {
 			slot->parked = false;
 			requests->parked--;

@@ -7,7 +7,8 @@
  * a new connection.  A page that came and could not be placed or mapped is *parked*: somebody still
  * waits for it, and a little later it is tried again.  One that a bulk thread could not place is *handed
  * on*: nobody waits for it as far as is known, so it has no latency, and is tried less and less often.
- * The room that these can take is half of the window, and any thread reserves it.
+ * The room that these can take is half of the window, and any thread reserves it.  One whose bytes are in
+ * the file, and that cannot be mapped, is *unmapped* beside that, and holds the end of the migration.
  */
 #ifndef PF_MIGRATE_REQUESTS_H
 #define PF_MIGRATE_REQUESTS_H
@@ -25,6 +26,7 @@
 
 struct pf_request {
 	bool used, sent, parked; /* parked: not sent, and not to be sent yet */
+	bool unmapped;		 /* FILLED, and mapping it did not work */
 	uint8_t handed;		 /* handed on, and tried so often; 0: somebody waits */
 	uint32_t region;
 	uint64_t page;
@@ -34,6 +36,8 @@ struct pf_request {
 struct pf_requests {
 	uint32_t open, unsent, parked, handed; /* open: all; the other three are parts of it */
 	_Atomic uint32_t reserved; /* handed ones, and those on their way here */
+	_Atomic uint32_t unmapped; /* those that are, and pages on their way here to be mapped */
+	bool mapped_all;	   /* the last of them is: told when the owner has looked at it */
 	uint32_t scan; /* where the search for an unsent one begins: the one opened last */
 	struct pf_request slot[PF_REQUESTS_SLOTS]; /* open addressing, linear probing */
 };
@@ -63,9 +67,16 @@ void pf_requests_sent(struct pf_requests *requests, struct pf_request *request);
 void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page,
 		      uint64_t now_ns);
 /* Any thread: room for a page that is to be handed on.  false: there is none. */
-PF_MUST_USE bool pf_requests_reserve(struct pf_requests *requests);
-/* It need not be handed on after all. */
-void pf_requests_release(struct pf_requests *requests);
+PF_MUST_USE bool pf_requests_reserve(struct pf_requests *requests, uint32_t pages);
+/* They need not be handed on after all. */
+void pf_requests_release(struct pf_requests *requests, uint32_t pages);
+/* Any thread: so many FILLED pages are on their way here to be mapped, and those have been dealt with. */
+void pf_requests_map_begin(struct pf_requests *requests, uint32_t pages);
+void pf_requests_map_end(struct pf_requests *requests, uint32_t pages);
+/* The page is open, FILLED, and could not be mapped: until it is closed, or absent again. */
+void pf_requests_unmapped(struct pf_requests *requests, uint32_t region, uint64_t page);
+/* Any thread: every FILLED page is mapped, as far as is known. */
+bool pf_requests_all_mapped(struct pf_requests *requests);
 /* Parks a page that room was reserved for; that room is free again once somebody waits for the page, or
  * it is closed. */
 void pf_requests_hand_on(struct pf_requests *requests, uint32_t region, uint64_t page,
@@ -75,6 +86,7 @@ bool pf_requests_handed(const struct pf_requests *requests, uint32_t region, uin
 enum pf_retry {
 	PF_RETRY_SEND, /* to be asked for again */
 	PF_RETRY_KEEP, /* no better yet */
+	PF_RETRY_UNMAPPED, /* the same, and it is FILLED */
 	PF_RETRY_DONE, /* its page is there: closed */
 };
 /* Has `judge` say what becomes of each parked one that is due; it must not call back. */

@@ -34,6 +34,8 @@ NAMES = {number: name for name, number in NUMBERS.items()}
 SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282, "riscv64": 282}
 UFFDIO_API = 0xC018AA3F
 UFFD_API = 0xAA
+UFFDIO_REGISTER = 0xC020AA00
+REGISTER_MISSING, REGISTER_MINOR = 1, 4
 MISSING_SHMEM, MINOR_SHMEM = 1 << 5, 1 << 10
 
 # ctypes lets the interpreter run on while a call blocks: a fault that waits for its page, say.
@@ -145,6 +147,12 @@ def make_uffd(features=MISSING_SHMEM | MINOR_SHMEM, api=True):
     if api:
         fcntl.ioctl(fd, UFFDIO_API, bytearray(struct.pack("QQQ", UFFD_API, features, 0)))
     return fd
+
+
+def register(uffd, address, size):
+    """What was mapped anew traps again, as the agent had it."""
+    mode = REGISTER_MISSING | REGISTER_MINOR
+    fcntl.ioctl(uffd, UFFDIO_REGISTER, bytearray(struct.pack("QQQQ", address, size, mode, 0)))
 
 
 def map_over(address, size, fd, offset=0):

@@ -246,7 +246,7 @@ static void a_page_that_came_before_its_trouble_was_heard_of_gives_its_room_back
 	pk_open(&kit, &(struct pk_how){.pages = PAGES});
 	pk_barrier(&kit, 40);
 	pk_await_state(&kit, 40, PF_PAGE_FILLED);
-	assert_true(pf_requests_reserve(&kit.pager.requests));
+	assert_true(pf_requests_reserve(&kit.pager.requests, 1));
 	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_STUCK, 0, &page, sizeof(page)));
 	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == 0);
 	pk_close(&kit);
@@ -424,6 +424,41 @@ static void a_mapping_of_another_file_is_told_and_keeps_nobody_busy(void **state
 	pk_close(&kit);
 }
 
+/* Nobody traps there, so nobody would ever try them again; and every page is FILLED. */
+static void pushed_pages_that_cannot_be_mapped_are_tried_until_they_are(void **state)
+{
+	int other = memfd_create("other", MFD_CLOEXEC);
+	bool stuck = false, filled = false;
+	struct pf_mail mail;
+
+	(void)state;
+	pk_open(&kit, &(struct pk_how){.pages = PAGES, .hold = true});
+	assert_int_equal(ftruncate(other, PAGES * PAGE), 0);
+	assert_int_equal(dup2(other, kit.guest.region[0].fd), kit.guest.region[0].fd);
+	pk_give(&kit);
+	pk_connect_bulk(&kit, 0, true);
+	for (uint64_t page = 0; page < PAGES; page += 16)
+		pk_pages(kit.push[0], page, 16);
+	while (!stuck || !filled) {
+		while (!pf_mailbox_take(&kit.inbox, &mail))
+			wait_readable(kit.inbox.event_fd);
+		stuck = stuck || (mail.kind == PF_MAIL_TROUBLE &&
+				  ((struct pf_mail_page *)mail.data)->sys == EFAULT);
+		filled = filled || mail.kind == PF_MAIL_FILLED;
+		free(mail.data);
+	}
+	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == PAGES);
+	assert_false(pf_requests_all_mapped(&kit.pager.requests));
+	/* The file that is mapped gets the pages after all. */
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_int_equal(pwrite(kit.vmm.memfd, "", 1, (off_t)(page * PAGE)), 1);
+	free(pk_mail(&kit, PF_MAIL_FILLED).data);
+	assert_true(pf_requests_all_mapped(&kit.pager.requests));
+	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == 0);
+	close(other);
+	pk_close(&kit);
+}
+
 /* Pages that the VMM has written itself, behind our back; main does not look meanwhile. */
 static void hundreds_of_unexpected_pages_leave_room_for_a_control_frame(void **state)
 {
@@ -471,6 +506,7 @@ int main(void)
 		cmocka_unit_test(an_error_for_a_page_that_has_come_loses_nothing),
 		cmocka_unit_test(an_error_for_a_page_that_nobody_asked_for_ends_the_connection),
 		cmocka_unit_test(a_mapping_of_another_file_is_told_and_keeps_nobody_busy),
+		cmocka_unit_test(pushed_pages_that_cannot_be_mapped_are_tried_until_they_are),
 		cmocka_unit_test(hundreds_of_unexpected_pages_leave_room_for_a_control_frame),
 		cmocka_unit_test(a_thousand_lost_pages_are_all_told_and_a_control_frame_finds_room),
 	};
