@@ -13,6 +13,8 @@
 #include "migrate/outage.h"
 #include "migrate/report.h"
 
+#define STAYS "the guest stays here"
+
 bool pf_source_continue_guest(struct source *source)
 {
 	if (!source->guest_paused)
@@ -22,6 +24,15 @@ bool pf_source_continue_guest(struct source *source)
 		return false;
 	source->guest_paused = false;
 	return pf_vmm_say(source->agent.vmm, PF_VMM_CONTINUE_SOURCE);
+}
+
+/* Its last message: without one it would wait for another agent, section 8.5 of WIRE.md. */
+static void tell_end(struct source *source, const char *who, const char *reason)
+{
+	struct pf_err why = {0};
+
+	pf_err_set(&why, PF_ERR_STATE, "%s: %s", who, reason);
+	pf_vmm_say_why(source->agent.vmm, &why);
 }
 
 static void act_propose(struct source *source)
@@ -127,6 +138,7 @@ static void act_keep(struct source *source)
 static void act_settle(struct source *source)
 {
 	(void)pf_source_continue_guest(source);
+	tell_end(source, STAYS, "its destination will not run it");
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 
@@ -134,13 +146,18 @@ static void act_cancel(struct source *source)
 {
 	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
 	pf_source_continue_guest(source);
+	tell_end(source, STAYS, "cancelled");
 	pf_agent_finish(&source->agent, 130, "source-intact", "source");
 }
 
 static void fail(struct source *source, const char *outcome, const char *owner)
 {
-	pf_source_verdict(source, PF_FRAME_ABORT, source->agent.why.text);
+	struct pf_err why = source->agent.why;
+
+	pf_source_verdict(source, PF_FRAME_ABORT, why.text);
 	pf_source_continue_guest(source);
+	pf_err_prefix(&why, STAYS);
+	pf_vmm_say_why(source->agent.vmm, &why);
 	pf_agent_finish_failed(&source->agent, outcome, owner);
 }
 
@@ -158,6 +175,7 @@ static void act_fail_new(struct source *source)
 static void act_withdraw(struct source *source)
 {
 	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
+	tell_end(source, "the guest stays where it is", "cancelled");
 	pf_agent_finish(&source->agent, 130, NULL, NULL);
 }
 
@@ -251,6 +269,7 @@ static void act_take_back(struct source *source)
 
 static void act_lose(struct source *source)
 {
+	tell_end(source, "the guest is given up, and must not run here", "cancelled");
 	pf_agent_finish(&source->agent, 65, "lost", NULL);
 }
 

@@ -54,7 +54,9 @@ PF_MUST_USE int pf_vmm_adopt(struct pf_vmm *vmm, int fd, struct pf_err *err);
 void pf_vmm_drop(struct pf_vmm *vmm);
 /* leave: the socket's path stays, for a process that is to follow. */
 void pf_vmm_close(struct pf_vmm *vmm, bool leave);
-/* Says ERROR with the reason and what to do, if it can, and hangs up; `lost` is not called. */
+/* Says ERROR with the reason and what to do, if it can: the last word, so only the first one is said. */
+void pf_vmm_say_why(struct pf_vmm *vmm, const struct pf_err *why);
+/* The same, and hangs up; `lost` is not called. */
 void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why);
 /* The client broke the protocol elsewhere, on its fault socket: as if it had on this one. */
 void pf_vmm_broke(struct pf_vmm *vmm, struct pf_err *why);

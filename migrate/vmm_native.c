@@ -40,6 +40,7 @@ struct pf_vmm {
 	uint32_t asked;	  /* it was kept, and is to answer this ATTACH: nothing else that comes is of this
 			     process.  0: it has */
 	bool told_resume; /* the client was */
+	bool told_why;	  /* it was told ERROR */
 	struct pf_vmm_hello hello; /* the client's */
 	struct pf_vmm_outbox outbox;
 	sd_event_source *again; /* while something waits in it */
@@ -83,7 +84,7 @@ static void close_client(struct pf_vmm *vmm)
 		pf_kept_forget(vmm->kept, "vmm");
 	}
 	pf_close_fd(&vmm->fd);
-	vmm->said_hello = vmm->said_regions = vmm->told_resume = false;
+	vmm->said_hello = vmm->said_regions = vmm->told_resume = vmm->told_why = false;
 	vmm->asked = 0;
 	tell_sent(vmm, false);
 }
@@ -136,12 +137,20 @@ void pf_vmm_when_sent(struct pf_vmm *vmm, void (*sent)(void *opaque, bool all), 
 		tell_sent(vmm, vmm->fd >= 0);
 }
 
-void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
+void pf_vmm_say_why(struct pf_vmm *vmm, const struct pf_err *why)
 {
+	if (vmm->told_why)
+		return;
+	vmm->told_why = true;
 	vmm->message.type = PF_VMM_ERROR;
 	memset(vmm->message.reason, 0, sizeof(vmm->message.reason));
 	pf_err_print(why, vmm->message.reason, PF_VMM_REASON_MAX + 1);
 	(void)send_message(vmm, -1);
+}
+
+void pf_vmm_hang_up(struct pf_vmm *vmm, const struct pf_err *why)
+{
+	pf_vmm_say_why(vmm, why);
 	close_client(vmm);
 }
 

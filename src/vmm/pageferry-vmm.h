@@ -197,7 +197,10 @@ struct pageferry_vmm_ops {
 								  called again, see above */
 	void (*resume)(void *opaque);  /* destination: answer resumed() or resume_refused() */
 	void (*complete)(void *opaque); /* destination */
-	/* The migration ends for this VMM; the text says who owns the guest now. */
+	/*
+	 * The migration ends for this VMM; the text says who owns the guest now.  Source: comes in every end without
+	 * `release`, behind `continue_source` if the guest stood.  There is nothing to reattach to then.
+	 */
 	void (*error)(void *opaque, const char *reason);
 	/*
 	 * Destination: the page of a fault() is there, the vCPU may enter again.  Runs inside

@@ -178,6 +178,7 @@ def test_cancel_while_the_vmm_does_not_pause(migration):
     client.wait("PAUSE")
     migration.destination.control.command("cancel", {})
     client.wait("CONTINUE_SOURCE")
+    assert client.wait("ERROR").reason.startswith("the guest stays here: ")
     assert client.receive() is None
     check_end(migration.source, CANCELLED)
     check_end(migration.destination, CANCELLED)

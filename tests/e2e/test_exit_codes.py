@@ -78,7 +78,18 @@ def test_a_destination_vmm_that_breaks_the_rules_in_ready(migration):
     assert both.destination.wait() == 76
     both.source.resume()
     both.source_client.wait("CONTINUE_SOURCE")
+    assert both.source_client.wait("ERROR").reason.startswith("the guest stays here: its destination will not run it")
     check_ends(migration, (130, 76), ("KEPT", "ABORTED"), ("source-intact", "source-intact"))
+    both.close()
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_source_vmm_whose_guest_never_stood_hears_of_a_cancel(migration, side):
+    both = BothVmms(migration)
+    getattr(both, side).control.command("cancel", {})
+    assert "the guest stays here: cancelled" in both.source_client.wait("ERROR").reason
+    assert both.source_client.receive() is None
+    check_ends(migration, (130, 130), ("NONE", "ABORTED"), ("source-intact", "source-intact"))
     both.close()
 
 
@@ -168,6 +179,7 @@ def test_private_memory_cannot_begin_anew(migration):
     assert migration.destination.wait() == 76
     assert "private" in migration.destination.outcome()["reason"]
     both.source_client.wait("CONTINUE_SOURCE")
+    assert both.source_client.wait("ERROR").reason.startswith("the guest stays here: ")
     assert migration.source.wait() in (69, 76)
     assert migration.source.outcome()["outcome"] == "source-intact"
     both.close()

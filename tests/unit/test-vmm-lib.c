@@ -487,6 +487,27 @@ static void the_last_word_of_an_agent_that_did_not_listen_is_heard(void **state)
 	assert_told(scene, "continue_source ");
 }
 
+/* It has said ERROR before it went: nobody is to be waited for. */
+static void after_error_there_is_nothing_to_reattach_to(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->answer = false;
+	begin(scene, PAGEFERRY_SOURCE);
+	agent_says_word(scene, PF_VMM_PAUSE);
+	dispatch(scene, "pause ");
+	agent_says_word(scene, PF_VMM_CONTINUE_SOURCE);
+	agent_says(scene,
+		   &(struct pf_vmm_message){.type = PF_VMM_ERROR,
+					    .reason = "the guest stays here: cancelled"},
+		   NULL, 0);
+	pf_close_fd(&scene->agent);
+	assert_int_equal(pageferry_vmm_dispatch(scene->vmm), -1);
+	assert_told(scene, "continue_source error: the guest stays here: cancelled ");
+	assert_fails_with(scene, pageferry_vmm_reattach(scene->vmm),
+			  "pageferry_vmm_reattach: not possible after its migration ended");
+}
+
 static void an_answer_after_the_agent_went_away_is_given_and_dispatch_says_that_it_has_gone(void **state)
 {
 	struct scene *scene = *state;
@@ -607,6 +628,7 @@ int main(void)
 		TEST(the_device_state_travels_sealed),
 		TEST(a_vmm_may_answer_later_and_may_refuse),
 		TEST(the_reason_of_an_error_arrives),
+		TEST(after_error_there_is_nothing_to_reattach_to),
 		TEST(calls_out_of_turn_are_refused),
 		TEST(a_pause_that_is_taken_back_is_answered_once_and_without_a_state),
 		cmocka_unit_test(each_message_out_of_turn_ends_the_connection),
