@@ -548,14 +548,9 @@ int pf_vmm_fault_unpack(const uint8_t *in, size_t length, enum pf_vmm_type type,
 	return take_fault(body->fault, type, out, err); /* a union, as above */
 }
 
-static int take_text(const Pageferry__Vmm__Text *body, struct pf_vmm_message *out,
-		     struct pf_err *err)
+/* Cut where it is too long: it is for people, and what it is the reason of must not be lost by it. */
+static int take_text(const Pageferry__Vmm__Text *body, struct pf_vmm_message *out)
 {
-	if (strlen(body->reason) > PF_VMM_REASON_MAX)
-		return pf_err_set(err, PF_ERR_PROTOCOL,
-				  "a %s message with a reason of %zu bytes; %u are allowed",
-				  pf_vmm_type_name(out->type), strlen(body->reason),
-				  PF_VMM_REASON_MAX);
 	pf_body_text(body->reason, out->reason, sizeof(out->reason));
 	return 0;
 }
@@ -601,9 +596,9 @@ int pf_vmm_msg_unpack(const uint8_t *in, size_t length, bool from_agent, size_t 
 	case PF_VMM_RESOLVED:
 		return take_fault(body->resolved, out->type, &out->fault, err);
 	case PF_VMM_RESUME_REFUSED:
-		return take_text(body->resume_refused, out, err);
+		return take_text(body->resume_refused, out);
 	case PF_VMM_ERROR:
-		return take_text(body->error, out, err);
+		return take_text(body->error, out);
 	case PF_VMM_ATTACH:
 		out->attach = body->attach->number;
 		return out->attach ? 0 : pf_err_set(err, PF_ERR_PROTOCOL, "an ATTACH without a number");
