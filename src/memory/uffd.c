@@ -62,6 +62,13 @@ static int check_features(uint64_t features, struct pf_err *err)
 			   features & ~FEATURE_INITIALIZED);
 		return pf_err_hint(err, "call UFFDIO_API without these features");
 	}
+	if (features & UFFD_FEATURE_SIGBUS) {
+		pf_err_set(err, PF_ERR_PROTOCOL,
+			   "the userfaultfd has FEATURE_SIGBUS (features 0x%" PRIx64
+			   "): whoever touches an absent page would die of it instead of waiting",
+			   features & ~FEATURE_INITIALIZED);
+		return pf_err_hint(err, "call UFFDIO_API without UFFD_FEATURE_SIGBUS");
+	}
 	return 0;
 }
 
