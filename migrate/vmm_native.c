@@ -194,6 +194,10 @@ static int handle_hello(struct pf_vmm *vmm, struct pf_err *err)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM says it is the %s, this agent is the %s",
 				  hello->destination ? "destination" : "source",
 				  hello->destination ? "source" : "destination");
+	if (hello->attach && !asked)
+		return pf_err_set(err, PF_ERR_PROTOCOL,
+				  "a HELLO that answers ATTACH %u, which this process has not said",
+				  hello->attach);
 	if (pf_vmm_save_hello(vmm->dir, hello, err) ||
 	    (!asked && pf_kept_store(vmm->kept, "vmm", vmm->fd, err)))
 		return -1;
@@ -280,6 +284,17 @@ static int take_message(struct pf_vmm *vmm, int *fds, struct pf_err *err)
 	return failed;
 }
 
+/* recvmsg(2) says 0 at the end, and of a message of 0 bytes. */
+static int take_nothing(struct pf_vmm *vmm, struct pf_err *err)
+{
+	struct pollfd pfd = {.fd = vmm->fd, .events = POLLRDHUP};
+
+	if (poll(&pfd, 1, 0) != 0)
+		return pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
+	vmm->peeked = true;
+	return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM sent an empty message");
+}
+
 /* 0: go on; 1: nothing waits; -1: the client is of no more use. */
 static int read_message(struct pf_vmm *vmm, struct pf_err *err)
 {
@@ -295,7 +310,7 @@ static int read_message(struct pf_vmm *vmm, struct pf_err *err)
 	if (length < 0)
 		return -1;
 	if (length == 0)
-		failed = pf_err_set(err, PF_ERR_UNREACHABLE, "the VMM closed its connection");
+		failed = take_nothing(vmm, err);
 	else
 		failed = pf_vmm_msg_unpack(vmm->buffer, (size_t)length, false, fd_count,
 					   &vmm->message, err) ||

@@ -109,7 +109,10 @@ enum pageferry_memory {
 	PAGEFERRY_PRIVATE = 4, /* private anonymous: no fd, one mapping; destination only */
 };
 
-/* What is in the memory already when it is handed over; nothing of it is kept. */
+/*
+ * What is in the memory already when it is handed over; nothing of it is kept.  These numbers are the library's: in
+ * proto/vmm.proto 0 is "not said", so the same names have other ones there.
+ */
 enum pageferry_populated {
 	PAGEFERRY_POPULATED_NONE = 0, /* nothing is: a page that is there ends the migration */
 	/*

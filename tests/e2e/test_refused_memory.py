@@ -23,6 +23,7 @@ from vmm_client import (
 
 SIZE = 16 << 20  # of the guest, in one region
 EVENT_FORK = 1 << 1
+FEATURE_SIGBUS = 1 << 7
 F_SEAL_FUTURE_WRITE = 0x10
 
 
@@ -207,6 +208,8 @@ ROWS = [
         "is not a userfaultfd", "send the userfaultfd of each mapping"),
     Row("userfaultfd_without_api", plain, "UFFDIO_API was not called", "calls UFFDIO_API",
         uffd={"api": False}),
+    Row("userfaultfd_with_sigbus", plain, "FEATURE_SIGBUS", "without UFFD_FEATURE_SIGBUS",
+        uffd={"features": FEATURE_SIGBUS}),
     Row("userfaultfd_with_event_fork", plain, "EVENT_FORK", "without these features",
         uffd={"features": EVENT_FORK}),
     Row("userfaultfd_of_a_dead_process", of_a_dead_process, "registering traps",
@@ -556,6 +559,8 @@ STRANGE_GREETINGS = [
     ("without_a_thread_id", lambda c: c.hello(DESTINATION, tids=[0]), "the thread id 0"),
     ("missing", lambda c: c.say("READY"), "the VMM said READY before HELLO"),
     ("of_the_agent", lambda c: c.say("RESUME"), "a RESUME message from the VMM"),
+    ("an_answer_to_nobody", lambda c: c.hello(DESTINATION, f6=5), "a HELLO that answers ATTACH 5"),
+    ("empty", lambda c: c.send(b""), "an empty message"),
     ("no_message", lambda c: c.send(b"\xff" * 40), ""),
     ("too_long", lambda c: c.send(bytes(70000)), "a message of more than 65536 bytes"),
 ]
