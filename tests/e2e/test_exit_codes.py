@@ -140,6 +140,25 @@ def test_a_destination_that_is_said_to_be_complete_releases_the_source(migration
     check_ends(migration, (0, -9), ("GONE", "RUN"), ("completed", None))
 
 
+def test_a_destination_vmm_that_breaks_the_rules_while_its_guest_runs_loses_it(migration, both):
+    both.client.say("READY")  # nobody has said LOAD again
+    assert "READY" in both.client.wait("ERROR").reason
+    assert both.destination.wait() == 65
+    both.source.control.wait_state("postcopy-paused")
+    both.source.control.command("cancel", {"lose-guest": True})
+    both.source_client.wait("ERROR")
+    check_ends(migration, (65, 65), ("GONE", "RUN"), ("lost", "lost"))
+
+
+def test_a_source_vmm_that_breaks_the_rules_when_its_guest_is_gone_costs_nothing(migration, both):
+    both.source_client.hello(vmm.SOURCE)
+    assert "HELLO twice" in both.source_client.wait("ERROR").reason
+    assert both.source_client.receive() is None
+    both.push()
+    both.client.wait("COMPLETE")
+    check_ends(migration, (0, 0), ("GONE", "RUN"), ("completed", "completed"))
+
+
 @pytest.mark.faults
 def test_a_complete_destination_lingers_until_somebody_quits_it(migration):
     """Every page is there, the VMM knows, and the source died before it said that it knows too."""
