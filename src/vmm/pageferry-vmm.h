@@ -32,6 +32,13 @@
  * it may already be the newer one's: if the two do not fit each other, say ready() all the same, and
  * answer `resume`, if it comes, with resume_refused().
  *
+ * The thread that dispatches, and that would reattach, never touches guest memory between regions() and
+ * `complete`: neither in `load` nor in `resume`, nor in anything else that it does.  Absent pages make it wait,
+ * and if the agent is killed meanwhile, nobody brings them: the next agent has no userfaultfd before this VMM
+ * reattaches, and that thread, which would, cannot see that the agent has gone.  So `load` hands the state to another
+ * thread; when that has loaded it, it says so to the first one (an eventfd in its poll loop), which calls
+ * ready(): the connection belongs to one thread.
+ *
  * guest_memfd at the destination.  An access of a vCPU does not go through this process's mapping, so
  * userfaultfd does not see it: KVM looks into the slot's userfault bitmap instead, and leaves KVM_RUN.
  * An access of KVM itself (string I/O, page tables) does go through the mapping.  So a guest_memfd has
@@ -196,8 +203,9 @@ struct pageferry_vmm_ops {
 						  answered yet needs no answer any more */
 	void (*release)(void *opaque);			     /* source */
 	void (*load)(void *opaque, int state_fd, size_t size); /* destination: state_fd is yours;
-								  answer with ready(); may be
-								  called again, see above */
+								  loaded by another thread,
+								  see above; then answer with
+								  ready(); may be called again */
 	void (*resume)(void *opaque);  /* destination: answer resumed() or resume_refused() */
 	void (*complete)(void *opaque); /* destination */
 	/*
@@ -231,13 +239,14 @@ void pageferry_vmm_close(struct pageferry_vmm *vmm);
 /* The descriptor to poll for POLLIN; owned by the connection. */
 int pageferry_vmm_fd(const struct pageferry_vmm *vmm);
 /* Handles every message that is waiting.  -1: the agent is gone or broke the protocol; or `complete` was called, and
- * not all lost pages could be barred, see above. */
+ * not all lost pages could be barred, see above.  Its thread must not be one that can wait for a page. */
 int pageferry_vmm_dispatch(struct pageferry_vmm *vmm);
 /*
  * The agent has gone (dispatch() failed), and the migration has not ended: is another one there to go on?  Says
  * to it how this VMM is, and describes its memory again: so the descriptors of regions() must be open still.  0:
  * it is, and serves this VMM.  1: there is none yet; call again a moment later.  -1: it will not be.  The
- * descriptors to poll keep their numbers.  Until then vCPUs that need a page wait.
+ * descriptors to poll keep their numbers.  Until then vCPUs that need a page wait, and whoever else touches one:
+ * never the thread that is to call this.
  */
 int pageferry_vmm_reattach(struct pageferry_vmm *vmm);
 /* Why the last call failed; "" if none did. */

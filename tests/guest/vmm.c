@@ -100,7 +100,9 @@ static void on_load(void *opaque, int state_fd, size_t size)
 		refuse(vmm, &err);
 		return;
 	}
-	/* Not the end yet: this state may be overtaken, and the memory that of the next one. */
+	/* Not the end yet: this state may be overtaken, and the memory that of the next one.
+	 * That looks into guest memory in the thread that dispatches, which pageferry-vmm.h forbids: an agent that is
+	 * killed meanwhile leaves this VMM waiting for good.  Tests want one that waits here. */
 	vmm->unfit = pf_state_compare(&vmm->machine, &vmm->state, &vmm->why_unfit) != 0;
 	check_sent(vmm, pageferry_vmm_ready(vmm->agent), "ready");
 	pf_report_word("ready");
