@@ -54,6 +54,8 @@ def without_gap(seqs):
 def test_watch_goes_on_behind_workers_that_die_and_ends_with_the_agent(migration):
     migration.start_serving()
     watch = Watch(migration, migration.source)
+    migration.source.signal(signal.SIGTERM)
+    watch.wait_event("SIGNAL_IGNORED")  # it knows what came before
     migration.source.kill_worker()
     watch.wait_event("WORKER_RESTARTED")
     os.kill(migration.source.worker(), signal.SIGKILL)
@@ -70,6 +72,9 @@ def test_watch_misses_nothing_that_was_told_before_it_could_connect_again(migrat
     agent = migration.start_destination()
     watch = Watch(migration, agent)
     last = agent.control.events[-1]["seq"]
+    until = time.monotonic() + 1  # nothing shows that it knows what came before
+    while time.monotonic() < until:
+        agent.control.command("query-migrate")
     watch.signal(signal.SIGSTOP)
     agent.kill_worker()
     agent.control.command("set-parameters", {"outage-deadline": 1})
