@@ -586,8 +586,12 @@ static void stay_lost(struct pf_agent *agent)
 	pf_err_set(&agent->why, PF_ERR_STATE, "this guest was lost: a process before has ended with that, see %s/%s",
 		   agent->dir.path, OUTCOME_FILE);
 	pf_report(pf_agent_role(agent), &agent->why);
-	agent->noted = true;
-	pf_agent_finish(agent, 65, "lost", NULL);
+	agent->noted = agent->ending = true;
+	agent->exit_code = 65;
+	agent->outcome = "lost";
+	/* Only told: what that process has written is why. */
+	pf_agent_emit(agent, "OUTCOME", outcome_object(agent, true));
+	pf_vmm_when_sent(agent->vmm, leave, agent);
 }
 
 void pf_agent_begin(struct pf_agent *agent)

@@ -130,7 +130,8 @@ static void hear(struct destination *destination, uint8_t event)
 	}
 	pf_err_set(&err, PF_ERR_PROTOCOL, "the destination VMM came to an agent whose record is %s: %s",
 		   pf_record_name(agent->record), row->why);
-	pf_err_hint(&err, "start the agent with the state directory that the VMM's agent had");
+	if (agent->record == PF_RECORD_NONE)
+		pf_err_hint(&err, "start the agent with the state directory that the VMM's agent had");
 	pf_agent_fail(agent, event, &err);
 }
 

@@ -69,7 +69,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return 0;
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
-	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH)
+	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH || agent->record == PF_RECORD_RUN)
 		return pf_destination_regions_again(destination, regions, fds, err);
 	return pf_destination_describe(destination, regions, fds, err);
 }
@@ -106,13 +106,14 @@ void pf_destination_vmm_refused(void *engine, const char *reason)
 	pf_agent_fail(&destination->agent, PF_DE_VMM_REFUSED, &err);
 }
 
-/* Whoever greets as new and goes again, or describes other memory, is not the VMM that has the guest: it may come yet. */
+/* Whoever greets as new and goes again, or describes other memory, is not the VMM that has the guest: it may come yet.
+ * Nor has that died where this process cannot judge who has come. */
 static bool is_another(const struct destination *destination, const struct pf_err *why)
 {
 	const struct pf_agent *agent = &destination->agent;
 
 	return agent->record == PF_RECORD_RUN && !destination->armed &&
-	       (pf_vmm_is_new(agent->vmm) || why->class == PF_ERR_PROTOCOL);
+	       (pf_vmm_is_new(agent->vmm) || why->class != PF_ERR_UNREACHABLE);
 }
 
 void pf_destination_vmm_lost(void *engine, const struct pf_err *why)
@@ -121,7 +122,7 @@ void pf_destination_vmm_lost(void *engine, const struct pf_err *why)
 	struct pf_agent *agent = &destination->agent;
 
 	if (is_another(destination, why)) {
-		if (why->class == PF_ERR_PROTOCOL)
+		if (why->class != PF_ERR_UNREACHABLE)
 			pf_agent_vmm_refused(agent, why);
 		return;
 	}

@@ -14,6 +14,7 @@
 #include "migrate/report.h"
 
 #define STAYS "the guest stays here"
+#define STAYS_SOMEWHERE "the guest stays where it is" /* which a new state directory cannot tell */
 
 bool pf_source_continue_guest(struct source *source)
 {
@@ -156,7 +157,7 @@ static void fail(struct source *source, const char *outcome, const char *owner)
 
 	pf_source_verdict(source, PF_FRAME_ABORT, why.text);
 	pf_source_continue_guest(source);
-	pf_err_prefix(&why, STAYS);
+	pf_err_prefix(&why, owner ? STAYS : STAYS_SOMEWHERE);
 	pf_vmm_say_why(source->agent.vmm, &why);
 	pf_agent_finish_failed(&source->agent, outcome, owner);
 }
@@ -175,7 +176,7 @@ static void act_fail_new(struct source *source)
 static void act_withdraw(struct source *source)
 {
 	pf_source_verdict(source, PF_FRAME_ABORT, "cancelled at the source");
-	tell_end(source, "the guest stays where it is", "cancelled");
+	tell_end(source, STAYS_SOMEWHERE, "cancelled");
 	pf_agent_finish(&source->agent, 130, NULL, NULL);
 }
 

@@ -140,6 +140,8 @@ int pf_source_regions_again(struct source *source, const struct pf_vmm_regions *
 
 	if (found < 0)
 		return -1;
+	if (found == 1 && source->vmm_described)
+		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
 	if (found == 1 && (describe_again(source, regions, fds, err) ||
 			   pf_vmm_save_regions(&agent->dir, regions, fds, err)))
 		return -1;

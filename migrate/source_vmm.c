@@ -83,10 +83,10 @@ static void vmm_lost(void *engine, const struct pf_err *why)
 {
 	struct source *source = engine;
 
-	/* It may come yet. */
-	if (why->class == PF_ERR_PROTOCOL && !source->vmm_here &&
-	    source->agent.record != PF_RECORD_NONE) {
-		pf_agent_vmm_refused(&source->agent, why);
+	/* The VMM whose guest stands is not here, and may come yet: whoever goes now was another. */
+	if ((!source->vmm_here || source->stood_vmm_gone) && source->agent.record != PF_RECORD_NONE) {
+		if (why->class != PF_ERR_UNREACHABLE)
+			pf_agent_vmm_refused(&source->agent, why);
 		return;
 	}
 	pf_agent_vmm_lost(&source->agent, PF_SE_VMM_LOST, why);

@@ -4,7 +4,7 @@
  *
  * By what they mean: a region is known by its GPA and a mapping by its base, whatever their order and the numbers
  * of their descriptors (proto/WIRE.md, section 8.5); and a descriptor by its file, since another one of the same
- * size would be filled, and the guest see zeros.  Any thread; fstat(2), dup(2).
+ * size would be filled, and the guest see zeros.  Any thread; statx(2), dup(2), and neither waits for anybody.
  */
 #ifndef PF_MIGRATE_VMM_MATCH_H
 #define PF_MIGRATE_VMM_MATCH_H

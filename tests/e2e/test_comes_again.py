@@ -80,8 +80,9 @@ def test_descriptors_in_another_order_are_the_same_memory(migration, both):
     check_arrives(migration, both)
 
 
+@pytest.mark.parametrize("stage", [FRESH, RUNS])
 @pytest.mark.parametrize("part", ["file", "userfaultfd", "place"])
-def test_other_memory_is_refused_and_the_guest_waits_for_its_own(migration, both, part):
+def test_other_memory_is_refused_and_the_guest_waits_for_its_own(migration, both, part, stage):
     both.switch_over()
     start_destination_again(migration, both)
     other = vmm.Memory(SIZE)
@@ -92,12 +93,26 @@ def test_other_memory_is_refused_and_the_guest_waits_for_its_own(migration, both
         region.mapping = [(other.uffd, both.memory.address)]
     else:
         region.mapping = [(both.memory.uffd, other.address)]
-    check_refused(both.destination, come(both.destination, vmm.DESTINATION, RUNS, region),
+    check_refused(both.destination, come(both.destination, vmm.DESTINATION, stage, region),
                   "other memory than before")
     both.client = come(both.destination, vmm.DESTINATION, RUNS, both.memory.region())
     both.client.wait("REGIONS_ACCEPTED")
     check_arrives(migration, both)
     other.close()
+
+
+def test_a_guest_that_stands_waits_for_its_vmm_whoever_comes_and_goes(migration, both):
+    """It was given back to the source, whose VMM is only slower than somebody else."""
+    both.switch_over()
+    start_source_again(migration, both)
+    both.source.control.command("resolve", {"destination": "fenced"})
+    other = vmm.Client(both.source.vmm_socket)
+    other.hello(vmm.SOURCE)
+    other.close()
+    both.source_client = come(both.source, vmm.SOURCE, STANDS, both.source_memory.region(trapped=False))
+    both.source_client.wait("CONTINUE_SOURCE")
+    assert both.source.wait() == 130
+    assert both.source.outcome()["outcome"] == "source-intact"
 
 
 @pytest.mark.parametrize("stage", [LOADED, RESUMING])
@@ -135,6 +150,24 @@ def test_at_the_source_too(migration, both, wrong):
     both.source_client = come(both.source, vmm.SOURCE, STANDS, both.source_memory.region(trapped=False))
     check_arrives(migration, both)
     other.close()
+
+
+def test_a_new_state_directory_says_of_no_guest_that_it_is_here(migration, both):
+    """It runs at the destination, and the source's agent has forgotten that: who is told that it stays here would
+    let it go on."""
+    both.switch_over()
+    kill_both(both.source)
+    shutil.rmtree(both.source.state_dir)
+    both.source = migration.start_source()
+    both.source.open()
+    both.source_client.close()
+    region = both.source_memory.region(trapped=False)
+    region.size *= 2
+    both.source_client = come(both.source, vmm.SOURCE, STANDS, region)
+    reason = both.source_client.wait("ERROR").reason
+    assert "the guest stays where it is" in reason and "stays here" not in reason
+    assert both.source.wait() != 0
+    assert both.source.outcome()["owner"] is None
 
 
 def test_who_hung_up_on_a_source_that_lives_comes_again(migration, both):

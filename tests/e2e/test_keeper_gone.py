@@ -164,11 +164,15 @@ def test_the_source_says_that_it_waits_for_its_vmm(migration):
 
 
 def test_another_vmm_is_not_taken_for_the_one_that_ran(migration):
-    """A new one comes to an agent whose guest runs already: it is lost, and that is said."""
+    """A new one comes to an agent whose guest runs already: that one's VMM may come yet, and only a person knows
+    that it will not."""
     start_serving(migration)
     kill_agent(migration.destination, migration.destination_guest)
     migration.destination_guest.kill()
     migration.start_destination(listen="%s:%d" % migration.relay.target)
     migration.start_guest("destination", "64M", 1)
+    assert "other memory" in migration.destination.control.wait_event("VMM_REFUSED")["data"]["reason"]
+    assert migration.destination.control.command("query-migrate")["record"] == "RUN"
+    migration.destination.control.command("cancel", {"lose-guest": True})
     assert migration.destination.wait() == 65
     assert migration.destination.outcome()["outcome"] == "lost"

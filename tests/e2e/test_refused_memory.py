@@ -525,6 +525,7 @@ def test_device_state_beyond_the_destinations_limit_ends_the_source(migration, s
     length = int(size.replace("M", "")) << (20 if "M" in size else 0)
     client.paused(vmm_client.device_state(bytes(length)), length)
     client.wait("CONTINUE_SOURCE")
+    assert "--max-device-state allows 4096" in client.wait("ERROR").reason
     assert client.receive() is None
     assert migration.source.wait() == 76
     outcome = migration.source.outcome()

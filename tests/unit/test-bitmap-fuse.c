@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * tests/unit/test-bitmap-fuse.c - a userfault bitmap whose file is served by a process: refused before that
- * process is asked anything, since it may be the VMM, or hang.
+ * tests/unit/test-bitmap-fuse.c - a userfault bitmap whose file is served by a process: looked at and refused
+ * before that process is asked anything, since it may be the VMM, or hang.
  *
  * The file system is FUSE (Documentation/filesystems/fuse/fuse.rst), and its server the test: it answers until
  * the file is open, and nothing afterwards.  In a mount namespace of its own; as root; any kernel with
@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "gmem_bench.h"
+#include "migrate/vmm_match.h"
 
 #define PATIENCE_S 30
 
@@ -105,9 +106,35 @@ static void a_bitmap_on_fuse_is_refused_and_nobody_waits(void **state)
 	unlink(mountpoint);
 }
 
+/* Before anything of it is judged: a VMM that comes again is known by its files. */
+static void which_file_it_is_is_known_and_nobody_waits(void **state)
+{
+	static const struct pf_vmm_regions regions = {
+		.count = 1, .region = {{.fd = 0, .bitmap_fd = 1, .mapping_count = 1}}};
+	struct pf_file_id ids[PF_UNIX_FDS_MAX];
+	int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), fd;
+	int fds[PF_UNIX_FDS_MAX];
+	struct pf_err err;
+
+	(void)state;
+	assert_true(fuse >= 0);
+	fd = open_served(fuse);
+	fds[0] = fds[1] = fd;
+	alarm(PATIENCE_S);
+	assert_int_equal(pf_vmm_identify(&regions, fds, ids, &err), 0);
+	alarm(0);
+	assert_true(ids[0].dev != 0 && ids[0].ino != 0);
+	assert_memory_equal(&ids[0], &ids[1], sizeof(ids[0]));
+	close(fuse);
+	close(fd);
+	umount2(mountpoint, MNT_DETACH);
+	unlink(mountpoint);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(which_file_it_is_is_known_and_nobody_waits),
 		cmocka_unit_test(a_bitmap_on_fuse_is_refused_and_nobody_waits),
 	};
 
