@@ -60,7 +60,7 @@ static bool stopped_while_waiting(const struct pf_arrival *arrival, int ms)
 /* A bulk thread's page; false: as many are waited for as may be. */
 static bool hand_on(const struct pf_arrival *arrival, const struct pf_run *page)
 {
-	if (!pf_requests_reserve(arrival->owed, 1))
+	if (!pf_requests_reserve(arrival->owed))
 		return false;
 	if (!pf_mail_post_surely(arrival->maps, 0, PF_MAIL_STUCK, 0, page, sizeof(*page),
 				 arrival->stop))
@@ -74,22 +74,17 @@ static bool hand_on(const struct pf_arrival *arrival, const struct pf_run *page)
  */
 static void have_mapped(const struct pf_arrival *arrival, const struct pf_run *run)
 {
-	bool room;
-
-	/* From before anybody can say that all are here. */
 	pf_requests_map_begin(arrival->owed, run->count);
-	while (!(room = pf_requests_reserve(arrival->owed, run->count)) &&
-	       !stopped_while_waiting(arrival, RETRY_MS))
-		continue;
-	if (room && pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run),
-					arrival->stop))
-		return;
-	/* Stopped: whoever stops a thread has all who wait trap again. */
-	if (room)
+	pf_requests_overbook(arrival->owed, run->count);
+	if (!pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop)) {
+		/* Stopped: whoever stops a thread has all who wait trap again. */
 		pf_requests_release(arrival->owed, run->count);
-	else
-		atomic_store(&arrival->maps->missed, true);
-	atomic_fetch_sub(&arrival->owed->unmapped, run->count);
+		atomic_fetch_sub(&arrival->owed->unmapped, run->count);
+		return;
+	}
+	/* Behind it: somebody may wait for one of these, and the room may not come. */
+	while (pf_requests_overbooked(arrival->owed) && !stopped_while_waiting(arrival, RETRY_MS))
+		continue;
 }
 
 /* It did not work, and main is told why; true: it is to be tried again at once. */

@@ -112,6 +112,8 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 		.region = frame->region, .first = frame->page, .count = frame->count};
 	bool mapped;
 
+	/* The last pages may be these: not before they are mapped, or kept, can main say that all are here. */
+	pf_requests_map_begin(&pager->requests, run.count);
 	/* Some of it can be FILLED and not mapped: where the rest found no room, or by whoever came first. */
 	mapped = (pf_arrival_place(arrival, frame, body) == PF_PLACE_OK &&
 		  arrival->placed - placed == frame->count) ||
@@ -119,6 +121,7 @@ static void place_answer(struct pf_pager *pager, const struct pf_frame *frame, c
 	pf_pager_add(&pager->count.requested, arrival->placed - placed);
 	pf_pager_add(&pager->count.zero, arrival->zero - zero);
 	settle(pager, frame, mapped);
+	pf_requests_map_end(&pager->requests, run.count);
 	(void)pf_exits_answer(pager, &run);
 }
 

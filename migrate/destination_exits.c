@@ -243,6 +243,7 @@ void pf_exits_answer_pushed(struct pf_pager *pager, const struct pf_run *run)
 
 	for (uint64_t page = run->first; page < run->first + run->count; page++)
 		if (!pf_requests_owed(&pager->requests, run->region, page) &&
+		    !pf_requests_is_unmapped(&pager->requests, run->region, page) &&
 		    pf_journal_state(&pager->guest->journal, run->region, page) == PF_PAGE_FILLED &&
 		    pf_requests_close(&pager->requests, run->region, page, &since))
 			pf_hist_record(&pager->latency_ns, pf_now_ns() - since);

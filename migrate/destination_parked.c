@@ -110,7 +110,8 @@ static enum pf_retry judge_parked(void *opaque, const struct pf_request *request
 	case PF_PAGE_FILLED:
 		break;
 	}
-	pager->arrival.told = request->handed;
+	/* One that holds the end of the migration is told again: else nobody might know of it. */
+	pager->arrival.told = request->handed && !request->unmapped;
 	mapped = pf_pager_map(pager, &run);
 	/* Whatever the mapping does: vCPUs do not go through it. */
 	let_in = pf_exits_answer(pager, &run);

@@ -25,8 +25,12 @@ json_t *pf_destination_blocked(struct destination *destination)
 }
 
 /* What the state alone does not say: nobody is let in before `recover`.  NULL: it does. */
-static const char *waits_for(const struct destination *destination)
+static const char *waits_for(struct destination *destination)
 {
+	if (destination->agent.state == PF_D_SERVING && destination->armed &&
+	    pf_journal_complete(&destination->guest.journal) &&
+	    !pf_requests_all_mapped(&destination->pager.requests))
+		return "pages that cannot be mapped: PAGE_STUCK names them";
 	if (!destination->held || destination->urgent_up)
 		return NULL;
 	switch ((enum pf_destination_state)destination->agent.state) {

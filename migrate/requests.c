@@ -24,12 +24,23 @@ static uint32_t find(const struct pf_requests *requests, uint32_t region, uint64
 	return at;
 }
 
-bool pf_requests_reserve(struct pf_requests *requests, uint32_t pages)
+bool pf_requests_reserve(struct pf_requests *requests)
 {
-	if (atomic_fetch_add(&requests->reserved, pages) + pages <= PF_REQUESTS_HANDED_MAX)
+	pf_requests_overbook(requests, 1);
+	if (!pf_requests_overbooked(requests))
 		return true;
-	pf_requests_release(requests, pages);
+	pf_requests_release(requests, 1);
 	return false;
+}
+
+void pf_requests_overbook(struct pf_requests *requests, uint32_t pages)
+{
+	atomic_fetch_add(&requests->reserved, pages);
+}
+
+bool pf_requests_overbooked(struct pf_requests *requests)
+{
+	return atomic_load(&requests->reserved) > PF_REQUESTS_HANDED_MAX;
 }
 
 void pf_requests_release(struct pf_requests *requests, uint32_t pages)
@@ -60,6 +71,11 @@ static void set_unmapped(struct pf_requests *requests, struct pf_request *slot, 
 	else if (!unmapped && slot->unmapped)
 		pf_requests_map_end(requests, 1);
 	slot->unmapped = unmapped;
+}
+
+bool pf_requests_is_unmapped(const struct pf_requests *requests, uint32_t region, uint64_t page)
+{
+	return requests->slot[find(requests, region, page)].unmapped;
 }
 
 void pf_requests_unmapped(struct pf_requests *requests, uint32_t region, uint64_t page)

@@ -25,8 +25,8 @@
 #define PF_REQUESTS_AGAIN_NS UINT64_C(100000000) /* the first time; doubled, six times at most */
 
 struct pf_request {
-	bool used, sent, parked; /* parked: not sent, and not to be sent yet */
-	bool unmapped;		 /* FILLED, and mapping it did not work */
+	bool used : 1, sent : 1, parked : 1; /* parked: not sent, and not to be sent yet */
+	bool unmapped : 1;		     /* FILLED, and mapping it did not work */
 	uint8_t handed;		 /* handed on, and tried so often; 0: somebody waits */
 	uint32_t region;
 	uint64_t page;
@@ -67,7 +67,11 @@ void pf_requests_sent(struct pf_requests *requests, struct pf_request *request);
 void pf_requests_park(struct pf_requests *requests, uint32_t region, uint64_t page,
 		      uint64_t now_ns);
 /* Any thread: room for a page that is to be handed on.  false: there is none. */
-PF_MUST_USE bool pf_requests_reserve(struct pf_requests *requests, uint32_t pages);
+PF_MUST_USE bool pf_requests_reserve(struct pf_requests *requests);
+/* Any thread: room for pages that are FILLED already, whether or not there is any: the caller then waits while it is
+ * overbooked, so that it is by a run of each bulk thread at most, for which the table has slots. */
+void pf_requests_overbook(struct pf_requests *requests, uint32_t pages);
+PF_MUST_USE bool pf_requests_overbooked(struct pf_requests *requests);
 /* They need not be handed on after all. */
 void pf_requests_release(struct pf_requests *requests, uint32_t pages);
 /* Any thread: so many FILLED pages are on their way here to be mapped, and those have been dealt with. */
@@ -75,6 +79,7 @@ void pf_requests_map_begin(struct pf_requests *requests, uint32_t pages);
 void pf_requests_map_end(struct pf_requests *requests, uint32_t pages);
 /* The page is open, FILLED, and could not be mapped: until it is closed, or absent again. */
 void pf_requests_unmapped(struct pf_requests *requests, uint32_t region, uint64_t page);
+bool pf_requests_is_unmapped(const struct pf_requests *requests, uint32_t region, uint64_t page);
 /* Any thread: every FILLED page is mapped, as far as is known. */
 bool pf_requests_all_mapped(struct pf_requests *requests);
 /* Parks a page that room was reserved for; that room is free again once somebody waits for the page, or

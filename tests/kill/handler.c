@@ -114,6 +114,7 @@ static int take_bulk(struct handler *handler, struct pf_greeting *greeting, stru
 			    .inbox = &handler->inbox,
 			    .stop = &handler->bulk[i].stop,
 			    .filled_told = &handler->filled_told,
+			    .owed = &handler->pager.requests,
 			    .assembly = &handler->assembly[i + 1],
 			    .maps = &handler->pager.maps},
 	};

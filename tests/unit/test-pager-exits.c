@@ -286,7 +286,7 @@ static void fill_box(void)
 	atomic_store(&at_gate, false);
 	atomic_store(&gate, page.first);
 	pf_requests_map_begin(&kit.pager.requests, page.count);
-	assert_true(pf_requests_reserve(&kit.pager.requests, page.count));
+	pf_requests_overbook(&kit.pager.requests, page.count);
 	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_MAP, 0, &page, sizeof(page)));
 	WAIT_UNTIL(atomic_load(&at_gate));
 	while (!pf_mailbox_half_full(&kit.pager.maps))

@@ -246,7 +246,7 @@ static void a_page_that_came_before_its_trouble_was_heard_of_gives_its_room_back
 	pk_open(&kit, &(struct pk_how){.pages = PAGES});
 	pk_barrier(&kit, 40);
 	pk_await_state(&kit, 40, PF_PAGE_FILLED);
-	assert_true(pf_requests_reserve(&kit.pager.requests, 1));
+	assert_true(pf_requests_reserve(&kit.pager.requests));
 	assert_true(pf_mail_post(&kit.pager.maps, 0, PF_MAIL_STUCK, 0, &page, sizeof(page)));
 	WAIT_UNTIL(atomic_load(&kit.pager.requests.reserved) == 0);
 	pk_close(&kit);

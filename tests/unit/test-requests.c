@@ -159,7 +159,7 @@ static void one_that_is_handed_on_is_tried_less_and_less_often_and_has_no_latenc
 	unsigned judged = 0;
 
 	(void)unused;
-	assert_true(pf_requests_reserve(&requests, 1));
+	assert_true(pf_requests_reserve(&requests));
 	pf_requests_hand_on(&requests, 0, 9, now);
 	for (unsigned round = 0; round < 10; round++) {
 		assert_true(pf_requests_handed(&requests, 0, 9));
@@ -183,7 +183,7 @@ static void one_that_is_handed_on_is_like_any_other_once_somebody_waits(void **u
 	uint64_t since;
 
 	(void)unused;
-	assert_true(pf_requests_reserve(&requests, 1));
+	assert_true(pf_requests_reserve(&requests));
 	pf_requests_hand_on(&requests, 0, 9, 1000);
 	pf_requests_open(&requests, 0, 9, 2000);
 	assert_int_equal(requests.handed + requests.reserved, 0);
@@ -193,7 +193,7 @@ static void one_that_is_handed_on_is_like_any_other_once_somebody_waits(void **u
 	assert_int_equal(since, 2000);
 	/* And what somebody waits for is not handed on. */
 	pf_requests_open(&requests, 0, 9, 3000);
-	assert_true(pf_requests_reserve(&requests, 1));
+	assert_true(pf_requests_reserve(&requests));
 	pf_requests_hand_on(&requests, 0, 9, 4000);
 	assert_int_equal(requests.reserved, 0);
 	assert_int_equal(requests.parked, 0);
@@ -210,10 +210,10 @@ static void half_a_window_is_handed_on_and_no_more_sent_than_the_source_takes(vo
 	for (uint64_t page = 0; page + 1 < PF_REQUESTS_OPEN_MAX; page++)
 		pf_requests_open(&requests, 1, page, 1);
 	for (uint64_t page = 0; page < PF_REQUESTS_HANDED_MAX; page++) {
-		assert_true(pf_requests_reserve(&requests, 1));
+		assert_true(pf_requests_reserve(&requests));
 		pf_requests_hand_on(&requests, 0, page, 1);
 	}
-	assert_false(pf_requests_reserve(&requests, 1));
+	assert_false(pf_requests_reserve(&requests));
 	assert_true(pf_requests_full(&requests));
 	pf_requests_retry(&requests, 1 + PF_REQUESTS_AGAIN_NS, send_it, &judged);
 	assert_int_equal(judged, PF_REQUESTS_HANDED_MAX);
@@ -236,7 +236,7 @@ static void one_that_cannot_be_mapped_is_known_until_it_is_closed(void **unused)
 
 	(void)unused;
 	pf_requests_map_begin(&requests, 16); /* a run, on its way from a bulk thread */
-	assert_true(pf_requests_reserve(&requests, 1));
+	assert_true(pf_requests_reserve(&requests));
 	pf_requests_hand_on(&requests, 1, 5, 1);
 	pf_requests_unmapped(&requests, 1, 5);
 	pf_requests_map_end(&requests, 16);
