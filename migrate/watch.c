@@ -208,7 +208,7 @@ static int step(struct watch *watch, struct pf_err *err)
 static int listen_to(struct watch *watch, struct pf_err *err)
 {
 	watch->tick_ns = pf_now_ns() + (watch->line.active ? 0 : QUIET_NS);
-	if (watch->begun ? take_up(watch, err) : begin(watch, err))
+	if (watch->begun || watch->last > 0 ? take_up(watch, err) : begin(watch, err))
 		return -1;
 	while (step(watch, err) == 0 && !ferror(stdout))
 		continue;

@@ -95,11 +95,12 @@ autogen() {
 
 # copy_sources DIR: what is not built, as it is now, with its times, so that what did not change is not built again.
 copy_sources() {
-	local name
+	local name around=${1%/*}
 	local -a names=()
 
+	around=${around#"$top/"}
 	while IFS= read -r -d '' name; do
-		[ ! -e "$top/$name" ] || names+=("$name")
+		[[ ! -e $top/$name || $name == "$around"/* ]] || names+=("$name")
 	done < <(git -C "$top" ls-files -z --cached --others --exclude-standard)
 	[ ${#names[@]} -gt 0 ] || return 1
 	rm -rf "$1"

@@ -13,6 +13,18 @@ NOT_ASKED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, sig
              signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """However these tests were started: nohup(1), or a shell's `&`, ignore some."""
+    before = {number: signal.getsignal(number) for number in HEARD}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", HEARD)
 def test_before_the_commit_it_cancels(migration, number):
     agent = migration.start_destination()

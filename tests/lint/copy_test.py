@@ -36,10 +36,12 @@ def working_tree(tree):
     (tree / "src/new.c").write_text("new")
     (tree / "src/kept.o").write_text("built")
     (tree / "config.status").write_text("built")
+    (tree / "out").mkdir()
+    (tree / "out/log").write_text("of a check")
 
 
 def what_is_there_now_is_copied(folder):
-    tree, target = folder / "tree", folder / "copy"
+    tree, target = folder / "tree", folder / "tree/out/source"
     working_tree(tree)
     (target / "src").mkdir(parents=True)
     (target / "src/of-last-time.c").write_text("gone since")
