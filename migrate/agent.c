@@ -20,8 +20,8 @@
 #include "migrate/commands.h"
 #include "migrate/orders.h"
 #include "migrate/report.h"
-#include "migrate/signals.h"
 #include "migrate/sandbox.h"
+#include "migrate/signals.h"
 #include "migrate/status.h"
 #include "net/credentials.h"
 

@@ -79,7 +79,7 @@ static void have_mapped(const struct pf_arrival *arrival, const struct pf_run *r
 	if (!pf_mail_post_surely(arrival->maps, 0, PF_MAIL_MAP, 0, run, sizeof(*run), arrival->stop)) {
 		/* Stopped: whoever stops a thread has all who wait trap again. */
 		pf_requests_release(arrival->owed, run->count);
-		atomic_fetch_sub(&arrival->owed->unmapped, run->count);
+		pf_requests_map_forget(arrival->owed, run->count);
 		return;
 	}
 	/* Behind it: somebody may wait for one of these, and the room may not come. */

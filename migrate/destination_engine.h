@@ -109,7 +109,6 @@ void pf_session_greeting(struct destination *destination, struct pf_greeting *gr
 void pf_session_down(struct destination *destination, const struct pf_err *err);
 /* A connection ended before its HELLO: PEER_REFUSED, unless it has lost a race. */
 void pf_session_left(struct destination *destination, const struct pf_stranger *stranger);
-/* PEER_REFUSED to the orchestrator. */
 /* PEER_REFUSED; of_session: it is a peer that comes back, and that tries again until it is let in. */
 void pf_session_stranger(struct destination *destination, const char *address, bool of_session,
 			 const struct pf_err *why);

@@ -24,7 +24,7 @@ json_t *pf_destination_blocked(struct destination *destination)
 	return list;
 }
 
-/* What the state alone does not say: nobody is let in before `recover`.  NULL: it does. */
+/* What the state alone does not say.  NULL: it does. */
 static const char *waits_for(struct destination *destination)
 {
 	if (destination->agent.state == PF_D_SERVING && destination->armed &&

@@ -69,6 +69,7 @@ static int vmm_regions(void *engine, const struct pf_vmm_regions *regions, int *
 		return 0;
 	if (destination->armed)
 		return pf_err_set(err, PF_ERR_PROTOCOL, "the VMM said REGIONS twice");
+	/* With RUN also of one that says that it is new: if its memory is another's, so is it. */
 	if (pf_vmm_hello(agent->vmm)->stage != PF_VMM_FRESH || agent->record == PF_RECORD_RUN)
 		return pf_destination_regions_again(destination, regions, fds, err);
 	return pf_destination_describe(destination, regions, fds, err);

@@ -59,6 +59,11 @@ void pf_requests_map_end(struct pf_requests *requests, uint32_t pages)
 		requests->mapped_all = true;
 }
 
+void pf_requests_map_forget(struct pf_requests *requests, uint32_t pages)
+{
+	atomic_fetch_sub(&requests->unmapped, pages);
+}
+
 bool pf_requests_all_mapped(struct pf_requests *requests)
 {
 	return atomic_load(&requests->unmapped) == 0;

@@ -74,8 +74,10 @@ void pf_requests_overbook(struct pf_requests *requests, uint32_t pages);
 PF_MUST_USE bool pf_requests_overbooked(struct pf_requests *requests);
 /* They need not be handed on after all. */
 void pf_requests_release(struct pf_requests *requests, uint32_t pages);
-/* Any thread: so many FILLED pages are on their way here to be mapped, and those have been dealt with. */
+/* Any thread: so many FILLED pages are on their way here to be mapped, or will not come after all. */
 void pf_requests_map_begin(struct pf_requests *requests, uint32_t pages);
+void pf_requests_map_forget(struct pf_requests *requests, uint32_t pages);
+/* The owner: those have been dealt with. */
 void pf_requests_map_end(struct pf_requests *requests, uint32_t pages);
 /* The page is open, FILLED, and could not be mapped: until it is closed, or absent again. */
 void pf_requests_unmapped(struct pf_requests *requests, uint32_t region, uint64_t page);

@@ -270,7 +270,8 @@ static void act_take_back(struct source *source)
 
 static void act_lose(struct source *source)
 {
-	tell_end(source, "the guest is given up, and must not run here", "cancelled");
+	tell_end(source, "the guest is given up, and must not run here",
+		 source->agent.failed ? source->agent.why.text : "cancelled");
 	pf_agent_finish(&source->agent, 65, "lost", NULL);
 }
 

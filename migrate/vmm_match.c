@@ -15,7 +15,7 @@ struct match {
 
 /* fstat(2) of a file on FUSE would wait for whoever serves it: the VMM itself, or nobody.  Without AT_STATX_DONT_SYNC so
  * does statx(2); what it may be out of date in is not what a file is. */
-static int identify(int fd, struct pf_file_id *out, struct pf_err *err)
+int pf_file_identify(int fd, struct pf_file_id *out, struct pf_err *err)
 {
 	struct statx st;
 
@@ -23,26 +23,6 @@ static int identify(int fd, struct pf_file_id *out, struct pf_err *err)
 		return pf_err_sys(err, "looking at a descriptor of the VMM's");
 	*out = (struct pf_file_id){makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino};
 	return 0;
-}
-
-int pf_vmm_identify(const struct pf_vmm_regions *regions, const int *fds, struct pf_file_id *out,
-		    struct pf_err *err)
-{
-	int failed = 0;
-
-	memset(out, 0, PF_UNIX_FDS_MAX * sizeof(*out));
-	for (uint32_t r = 0; r < regions->count && !failed; r++) {
-		const struct pf_vmm_region *region = &regions->region[r];
-
-		if (region->fd != PF_VMM_NO_FD)
-			failed = identify(fds[region->fd], &out[region->fd], err);
-		if (!failed && region->bitmap_fd != PF_VMM_NO_FD)
-			failed = identify(fds[region->bitmap_fd], &out[region->bitmap_fd], err);
-		for (uint32_t m = 0; m < region->mapping_count && !failed; m++)
-			failed = identify(fds[region->mapping[m].uffd],
-					  &out[region->mapping[m].uffd], err);
-	}
-	return failed;
 }
 
 static int other_memory(struct pf_err *err, const struct pf_vmm_region *region, const char *what)
@@ -62,7 +42,7 @@ static int take_fd(const struct match *match, uint32_t then, uint32_t now,
 		return other_memory(err, region, what);
 	if (then == PF_VMM_NO_FD)
 		return 0;
-	if (identify(match->fds[now], &id, err))
+	if (pf_file_identify(match->fds[now], &id, err))
 		return -1;
 	if (id.dev != match->ids[then].dev || id.ino != match->ids[then].ino)
 		return other_memory(err, region, what);

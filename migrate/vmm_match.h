@@ -19,11 +19,9 @@ struct pf_file_id {
 	uint64_t dev, ino;
 };
 
-/* out: PF_UNIX_FDS_MAX places; of the descriptors that regions name by index, but for the fault socket, which is a
- * new one each time.  Zeros where none is named. */
-PF_MUST_USE int pf_vmm_identify(const struct pf_vmm_regions *regions, const int *fds,
-				struct pf_file_id *out, struct pf_err *err);
-/* out_fds: PF_UNIX_FDS_MAX places, as `then` numbers them: duplicates of fds, the caller's; -1: none.  On -1 all
+PF_MUST_USE int pf_file_identify(int fd, struct pf_file_id *out, struct pf_err *err);
+/* ids: of the descriptors of `then`; but the fault socket's, which is a new one each time, does not count.
+ * out_fds: PF_UNIX_FDS_MAX places, as `then` numbers them: duplicates of fds, the caller's; -1: none.  On -1 all
  * are.  PF_ERR_PROTOCOL: it is other memory. */
 PF_MUST_USE int pf_vmm_match(const struct pf_vmm_regions *then, const struct pf_file_id *ids,
 			     const struct pf_vmm_regions *now, const int *fds, int *out_fds,

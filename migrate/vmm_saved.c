@@ -113,10 +113,14 @@ int pf_vmm_save_regions(struct pf_statedir *dir, const struct pf_vmm_regions *re
 			const int *fds, struct pf_err *err)
 {
 	struct pf_vmm_message message = {.type = PF_VMM_REGIONS, .regions = *regions};
-	struct pf_file_id ids[PF_UNIX_FDS_MAX];
+	struct pf_file_id ids[PF_UNIX_FDS_MAX] = {0};
+	bool named[PF_UNIX_FDS_MAX];
 
-	if (pf_vmm_identify(regions, fds, ids, err) ||
-	    pf_statedir_write(dir, FILES_FILE, ids, sizeof(ids), err))
+	find_named(regions, named);
+	for (unsigned i = 0; i < PF_UNIX_FDS_MAX; i++)
+		if (named[i] && pf_file_identify(fds[i], &ids[i], err))
+			return -1;
+	if (pf_statedir_write(dir, FILES_FILE, ids, sizeof(ids), err))
 		return -1;
 	return save(dir, REGIONS_FILE, &message, err);
 }

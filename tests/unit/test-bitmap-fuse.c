@@ -109,22 +109,17 @@ static void a_bitmap_on_fuse_is_refused_and_nobody_waits(void **state)
 /* Before anything of it is judged: a VMM that comes again is known by its files. */
 static void which_file_it_is_is_known_and_nobody_waits(void **state)
 {
-	static const struct pf_vmm_regions regions = {
-		.count = 1, .region = {{.fd = 0, .bitmap_fd = 1, .mapping_count = 1}}};
-	struct pf_file_id ids[PF_UNIX_FDS_MAX];
 	int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), fd;
-	int fds[PF_UNIX_FDS_MAX];
+	struct pf_file_id id;
 	struct pf_err err;
 
 	(void)state;
 	assert_true(fuse >= 0);
 	fd = open_served(fuse);
-	fds[0] = fds[1] = fd;
 	alarm(PATIENCE_S);
-	assert_int_equal(pf_vmm_identify(&regions, fds, ids, &err), 0);
+	assert_int_equal(pf_file_identify(fd, &id, &err), 0);
 	alarm(0);
-	assert_true(ids[0].dev != 0 && ids[0].ino != 0);
-	assert_memory_equal(&ids[0], &ids[1], sizeof(ids[0]));
+	assert_true(id.dev != 0 && id.ino != 0);
 	close(fuse);
 	close(fd);
 	umount2(mountpoint, MNT_DETACH);
